@@ -1,0 +1,96 @@
+"""Plan: what will run, and why it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """Sizes of a model. `largest_layer` in parameters; all others are counts."""
+
+    parameters: int
+    layers: int
+    hidden: int
+    heads: int
+    vocabulary: int
+    largest_layer: int
+    source: str  # where the figures come from, for `orch plan`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """Nodes and ranks. world_size = nodes x ranks_per_node."""
+
+    nodes: int
+    ranks_per_node: int
+    device: Literal["cuda", "cpu", "auto"]
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.ranks_per_node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """global_batch = micro_batch x accumulation x data_parallel, in sequences."""
+
+    global_batch: int
+    micro_batch: int
+    accumulation: int
+    data_parallel: int
+    sequence_length: int
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.global_batch * self.sequence_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One term of the memory sum, in bytes."""
+
+    name: str
+    bytes: int
+    formula: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Memory by term, per rank (GPU, or process on a CPU) and per host. Limits in bytes, None when not known."""
+
+    rank: tuple[Term, ...]
+    host: tuple[Term, ...]
+    rank_limit: int | None
+    host_limit: int | None
+
+    @property
+    def rank_bytes(self) -> int:
+        return sum(term.bytes for term in self.rank)
+
+    @property
+    def host_bytes(self) -> int:
+        return sum(term.bytes for term in self.host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will run. `memory` and `batch` are None for a script of the user's own, whose model orch does not know."""
+
+    topology: Topology
+    batch: Batch | None
+    zero_stage: int
+    offload: Literal["none", "cpu", "nvme"]
+    memory: Memory | None
+    model: ModelFacts | None
+    fits: bool | None  # None: a limit or the model's size is not known
+    ds_config: Mapping[str, Any]
+    steps: int | None
+    epochs: float | None
+    checkpoint_steps: int | None  # a checkpoint every so many steps, or
+    checkpoint_seconds: int | None  # every so many seconds
+    checkpoint_bytes: int | None
+    because: tuple[str, ...] = ()  # one sentence a choice
+    warnings: tuple[str, ...] = field(default=())
