@@ -1,0 +1,68 @@
+"""An older start that wakes in the middle of its save, after a newer one has gone on: nothing it writes or prunes counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.lab import Lab
+
+pytestmark = pytest.mark.deepspeed
+
+
+def _start(lab: Lab, bundle: Path, run_dir: Path, attempt: int) -> subprocess.Popen[bytes]:
+    """One start of the rendered bundle by hand, with no orch process alive."""
+    log = (lab.root / f"start-{time.monotonic_ns()}.log").open("wb")
+    return subprocess.Popen(
+        ["bash", str(bundle / "launch.sh")],
+        env={**lab.env, "ORCH_RUN_DIR": str(run_dir), "ORCH_ATTEMPT": str(attempt)},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("attempt", [pytest.param(2, id="older-attempt"), pytest.param(1, id="older-generation")])
+def test_nothing_that_a_zombie_writes_or_prunes_counts(
+    lab: Lab, undisturbed: Callable[..., dict[int, float]], attempt: int
+) -> None:
+    bundle, run_dir = lab.root / "bundle", lab.root / "run"
+    lab.orch("render", str(lab.job(checkpoint={"dir": "ckpt", "every": 10, "keep": 1})), "-c", "local", "-o", str(bundle))
+    root = run_dir / "ckpt"
+    old = _start(lab, bundle, run_dir, 1)
+    saving = root / "generations" / "000001" / "checkpoints" / "checkpoint-20"
+    lab.until(saving.exists, hint="the save of step 20 has begun")
+    frozen = lab.processes("orchestrator.agent")
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    assert not (saving / "orch-commit.json").exists(), "stopped too late to show anything"
+
+    new = _start(lab, bundle, run_dir, attempt)
+    claim = root / "generations" / "000002.json"
+    lab.until(claim.exists, hint="the newer start has claimed")
+    sealed = json.loads(claim.read_text())["sealed"]
+    assert [entry["step"] for entry in sealed] == [10]
+    metrics = root / "generations" / "000002" / "metrics.jsonl"
+    lab.until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 3, hint="the newer start trains")
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+
+    assert new.wait(timeout=120) == 0
+    assert old.wait(timeout=120) != 0
+    rows = json.loads(lab.orch("checkpoints", str(root), "--verify", "--json").stdout)
+    counted = [row for row in rows if row["proven"]]
+    assert counted
+    assert all("000002" in row["path"] for row in counted), rows
+    losses = {}
+    for line in (root / "generations" / "000002" / "metrics.jsonl").read_text().splitlines():
+        losses[json.loads(line)["step"]] = json.loads(line)["loss"]
+    expected = undisturbed()
+    assert losses == {step: expected[step] for step in range(11, 41)}
+    lab.until(lambda: not lab.processes("orchestrator.agent"), seconds=20, hint="the zombie's processes end")
