@@ -1,0 +1,89 @@
+# `make quickstart` on a fresh machine, `make test` before a change, `make help` for the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PYTHON ?= python3
+WORKERS ?= 2
+UV := $(VENV)/bin/uv
+UV_PIN := $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.txt)
+PYTEST := python -m pytest
+
+# DeepSpeed rebuilds its operators whenever the ninja on PATH changes: let there be one.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: help venv operators quickstart test test-fast test-full check lint types imports floor shell rules lock bench \
+	build docs clean
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+venv: $(VENV)/.installed ## Everything that is needed, in .venv
+
+$(UV):
+	@tools/system-packages.sh $(PYTHON) venv
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(UV_PIN)
+
+$(VENV)/.installed: requirements.txt pyproject.toml | $(UV)
+	@echo "Installing what requirements.txt pins (PyTorch and DeepSpeed among it, 5 GB)"
+	@$(UV) pip sync --require-hashes requirements.txt 2>&1 | sed '/^ [-+~] /d'
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+operators: venv
+	@tools/system-packages.sh $(PYTHON) compiler
+	@python tools/operators.py
+
+quickstart: operators ## Train the example: two nodes, ZeRO 2, real text
+	@python tools/quickstart.py
+
+test: operators ## One test for each promise
+	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+test-fast: venv ## Only what needs no training process
+	$(PYTEST) -n $(WORKERS) -m "not full and not deepspeed"
+
+test-full: operators ## The whole grid
+	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m ""
+
+check: lint types imports floor shell rules ## Everything that reads the code without running it
+
+lint: venv
+	ruff check
+	ruff format --check
+
+types: venv
+	mypy
+
+imports: venv
+	lint-imports
+
+floor: venv
+	vermin --quiet --no-tips --violations --target=3.9- orchestrator/agent orchestrator/checkpoints orchestrator/training
+
+shell: venv
+	shellcheck .ci/run tools/*.sh
+
+rules: venv
+	python tools/rules.py
+
+lock: venv ## Pin every dependency again (UPGRADE=1 for the newest)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --quiet -o requirements.txt
+
+bench: operators ## The figures of docs/figures.md, measured here
+	@python bench/run.py
+
+build: venv ## The wheel and the source distribution, in dist/
+	uv build --no-build-isolation --out-dir dist
+
+docs: venv ## The generated pages of docs/
+	python tools/docs.py
+
+clean: ## Everything that these targets made, but for runs in .orch
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

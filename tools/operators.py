@@ -1,0 +1,102 @@
+"""Compile the DeepSpeed operators that a CPU needs, before the first run waits for them.
+
+Usage: python tools/operators.py [BUILDER...]     (default: ShareMemCommBuilder, which every CPU run loads)
+
+The result lies in torch's own extension cache, where every later run finds it. A lock file that a killed build left
+there blocks the next one for ever; it is removed when no process holds it open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RECORD = Path(sys.prefix) / ".operators.json"
+LOG = Path(sys.prefix) / ".operators.log"
+DEFAULT = ["ShareMemCommBuilder"]
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["--build"]:
+        return build(arguments[1])
+    for builder in arguments or DEFAULT:
+        if not known(builder) and not compile_with_progress(builder):
+            return 1
+    return 0
+
+
+def known(builder: str) -> bool:
+    """Whether an earlier call compiled it and the library is still there."""
+    library = read_record().get(builder)
+    return library is not None and Path(library).exists()
+
+
+def read_record() -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(RECORD.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return found
+
+
+def compile_with_progress(builder: str) -> bool:
+    """Run the build in a process of its own and say how long it takes; its output goes to the log."""
+    print(f"Compiling a DeepSpeed operator ({builder}), once: about half a minute ", end="", flush=True)
+    started = time.monotonic()
+    with LOG.open("wb") as log:
+        process = subprocess.Popen([sys.executable, __file__, "--build", builder], stdout=log, stderr=log)
+        while not ended(process, seconds=2):
+            print(".", end="", flush=True)
+    print(f" {time.monotonic() - started:.0f} s")
+    if process.returncode:
+        print("".join(LOG.read_text(errors="replace").splitlines(keepends=True)[-15:]), file=sys.stderr)
+        print(f"{builder} did not compile; all that was said is in {LOG}", file=sys.stderr)
+    return process.returncode == 0
+
+
+def ended(process: subprocess.Popen[bytes], *, seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def build(builder: str) -> int:
+    """Compile and load one operator in this process, and record where its library is."""
+    from deepspeed.accelerator import get_accelerator
+    from torch.utils import cpp_extension
+
+    operator = get_accelerator().create_op_builder(builder)
+    directory = Path(cpp_extension._get_build_directory(operator.name, verbose=False))  # noqa: SLF001 - no public name
+    remove_stale_lock(directory / "lock")
+    operator.load()
+    RECORD.write_text(json.dumps(read_record() | {builder: str(directory / f"{operator.name}.so")}))
+    return 0
+
+
+def remove_stale_lock(lock: Path) -> None:
+    """Remove a lock whose holder is gone. A holder keeps it open for as long as it builds."""
+    if lock.exists() and not held_open(lock):
+        print(f"removed {lock}: left by a build that was killed")
+        lock.unlink(missing_ok=True)
+
+
+def held_open(path: Path) -> bool:
+    """Whether a process of this user and machine has the file open."""
+    wanted = str(path.resolve())
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(entry) == wanted for entry in (process / "fd").iterdir()):
+                return True
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

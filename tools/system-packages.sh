@@ -1,0 +1,100 @@
+#!/bin/sh
+# Usage: tools/system-packages.sh PYTHON compiler|venv
+#
+# Makes sure of what only the system's package manager can bring: a C++ compiler with Python's headers (DeepSpeed
+# compiles its operators on first use), or Python's venv module. Missing: as root it is installed, else the command to
+# type is printed and the exit status is 1.
+set -eu
+python=$1
+need=$2
+
+has_python() { "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+has_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
+has_compiler() { command -v "${CXX:-c++}" >/dev/null; }
+has_headers() {
+    "$python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' 2>/dev/null
+}
+
+missing() {
+    case $need in
+    compiler)
+        has_compiler || echo compiler
+        has_headers || echo headers
+        ;;
+    venv) has_venv || echo venv ;;
+    *)
+        echo "wanted compiler or venv, found $need" >&2
+        exit 2
+        ;;
+    esac
+}
+
+manager() {
+    for candidate in apt-get dnf yum zypper apk pacman; do
+        if command -v $candidate >/dev/null; then
+            echo $candidate
+            return
+        fi
+    done
+}
+
+package() { # MANAGER THING
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    case "$1:$2" in
+    apt-get:compiler | apk:compiler) echo g++ ;;
+    pacman:compiler) echo gcc ;;
+    *:compiler) echo gcc-c++ ;;
+    apt-get:headers) echo "python$version-dev" ;;
+    apt-get:venv) echo "python$version-venv" ;;
+    apk:*) echo python3-dev ;;
+    pacman:*) echo python ;;
+    *) echo python3-devel ;;
+    esac
+}
+
+install_command() { # MANAGER PACKAGE...
+    tool=$1
+    shift
+    case $tool in
+    apt-get) echo "apt-get update -qq && apt-get install -y -qq $*" ;;
+    apk) echo "apk add $*" ;;
+    pacman) echo "pacman -Sy --noconfirm $*" ;;
+    *) echo "$tool install -y $*" ;;
+    esac
+}
+
+if ! has_python; then
+    echo "Python 3.11 or newer is wanted; '$python' is $("$python" --version 2>&1 || echo missing)." >&2
+    echo "Install one and name it: make PYTHON=python3.11 ..." >&2
+    exit 1
+fi
+
+things=$(missing)
+[ -n "$things" ] || exit 0
+
+tool=$(manager)
+# shellcheck disable=SC2086 # words on purpose, from here on
+if [ -z "$tool" ]; then
+    echo "Missing for $python:" $things "- and no known package manager to install it with." >&2
+    exit 1
+fi
+packages=""
+for thing in $things; do
+    packages="$packages $(package "$tool" "$thing")"
+done
+# shellcheck disable=SC2086 # words on purpose
+command=$(install_command "$tool" $packages)
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "Missing for $python:" $things >&2
+    echo "Type this, then make again:  sudo sh -c '$command'" >&2
+    exit 1
+fi
+echo "Installing$packages ($tool)"
+DEBIAN_FRONTEND=noninteractive sh -c "$command" >/dev/null
+things=$(missing)
+if [ -n "$things" ]; then
+    echo "Still missing after '$command':" $things >&2
+    exit 1
+fi
