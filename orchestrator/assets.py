@@ -1,0 +1,48 @@
+"""What orch carries: templates, and the library that travels into every job. In a wheel and in a checkout alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.errors import OrchError
+from orchestrator.model.bundle import File
+
+_PACKAGE = Path(__file__).parent
+_CARRIED = ("agent", "checkpoints", "training")
+_SUFFIX = ".j2"
+
+
+def load_templates(kind: str) -> dict[str, str]:
+    """The text of every template of a kind of cluster, by file name; its own ones win over the common ones."""
+    root = _templates_root()
+    found: dict[str, str] = {}
+    for directory in (root / "common", root / kind):
+        for path in sorted(directory.glob(f"*{_SUFFIX}")):
+            found[path.name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def load_payload() -> tuple[File, ...]:
+    """The library that the agent, the trainer and users' scripts import inside the job, under lib/orchestrator/."""
+    return tuple(
+        File(path=f"lib/orchestrator/{path.relative_to(_PACKAGE).as_posix()}", content=path.read_bytes())
+        for path in _library()
+    )
+
+
+def _library() -> Iterator[Path]:
+    yield _PACKAGE / "__init__.py"
+    for directory in _CARRIED:
+        yield from sorted((_PACKAGE / directory).rglob("*.py"))
+
+
+def _templates_root() -> Path:
+    """Beside the modules in a wheel, beside the package in a checkout or an editable install."""
+    for candidate in (_PACKAGE / "_templates", _PACKAGE.parent / "templates"):
+        if candidate.is_dir():
+            return candidate
+    raise OrchError(
+        f"no templates: neither {_PACKAGE / '_templates'} nor {_PACKAGE.parent / 'templates'} is there",
+        hint="this installation is incomplete: install orch-deepspeed again",
+    )

@@ -1,0 +1,133 @@
+"""job.json: what the agent and the trainer read. Their only source besides their arguments."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+from orchestrator.errors import JobError
+from orchestrator.model.plan import Plan
+from orchestrator.model.spec import Secret, Spec
+from orchestrator.rendering import paths
+from orchestrator.rendering.request import RenderRequest
+
+FORMAT = 1
+CODE_DIR = "code"
+
+# DeepSpeed's shared-memory collectives on a CPU and NCCL's rings on GPUs both use /dev/shm between ranks of one node.
+SHM_PER_RANK = 64 * 2**20
+
+# Seconds. A save on a shared file system writes at least this fast; an agreed stop waits for the step it is in.
+SAVE_BYTES_PER_SECOND = 100 * 10**6
+STOP_SECONDS = 120
+UNKNOWN_SAVE_SECONDS = 300
+JOIN_SECONDS = 600
+HEARTBEAT_SECONDS = 30
+GRACE_SECONDS = 900
+
+
+def save_seconds(plan: Plan) -> int:
+    """How long a node may need from "please stop" to the end of its save."""
+    if plan.checkpoint_bytes is None:
+        return UNKNOWN_SAVE_SECONDS
+    return STOP_SECONDS + plan.checkpoint_bytes // SAVE_BYTES_PER_SECOND
+
+
+def job_document(request: RenderRequest) -> dict[str, Any]:
+    """The content of job.json."""
+    spec, plan, profile = request.spec, request.plan, request.cluster.profile
+    return {
+        "format": FORMAT,
+        "name": spec.name,
+        "run_id": request.run_id,
+        "nodes": plan.topology.nodes,
+        "ranks_per_node": plan.topology.ranks_per_node,
+        "device": plan.topology.device,
+        "launcher": spec.launcher,
+        "python": profile.python,
+        "command": _command(spec),
+        "code": CODE_DIR if spec.code is not None else None,
+        "checkpoint_dir": spec.checkpoint.dir,
+        "every_steps": plan.checkpoint_steps,
+        "every_seconds": plan.checkpoint_seconds,
+        "keep": spec.checkpoint.keep,
+        "steps": plan.steps,
+        "epochs": plan.epochs,
+        "max_failures": spec.restart.max_failures,
+        "env": {**profile.env, **spec.env},
+        "secrets": {name: _secret(secret) for name, secret in spec.secrets.items()},
+        "interface": {"socket": profile.interface.socket, "hcas": list(profile.interface.hcas)},
+        "cache_dir": profile.cache_dir,
+        "need": {"disk_bytes": _disk_bytes(spec, plan), "shm_bytes": _shm_bytes(plan)},
+        "timeouts": {
+            "join": JOIN_SECONDS,
+            "heartbeat": HEARTBEAT_SECONDS,
+            "grace": max(GRACE_SECONDS, save_seconds(plan)),
+            "hang": None,
+        },
+        "signatures": [dict(row) for row in request.signatures],
+        "training": _training(request),
+    }
+
+
+def _command(spec: Spec) -> list[str] | None:
+    if spec.run is None:
+        return None
+    try:
+        return shlex.split(spec.run)
+    except ValueError as error:
+        raise JobError(f"cannot be split into words: {error}", hint="close the quote", field="run") from error
+
+
+def _secret(secret: Secret) -> dict[str, str]:
+    return {source: place for source, place in asdict(secret).items() if place is not None}
+
+
+def _disk_bytes(spec: Spec, plan: Plan) -> int | None:
+    if plan.checkpoint_bytes is None:
+        return None
+    return plan.checkpoint_bytes * (spec.checkpoint.keep + 1)  # pruning follows a commit: one more exists meanwhile
+
+
+def _shm_bytes(plan: Plan) -> int:
+    ranks = plan.topology.ranks_per_node
+    return ranks * SHM_PER_RANK if ranks > 1 else 0
+
+
+def _training(request: RenderRequest) -> dict[str, Any] | None:
+    spec, batch = request.spec, request.plan.batch
+    if spec.training is None or spec.model is None or spec.data is None or batch is None:
+        return None
+    return {
+        "model": {
+            "path": paths.hub_or_path(spec.model.path, request, "model.path"),
+            "revision": spec.model.revision,
+            "config": spec.model.config,
+        },
+        "tokenizer": _tokenizer(request),
+        "data": {
+            "files": [paths.absolute_glob(glob, paths.base(request), "data.files") for glob in spec.data.files],
+            "dataset": paths.hub_or_path(spec.data.dataset, request, "data.dataset"),
+            "split": spec.data.split,
+            "text_field": spec.data.text_field,
+            "sequence_length": batch.sequence_length,
+        },
+        "global_batch": batch.global_batch,
+        "micro_batch": batch.micro_batch,
+        "accumulation": batch.accumulation,
+        "learning_rate": spec.training.learning_rate,
+        "precision": spec.training.precision,
+        "gradient_checkpointing": spec.training.gradient_checkpointing,
+        "seed": spec.training.seed,
+        "log_every": spec.training.log_every,
+        "args": spec.training.args,
+    }
+
+
+def _tokenizer(request: RenderRequest) -> str | None:
+    spec = request.spec
+    if spec.tokenizer is None:
+        own = spec.model.path if spec.model else None
+        return "bytes" if own is None else paths.hub_or_path(own, request, "model.path")
+    return spec.tokenizer if spec.tokenizer == "bytes" else paths.hub_or_path(spec.tokenizer, request, "tokenizer")

@@ -1,0 +1,40 @@
+"""render(): one request, one bundle, always the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.model.bundle import Bundle, File
+from orchestrator.rendering.context import job_values, manifest_values
+from orchestrator.rendering.environment import output_path, render_text
+from orchestrator.rendering.files import make_bundle, text_file
+from orchestrator.rendering.request import RenderRequest
+from orchestrator.rendering.text import refuse_unwritable
+
+_MANIFEST = ".yaml"  # read by a scheduler, so not part of what travels into the job
+_PARTIAL = "_"  # included by others, makes no file of its own
+
+
+def render(request: RenderRequest) -> Bundle:
+    """Every file of one attempt, sorted by path.
+
+    A template that renders to nothing makes no file. Manifests come last, because they carry the other files.
+    Raises JobError for what a file cannot hold, naming the field.
+    """
+    refuse_unwritable(request.spec, "")
+    refuse_unwritable(request.cluster.profile, f"clusters.{request.cluster.name}")
+    refuse_unwritable(request.plan.ds_config, "deepspeed.config")
+    values = job_values(request)
+    names = [name for name in sorted(request.templates) if not name.startswith(_PARTIAL)]
+    manifests = [name for name in names if output_path(name).endswith(_MANIFEST)]
+    carried = [*_files(sorted(set(names) - set(manifests)), request, values), *request.payload]
+    if not manifests:
+        return make_bundle(carried)
+    bundle = make_bundle(carried)
+    values = {**values, **manifest_values(request, bundle)}
+    return make_bundle([*bundle.files, *_files(manifests, request, values)])
+
+
+def _files(names: list[str], request: RenderRequest, values: Mapping[str, object]) -> list[File]:
+    texts = ((output_path(name), render_text(name, request.templates, values)) for name in names)
+    return [text_file(path, text) for path, text in texts if text.strip()]
