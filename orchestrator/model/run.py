@@ -88,6 +88,7 @@ class Decision:
     rule: str
     cause: Cause = Cause.NONE
     not_before: float | None = None  # seconds of the wall clock: backoff
+    force: bool = False  # of CANCEL: end it at once, without a chance to save
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ class Submission:
     dir: str  # the run's directory on the cluster
     checkpoint_dir: str  # absolute, on the cluster
     bundle_dir: str  # on this machine
+    nodes: int = 1
     handle: str | None = None
     from_step: int | None = None
     from_scratch: bool = False
@@ -141,6 +143,7 @@ class Report:
     first_error: Mapping[str, Any] | None = None
     failures: int = 0  # in a row, without a new proven checkpoint
     beat: int = 0  # sum of the agents' heartbeat counters: moves while any agent lives
+    rejected: tuple[Mapping[str, str], ...] = ()  # checkpoints that the newest claim did not take: path, why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,11 +155,12 @@ class Observation:
     raw: str = ""
     because: str = ""
     report: Report | None = None
+    partial: str = ""  # parts of a live attempt that are gone, in the backend's words; "" when it is whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One fact about a run, as recorded. `at` is seconds since the epoch."""
+    """One fact about a run, as recorded. `at` is seconds since the epoch; `run` is "" for one about the controller."""
 
     run: str
     kind: str
@@ -189,8 +193,14 @@ class Run:
     checkpoint: CheckpointRef | None = None
     ended_at: float | None = None
     cancel_requested: bool = False
+    cancel_at: float | None = None  # when it was asked for
+    cancel_now: bool = False  # without a chance to save
     submission: Submission | None = None
     first_error: Mapping[str, Any] | None = None
+    intended_at: float | None = None  # when the intention of this attempt was recorded
     not_before: float | None = None
+    failures: int = 0  # attempts in a row that ended badly, without a new proven checkpoint
+    max_failures: int = 5
+    grace: float = 900.0  # seconds that an attempt may take to save when asked to stop
     from_step: int | None = None
     from_scratch: bool = False

@@ -1,0 +1,32 @@
+"""Fault injection: ORCH_FAULT=NAME kills this process, as SIGKILL would find it, when it reaches that point.
+
+The points are the recorded steps of a submission, in the order in which a submission passes them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+VARIABLE = "ORCH_FAULT"
+POINTS = (
+    "submit.staged",  # the bundle is on this machine, nothing is recorded
+    "submit.recorded",  # the run and its first attempt are recorded, nothing is handed over
+    "local.bundle",  # the attempt's own copy of the bundle is in place, no agent was started
+    "local.agent",  # an agent was started, its process id is not recorded
+    "local.slot",  # an agent was started and its process id recorded; others may be missing
+    "handover.submitted",  # the backend has the attempt, its handle is not recorded
+    "handover.recorded",  # the handle is recorded
+    "controller.lost",  # the loss of an attempt was seen, nothing is recorded
+    "controller.intended",  # the next attempt is recorded, nothing is handed over
+    "controller.mirrored",  # metrics are mirrored, what was observed is not recorded
+    "cancel.requested",  # a cancel is recorded, nobody was asked to stop
+)
+
+
+def point(name: str) -> None:
+    """End this process with SIGKILL when the environment asks for it here."""
+    if name not in POINTS:
+        raise ValueError(f"{name} is not one of faults.POINTS")
+    if os.environ.get(VARIABLE) == name:
+        os.kill(os.getpid(), signal.SIGKILL)

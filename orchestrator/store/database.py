@@ -1,0 +1,118 @@
+"""The SQLite file: opened with the right journal, its format checked, its errors said in words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.errors import StoreError
+from orchestrator.store.mounts import on_network
+
+FORMAT = 1
+BUSY_SECONDS = 10.0
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    name TEXT PRIMARY KEY,
+    ended INTEGER NOT NULL,
+    submitted_at REAL NOT NULL,
+    snapshot TEXT NOT NULL,
+    secrets TEXT NOT NULL
+);
+CREATE INDEX runs_open ON runs (name) WHERE ended = 0;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    data TEXT NOT NULL
+);
+CREATE INDEX events_of_run ON events (run, seq);
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY,
+    holder TEXT,
+    term INTEGER NOT NULL,
+    counter INTEGER NOT NULL,
+    leave INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the store's file, made when it is missing. Raises StoreError."""
+    with told(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the directory of the store, {path.parent}: {error.strerror}",
+                hint="set ORCH_HOME to a directory that you may write to",
+            ) from error
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found == 0:
+        _create(connection, path)
+    elif found > FORMAT:
+        raise StoreError(
+            f"the store {path} has format {found}, made by a newer orch; this one reads format {FORMAT}",
+            hint="use the newer orch, or set ORCH_HOME to another directory",
+        )
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    # WAL shares memory between processes, which a network file system cannot do between machines.
+    journal = "DELETE" if on_network(_mounts(), str(path.parent.resolve())) else "WAL"
+    connection.execute(f"PRAGMA journal_mode = {journal}")
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in _SCHEMA.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute("INSERT INTO meta VALUES ('store_id', ?)", (os.urandom(6).hex(),))
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+    connection.execute("COMMIT")
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into StoreError with what to do next."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"the store {path} cannot be used: {error}", hint=_hint(str(error), path)) from error
+
+
+def _hint(message: str, path: Path) -> str:
+    hints = (
+        ("locked", f"another process has held it for {BUSY_SECONDS:.0f} s; see who with: fuser {path}"),
+        ("readonly", "set ORCH_HOME to a directory that you may write to"),
+        ("unable to open", "check that ORCH_HOME names a directory that you may write to"),
+        ("full", f"free some space on the disk of {path.parent}"),
+        ("malformed", f"it is damaged: move {path} away; the runs' own directories are not touched by that"),
+        ("not a database", f"it is damaged or not orch's: move {path} away; the runs' own directories are not touched by that"),
+        ("disk I/O", f"the disk of {path.parent} reports errors"),
+    )
+    for word, hint in hints:
+        if word in message:
+            return hint
+    return f"look at {path}, or set ORCH_HOME to another directory"

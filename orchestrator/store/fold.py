@@ -1,0 +1,70 @@
+"""A run is a fold over its events: fold(run, event) gives the run after the event. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from orchestrator.model.run import Event, Phase, Run
+from orchestrator.store.codec import fields_from_dict, run_from_dict
+
+# The phase that each kind of event leads to; None: it leaves the phase alone.
+KINDS: Mapping[str, Phase | None] = {
+    "submitted": Phase.PENDING,  # the run and the intention of its first attempt
+    "handed_over": Phase.QUEUED,  # the backend answered with a handle
+    "postponed": None,  # the hand-over could not be tried, or the cluster did not answer it
+    "queued": Phase.QUEUED,
+    "started": Phase.STARTING,  # the attempt's processes exist
+    "running": Phase.RUNNING,
+    "generation": None,  # a start of the processes: the checkpoint it took, and why not others
+    "checkpoint": None,  # a newer proven checkpoint
+    "stopping": Phase.STOPPING,  # the attempt was asked to stop
+    "unreachable": Phase.UNKNOWN,  # nobody could say how the attempt is
+    "lost": None,  # the attempt ended without finishing the run
+    "resubmitting": Phase.PENDING,  # the intention of another attempt
+    "cancel_requested": None,
+    "resumed": Phase.PENDING,  # the intention of another attempt, of a run that had ended
+    "stopped": Phase.STOPPED,
+    "succeeded": Phase.SUCCEEDED,
+    "failed": Phase.FAILED,
+    "cancelled": Phase.CANCELLED,
+}
+CONTROLLER_KINDS = frozenset({"controller_started", "controller_stopped"})
+REOPENS = "resumed"
+_FIELDS = frozenset(Run.__dataclass_fields__) - {"name", "run_id", "submitted_at"}
+_INTENTIONS = frozenset({"submitted", "resubmitting", "resumed"})
+
+
+def begin(event: Event) -> Run:
+    """The run that a `submitted` event begins."""
+    return fold(run_from_dict({**event.data, "name": event.run, "submitted_at": event.at}), event)
+
+
+def fold(run: Run, event: Event) -> Run:
+    """The run after an event. A run that ended changes by `resumed` only; an unknown kind changes nothing."""
+    if event.kind not in KINDS or (run.phase.ended and event.kind != REOPENS):
+        return run
+    changes = fields_from_dict({name: value for name, value in event.data.items() if name in _FIELDS})
+    phase = KINDS[event.kind]
+    if phase is not None:
+        changes["phase"] = phase
+        changes["ended_at"] = event.at if phase.ended else None
+    if event.kind in _INTENTIONS:
+        changes["intended_at"] = event.at
+    if event.kind == "cancel_requested":
+        changes["cancel_requested"] = True
+        changes["cancel_at"] = run.cancel_at if run.cancel_at is not None else event.at
+    if event.kind == REOPENS:
+        changes.update(cancel_requested=False, cancel_at=None, cancel_now=False, failures=0, first_error=None)
+    return dataclasses.replace(run, **changes)
+
+
+def replay(events: Iterable[Event]) -> Run | None:
+    """The run that a history tells of, None without a `submitted` event."""
+    run: Run | None = None
+    for event in events:
+        if run is not None:
+            run = fold(run, event)
+        elif event.kind == "submitted":
+            run = begin(event)
+    return run

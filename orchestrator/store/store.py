@@ -1,0 +1,220 @@
+"""Store: runs and events in one SQLite file, $ORCH_HOME/store.db. An event and the run it changes are one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import JobError
+from orchestrator.model.run import Event, Run
+from orchestrator.store import lease as leases
+from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict
+from orchestrator.store.database import connect, told
+from orchestrator.store.fold import begin, fold
+from orchestrator.store.lease import Lease, LeaseRow
+
+FILE = "store.db"
+
+
+def open_store(home: Path) -> Store:
+    """The store of one ORCH_HOME, made when it is missing. Raises StoreError."""
+    path = Path(home) / FILE
+    return Store(path, connect(path))
+
+
+class Store:
+    """One connection to the file. Every method raises StoreError when the file cannot be used.
+
+    A writer that shows a `lease` is refused with LeaseLost once that lease is another's.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @property
+    def home(self) -> Path:
+        return self.path.parent
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _transaction(self, lease: Lease | None = None) -> Iterator[sqlite3.Connection]:
+        with told(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                if lease is not None:
+                    leases.check(self._connection, lease)
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with told(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    @property
+    def store_id(self) -> str:
+        """Names this store; made with it."""
+        return str(self._rows("SELECT value FROM meta WHERE key = 'store_id'")[0][0])
+
+    # --- reading
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Every run as plain values, in the order of submission, from one select."""
+        return [load(row[0]) for row in self._rows("SELECT snapshot FROM runs ORDER BY submitted_at, name")]
+
+    def snapshot(self, name: str) -> dict[str, Any] | None:
+        """One run as plain values, None when there is none of that name."""
+        rows = self._rows("SELECT snapshot FROM runs WHERE name = ?", name)
+        return load(rows[0][0]) if rows else None
+
+    def find(self, name: str) -> Run | None:
+        """One run, None when there is none of that name."""
+        value = self.snapshot(name)
+        return run_from_dict(value) if value is not None else None
+
+    def get(self, name: str) -> Run:
+        """One run; JobError with the nearest names when there is none of that name."""
+        run = self.find(name)
+        if run is None:
+            names = [row[0] for row in self._rows("SELECT name FROM runs ORDER BY submitted_at DESC LIMIT 5")]
+            known = f"the newest runs are {', '.join(names)}" if names else "there are no runs yet"
+            raise JobError(f"there is no run named {name}", hint=f"{known}; orch status lists them all")
+        return run
+
+    def unfinished(self) -> list[Run]:
+        """Runs that have not ended, by name."""
+        rows = self._rows("SELECT snapshot FROM runs WHERE ended = 0 ORDER BY name")
+        return [run_from_dict(load(row[0])) for row in rows]
+
+    def events(self, run: str | None = None, *, after: int = 0) -> list[Event]:
+        """Events in the order of recording, of one run or (None) of all, those with a number above `after`."""
+        if run is None:
+            rows = self._rows("SELECT seq, run, kind, at, data FROM events WHERE seq > ? ORDER BY seq", after)
+        else:
+            rows = self._rows(
+                "SELECT seq, run, kind, at, data FROM events WHERE run = ? AND seq > ? ORDER BY seq", run, after
+            )
+        return [Event(seq=seq, run=name, kind=kind, at=at, data=load(data)) for seq, name, kind, at, data in rows]
+
+    def secret_variables(self) -> list[str]:
+        """Names of the environment variables that unfinished runs read secrets from."""
+        rows = self._rows("SELECT secrets FROM runs WHERE ended = 0 AND secrets != ''")
+        return sorted({name for row in rows for name in row[0].split(",")})
+
+    # --- writing
+
+    def create_run(
+        self, name: str, data: Mapping[str, Any], *, at: float | None = None, secrets: Sequence[str] = ()
+    ) -> tuple[Run, bool]:
+        """Record a run with its `submitted` event unless one of that name exists: (the run, whether it is new).
+
+        Of any number of callers at the same moment exactly one makes the run. `secrets` names environment variables.
+        """
+        event = Event(run=name, kind="submitted", at=time.time() if at is None else at, data=data)
+        with self._transaction() as connection:
+            row = connection.execute("SELECT snapshot FROM runs WHERE name = ?", (name,)).fetchone()
+            if row is not None:
+                return run_from_dict(load(row[0])), False
+            run = begin(event)
+            _insert(connection, event)
+            connection.execute(
+                "INSERT INTO runs (name, ended, submitted_at, snapshot, secrets) VALUES (?, ?, ?, ?, ?)",
+                (name, int(run.phase.ended), run.submitted_at, dump(run_to_dict(run)), ",".join(secrets)),
+            )
+        return run, True
+
+    def record(
+        self,
+        name: str,
+        kind: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        at: float | None = None,
+        lease: Lease | None = None,
+        attempt: int | None = None,
+    ) -> Run:
+        """Append an event to a run's history and return the run after it.
+
+        An event that would not change a run that has ended is not recorded. With `attempt`, neither is one of a run
+        that has gone on to another attempt meanwhile. Raises JobError when there is no such run.
+        """
+        event = Event(run=name, kind=kind, at=time.time() if at is None else at, data=data or {})
+        with self._transaction(lease) as connection:
+            before = self.get(name)
+            after = fold(before, event)
+            if after is before or (attempt is not None and before.attempt != attempt):
+                return before
+            _insert(connection, event)
+            _write(connection, after)
+        return after
+
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, lease: Lease | None = None) -> None:
+        """Lay current values (step, loss, ...) over the snapshots of unfinished runs, by run name, without events."""
+        with self._transaction(lease) as connection:
+            for name, fields in changes.items():
+                run = self.get(name)
+                if not run.phase.ended:
+                    _write(connection, dataclasses.replace(run, **fields))
+
+    def note(self, kind: str, data: Mapping[str, Any], *, lease: Lease | None = None) -> None:
+        """Record an event about the controller, not about a run."""
+        with self._transaction(lease) as connection:
+            _insert(connection, Event(run="", kind=kind, at=time.time(), data=data))
+
+    # --- the controller's lease
+
+    def lease(self) -> LeaseRow:
+        with told(self.path):
+            return leases.read(self._connection)
+
+    def take_lease(self, holder: str, seen: LeaseRow) -> Lease | None:
+        """Become the holder if the row is still as seen, else None."""
+        with self._transaction() as connection:
+            return leases.take(connection, holder, seen)
+
+    def renew_lease(self, lease: Lease) -> LeaseRow:
+        """Show that the holder lives; raises LeaseLost."""
+        with self._transaction() as connection:
+            return leases.renew(connection, lease)
+
+    def release_lease(self, lease: Lease, *, unless_unfinished: bool = False) -> bool:
+        """Leave. With `unless_unfinished`, not while a run is unfinished: then False. Raises LeaseLost."""
+        with self._transaction() as connection:
+            if unless_unfinished and connection.execute("SELECT 1 FROM runs WHERE ended = 0 LIMIT 1").fetchone():
+                return False
+            leases.release(connection, lease)
+        return True
+
+    def ask_controller_to_leave(self) -> None:
+        with self._transaction() as connection:
+            leases.ask_to_leave(connection)
+
+
+def _insert(connection: sqlite3.Connection, event: Event) -> None:
+    connection.execute(
+        "INSERT INTO events (run, kind, at, data) VALUES (?, ?, ?, ?)",
+        (event.run, event.kind, event.at, dump(event.data)),
+    )
+
+
+def _write(connection: sqlite3.Connection, run: Run) -> None:
+    connection.execute(
+        "UPDATE runs SET ended = ?, snapshot = ? WHERE name = ?",
+        (int(run.phase.ended), dump(run_to_dict(run)), run.name),
+    )
