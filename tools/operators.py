@@ -9,7 +9,6 @@ there blocks the next one for ever; it is removed when no process holds it open.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -91,7 +90,7 @@ def held_open(path: Path) -> bool:
     wanted = str(path.resolve())
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(os.readlink(entry) == wanted for entry in (process / "fd").iterdir()):
+            if any(str(entry.readlink()) == wanted for entry in (process / "fd").iterdir()):
                 return True
         except (FileNotFoundError, PermissionError, ProcessLookupError):
             continue

@@ -4,6 +4,8 @@
 # Makes sure of what only the system's package manager can bring: a C++ compiler with Python's headers (DeepSpeed
 # compiles its operators on first use), or Python's venv module. Missing: as root it is installed, else the command to
 # type is printed and the exit status is 1.
+#
+# shellcheck disable=SC2086 # lists of words are split on purpose
 set -eu
 python=$1
 need=$2
@@ -74,7 +76,6 @@ things=$(missing)
 [ -n "$things" ] || exit 0
 
 tool=$(manager)
-# shellcheck disable=SC2086 # words on purpose, from here on
 if [ -z "$tool" ]; then
     echo "Missing for $python:" $things "- and no known package manager to install it with." >&2
     exit 1
@@ -83,7 +84,6 @@ packages=""
 for thing in $things; do
     packages="$packages $(package "$tool" "$thing")"
 done
-# shellcheck disable=SC2086 # words on purpose
 command=$(install_command "$tool" $packages)
 
 if [ "$(id -u)" -ne 0 ]; then

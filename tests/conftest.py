@@ -1,0 +1,82 @@
+"""What every test gets: an ORCH_HOME of its own, no way to a hub, and proof that it left no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+GRACE = 10.0  # seconds that processes of a finished test have to end by themselves
+TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limit for others is in pyproject.toml
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start training go last, on one worker, one after another: each of them wants all cores."""
+    for item in items:
+        if item.get_closest_marker("deepspeed"):
+            item.add_marker(pytest.mark.xdist_group("deepspeed"))
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(TRAINING_TIMEOUT))
+    items.sort(key=lambda item: item.get_closest_marker("deepspeed") is not None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """HOME is an empty directory. Compiled operators are still shared: they lie in the user's cache."""
+    home = tmp_path_factory.mktemp("nobody")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"))
+        patch.setenv("HOME", str(home))
+        patch.setenv("HF_HOME", str(home / "huggingface"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        for name in [name for name in os.environ if name.startswith(("ORCH_", "XDG_CONFIG_", "XDG_STATE_"))]:
+            patch.delenv(name)
+        yield home
+
+
+@pytest.fixture(autouse=True)
+def orch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The test's own ORCH_HOME. Fails the test when a process that knows its directory outlives it."""
+    home = tmp_path / "orch-home"
+    monkeypatch.setenv("ORCH_HOME", str(home))
+    yield home
+    left = survivors(tmp_path, seconds=GRACE)
+    for pid in left:
+        _kill(pid)
+    if left:
+        pytest.fail(f"processes outlived the test (killed now): {left}", pytrace=False)
+
+
+def survivors(directory: Path, *, seconds: float) -> dict[int, str]:
+    """Command lines of the processes that belong to `directory` and do not end within `seconds`, by process id."""
+    end = time.monotonic() + seconds
+    while (found := _belonging_to(directory)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def _belonging_to(directory: Path) -> dict[int, str]:
+    place = os.fsencode(directory)
+    found = {}
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = Path(entry.path, "cmdline").read_bytes()  # empty for a zombie
+            environment = Path(entry.path, "environ").read_bytes()
+        except OSError:
+            continue
+        if command and (place + b"/" in command or b"ORCH_HOME=" + place in environment):
+            found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,96 @@
+"""Rules that no linter knows.
+
+Usage: python tools/rules.py   (exit status 1 and a line per finding when one is broken)
+
+A rule is a row of RULES, or a function of CHECKS for what a pattern cannot say.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A pattern that no line of the files under `paths` may match."""
+
+    pattern: str
+    paths: str
+    why: str
+
+
+RULES = (
+    Rule(pattern=r"unittest\.mock|\bMagicMock\b|\bpatch\(", paths=r"\.py$", why="tests use the real thing, not a mock"),
+    Rule(pattern=r"monkeypatch\.setattr", paths=r"\.py$", why="what a test must replace is an argument"),
+    Rule(pattern=r"\b(TODO|FIXME|XXX)\b", paths=r".", why="what is open is an issue"),
+    Rule(
+        pattern=r"except( Exception| BaseException)?:\s*(pass)?$", paths=r"^orchestrator/.*\.py$", why="name the error"
+    ),
+    Rule(pattern=r"shell=True", paths=r"\.py$", why="argv lists need no quoting"),
+    Rule(
+        pattern=r"# (noqa|type: ignore)(?!.* - )", paths=r"\.py$", why="an ignore says its reason: # noqa: X - reason"
+    ),
+    Rule(pattern=r"[ \t]+$", paths=r"\.(py|md|sh|toml|yaml|j2)$|^Makefile$", why="no blanks at the end of a line"),
+)
+NOT_SEARCHED = re.compile(r"^(LICENSE|requirements\.txt|tests/golden/|tools/rules\.py|templates/manifests/)")
+CARRIED = ("agent", "checkpoints")  # run by any Python of the cluster: standard library only
+
+
+def main() -> int:
+    findings = [*broken_rules(), *(finding for check in CHECKS for finding in check())]
+    print("\n".join(findings) if findings else f"{len(RULES) + len(CHECKS)} rules hold")
+    return 1 if findings else 0
+
+
+def tracked() -> list[str]:
+    """Files that git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return [name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def broken_rules() -> Iterator[str]:
+    for name in tracked():
+        rules = [rule for rule in RULES if re.search(rule.paths, name)]
+        if NOT_SEARCHED.search(name) or not rules:
+            continue
+        for number, line in enumerate((ROOT / name).read_text(errors="replace").splitlines(), 1):
+            for rule in rules:
+                if re.search(rule.pattern, line):
+                    yield f"{name}:{number}: {line.strip()[:80]!r}: {rule.why}"
+
+
+def carried_code_needs_only_the_standard_library() -> Iterator[str]:
+    allowed = sys.stdlib_module_names | {"orchestrator"}
+    for package in CARRIED:
+        for path in sorted((ROOT / "orchestrator" / package).rglob("*.py")):
+            for line, module in imports(path):
+                if module.partition(".")[0] not in allowed:
+                    yield f"{path.relative_to(ROOT)}:{line}: imports {module}: standard library only"
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, module) of every absolute import of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.lineno, node.module or ""
+
+
+CHECKS: tuple[Callable[[], Iterator[str]], ...] = (carried_code_needs_only_the_standard_library,)
+
+if __name__ == "__main__":
+    sys.exit(main())
