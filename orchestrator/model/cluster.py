@@ -4,62 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import ClassVar, Literal
+
+from orchestrator.model.key import ABSOLUTE, PATH, SET_BY_LAUNCHER, VARIABLE, WORD, Pattern, key
 
 Kind = Literal["local", "ssh", "slurm", "kubernetes"]
 Device = Literal["auto", "cuda", "cpu"]
 KINDS: tuple[Kind, ...] = ("local", "ssh", "slurm", "kubernetes")
 
 
-def _key(help: str, **constraints: Any) -> dict[str, Any]:
-    return {"help": help, **constraints}
+CLUSTER_NAME = Pattern(
+    regex="[A-Za-z0-9][-._A-Za-z0-9]{0,62}",
+    words="1 to 63 letters, digits, dots, dashes and _, not starting with a dash",
+)
+_LABEL = Pattern(regex="[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", words="a Kubernetes name of at most 63 characters")
+_SUBDOMAIN = Pattern(regex="[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?", words="a Kubernetes name")
+_QUANTITY = Pattern(regex="[1-9][0-9]*([kMGTPE]i?|Ki)?", words="a Kubernetes quantity like 200Gi")
+_TIME = Pattern(
+    regex="([0-9]+-)?[0-9]+(:[0-5]?[0-9]){0,2}", words='a Slurm time like "24:00:00", "2-00:00:00" or "90" (minutes)'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
     """Network devices that NCCL and gloo shall use."""
 
-    socket: str | None = field(default=None, metadata=_key("Socket interface, as in NCCL_SOCKET_IFNAME."))
-    hcas: tuple[str, ...] = field(default=(), metadata=_key("InfiniBand adapters, as in NCCL_IB_HCA."))
+    socket: str | None = field(default=None, metadata=key("Socket interface, as in NCCL_SOCKET_IFNAME.", pattern=WORD))
+    hcas: tuple[str, ...] = field(default=(), metadata=key("InfiniBand adapters, as in NCCL_IB_HCA.", pattern=WORD))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One cluster of the configuration. Keys that a kind does not read are refused for that kind by configfile."""
 
-    kind: Kind = field(metadata=_key("local, ssh, slurm or kubernetes."))
-    env: Mapping[str, str] = field(default_factory=dict, metadata=_key("Environment of every job here."))
-    interface: Interface = field(default_factory=Interface, metadata=_key("Network devices for NCCL and gloo."))
-    cache_dir: str | None = field(default=None, metadata=_key("Directory of compiled operators and the hub cache."))
-    python: str | None = field(default=None, metadata=_key("The interpreter that has torch and deepspeed."))
-    device: Device = field(default="auto", metadata=_key("auto, cuda or cpu."))
-    gpu: str | None = field(default=None, metadata=_key("GPU model, as in a100-80gb; gives its memory."))
-    gpu_memory: int | None = field(default=None, metadata=_key("Bytes of one GPU (80GiB).", minimum=1, unit="bytes"))
-    host_memory: int | None = field(default=None, metadata=_key("Bytes of one node (512GiB).", minimum=1, unit="bytes"))
-    shared_dir: str | None = field(default=None, metadata=_key("A directory that all nodes see.", kinds=("ssh", "slurm")))
-    hosts: tuple[str, ...] = field(default=(), metadata=_key("Host names.", kinds=("ssh",)))
-    hostfile: str | None = field(default=None, metadata=_key("A DeepSpeed hostfile.", kinds=("ssh",)))
-    partition: str | None = field(default=None, metadata=_key("Slurm partition.", kinds=("slurm",)))
-    account: str | None = field(default=None, metadata=_key("Slurm account.", kinds=("slurm",)))
-    qos: str | None = field(default=None, metadata=_key("Slurm quality of service.", kinds=("slurm",)))
-    time_limit: str | None = field(default=None, metadata=_key("Slurm time limit, as in 24:00:00.", kinds=("slurm",)))
-    setup: tuple[str, ...] = field(
-        default=(), metadata=_key("Shell lines run before the job, as in module load cuda.", kinds=("slurm", "ssh"))
+    at_most_one: ClassVar[tuple[tuple[str, ...], ...]] = (("hosts", "hostfile"), ("claim", "storage_class"))
+
+    kind: Kind = field(metadata=key("local, ssh, slurm or kubernetes."))
+    env: Mapping[str, str] = field(
+        default_factory=dict, metadata=key("Environment of every job here.", names=VARIABLE, instead=SET_BY_LAUNCHER)
     )
-    namespace: str | None = field(default=None, metadata=_key("Kubernetes namespace.", kinds=("kubernetes",)))
-    image: str | None = field(default=None, metadata=_key("Container image.", kinds=("kubernetes",)))
-    claim: str | None = field(default=None, metadata=_key("Existing ReadWriteMany claim.", kinds=("kubernetes",)))
-    storage_class: str | None = field(default=None, metadata=_key("Storage class of a new claim.", kinds=("kubernetes",)))
-    storage: str = field(default="200Gi", metadata=_key("Size of a new claim.", kinds=("kubernetes",)))
+    interface: Interface = field(default_factory=Interface, metadata=key("Network devices for NCCL and gloo."))
+    cache_dir: str | None = field(
+        default=None, metadata=key("Directory of compiled operators and the hub cache.", pattern=ABSOLUTE)
+    )
+    python: str | None = field(
+        default=None, metadata=key("The interpreter that has torch and deepspeed.", pattern=PATH)
+    )
+    device: Device = field(default="auto", metadata=key("auto, cuda or cpu."))
+    gpu: str | None = field(default=None, metadata=key("GPU model, as in a100-80gb; gives its memory.", pattern=WORD))
+    gpu_memory: int | None = field(default=None, metadata=key("Bytes of one GPU (80GiB).", minimum=1, unit="bytes"))
+    host_memory: int | None = field(default=None, metadata=key("Bytes of one node (512GiB).", minimum=1, unit="bytes"))
+    shared_dir: str | None = field(
+        default=None, metadata=key("A directory that all nodes see.", pattern=ABSOLUTE, kinds=("ssh", "slurm"))
+    )
+    hosts: tuple[str, ...] = field(default=(), metadata=key("Host names.", pattern=WORD, kinds=("ssh",)))
+    hostfile: str | None = field(default=None, metadata=key("A DeepSpeed hostfile.", pattern=ABSOLUTE, kinds=("ssh",)))
+    partition: str | None = field(default=None, metadata=key("Slurm partition.", pattern=WORD, kinds=("slurm",)))
+    account: str | None = field(default=None, metadata=key("Slurm account.", pattern=WORD, kinds=("slurm",)))
+    qos: str | None = field(default=None, metadata=key("Slurm quality of service.", pattern=WORD, kinds=("slurm",)))
+    time_limit: str | None = field(
+        default=None, metadata=key("Slurm time limit, as in 24:00:00.", pattern=_TIME, kinds=("slurm",))
+    )
+    setup: tuple[str, ...] = field(
+        default=(), metadata=key("Shell lines run before the job, as in module load cuda.", kinds=("slurm", "ssh"))
+    )
+    namespace: str | None = field(
+        default=None, metadata=key("Kubernetes namespace.", pattern=_LABEL, kinds=("kubernetes",))
+    )
+    image: str | None = field(default=None, metadata=key("Container image.", pattern=WORD, kinds=("kubernetes",)))
+    claim: str | None = field(
+        default=None, metadata=key("Existing ReadWriteMany claim.", pattern=_SUBDOMAIN, kinds=("kubernetes",))
+    )
+    storage_class: str | None = field(
+        default=None, metadata=key("Storage class of a new claim.", pattern=_SUBDOMAIN, kinds=("kubernetes",))
+    )
+    storage: str = field(
+        default="200Gi", metadata=key("Size of a new claim.", pattern=_QUANTITY, kinds=("kubernetes",))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The configuration file: which clusters there are, which is the default."""
 
-    default: str = "local"
-    controller: Literal["auto", "external"] = "auto"
-    clusters: Mapping[str, Profile] = field(default_factory=dict)
+    default: str = field(default="local", metadata=key("The cluster of a job that names none."))
+    controller: Literal["auto", "external"] = field(
+        default="auto", metadata=key("auto: started when none is alive. external: you run `orch controller` yourself.")
+    )
+    clusters: Mapping[str, Profile] = field(
+        default_factory=dict,
+        metadata=key("Clusters by name; local, ssh, slurm and kubernetes always exist.", names=CLUSTER_NAME),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
