@@ -20,6 +20,7 @@ from orchestrator.errors import JobError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
+LARGEST = 2**63  # integers are smaller
 MAX_VALUES = 50_000  # with every alias written out
 
 Scalar = str | int | float | bool | None
@@ -36,7 +37,6 @@ _WORDS: Mapping[str, Scalar] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
     **{sign + word: float(sign + "inf") for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")},
 }
-_LARGEST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def scalar(text: str) -> Scalar:
         if len(text) > 80:
             raise ValueError(text)
         number = int(text, 10) if _INTEGER.fullmatch(text) else int(text, 0)
-        if abs(number) >= _LARGEST:
+        if abs(number) >= LARGEST:
             raise ValueError(text)
         return number
     return float(text) if _FLOAT.fullmatch(text) else text
