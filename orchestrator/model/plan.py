@@ -18,19 +18,25 @@ class ModelFacts:
     vocabulary: int
     largest_layer: int
     source: str  # where the figures come from, for `orch plan`
+    positions: int | None = None  # the longest sequence that learned positions allow; None: no such limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
-    """Nodes and ranks. world_size = nodes x ranks_per_node."""
+    """Nodes and ranks. world_size = nodes x ranks_per_node. `one_machine`: all nodes are on the same one (`local`)."""
 
     nodes: int
     ranks_per_node: int
     device: Literal["cuda", "cpu", "auto"]
+    one_machine: bool = False
 
     @property
     def world_size(self) -> int:
         return self.nodes * self.ranks_per_node
+
+    @property
+    def ranks_per_machine(self) -> int:
+        return self.world_size if self.one_machine else self.ranks_per_node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +95,8 @@ class Plan:
     ds_config: Mapping[str, Any]
     steps: int | None
     epochs: float | None
-    checkpoint_steps: int | None  # a checkpoint every so many steps, or
-    checkpoint_seconds: int | None  # every so many seconds
+    checkpoint_steps: int | None  # a checkpoint every so many steps, and
+    checkpoint_seconds: int | None  # one when so many seconds have gone by: whichever comes first
     checkpoint_bytes: int | None
     because: tuple[str, ...] = ()  # one sentence a choice
     warnings: tuple[str, ...] = field(default=())

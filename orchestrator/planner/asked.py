@@ -1,0 +1,144 @@
+"""What the job asks of DeepSpeed, read once from its own keys and from the raw ds_config keys laid over them.
+
+A raw key may fill what the job leaves open; where both speak and differ, the job is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from orchestrator.errors import JobError
+from orchestrator.model.spec import Precision, Spec
+from orchestrator.planner.memory import Where
+
+AUTO = "auto"
+FIELD = "deepspeed.config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """None: left to orch (or, for a script of the user's own, to the script)."""
+
+    stage: int | None
+    offload: Where | Literal["auto"]
+    offload_optimizer: Where | None
+    offload_param: Where | None
+    precision: Precision | None
+    global_batch: int | None
+    micro_batch: int | None
+    accumulation: int | None
+    model_parallel: int
+
+
+def read_asked(spec: Spec, raw: Mapping[str, Any]) -> Asked:
+    """Both sources as one. JobError where they contradict, with the raw key as its field."""
+    optimizer = _device(raw, "offload_optimizer")
+    param = _device(raw, "offload_param")
+    _agree_offload(spec, optimizer)
+    training = spec.training
+    return Asked(
+        stage=_stage(spec, raw),
+        offload=spec.deepspeed.offload,
+        offload_optimizer=optimizer,
+        offload_param=param,
+        precision=_precision(spec, raw),
+        global_batch=_agreed(raw, "train_batch_size", "training.global_batch", training and training.global_batch),
+        micro_batch=_agreed(
+            raw, "train_micro_batch_size_per_gpu", "training.micro_batch", training and training.micro_batch
+        ),
+        accumulation=given(raw, "gradient_accumulation_steps"),
+        model_parallel=_model_parallel(spec, raw),
+    )
+
+
+def given(raw: Mapping[str, Any], *path: str) -> Any:
+    """The raw value at a path; None when it is absent or `auto`."""
+    value: Any = raw
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return None if value == AUTO else value
+
+
+def _agreed(raw: Mapping[str, Any], key: str, ours: str, wanted: int | None) -> int | None:
+    value = given(raw, key)
+    if value is not None and wanted is not None and value != wanted:
+        raise JobError(
+            f"{value} contradicts {ours}, which is {wanted}",
+            hint=f"Remove the raw key, or write {ours}: {value}.",
+            field=f"{FIELD}.{key}",
+        )
+    return cast("int | None", wanted if value is None else value)
+
+
+def _stage(spec: Spec, raw: Mapping[str, Any]) -> int | None:
+    wanted = spec.deepspeed.zero
+    value = given(raw, "zero_optimization", "stage")
+    if value is None:
+        return None if wanted == AUTO else wanted
+    if wanted not in (AUTO, value):
+        raise JobError(
+            f"{value} contradicts deepspeed.zero, which is {wanted}",
+            hint=f"Remove the raw key, or write deepspeed.zero: {value}.",
+            field=f"{FIELD}.zero_optimization.stage",
+        )
+    return int(value)
+
+
+def _device(raw: Mapping[str, Any], key: str) -> Where | None:
+    section = given(raw, "zero_optimization", key)
+    if section is None:
+        return None
+    return cast(Where, given(section, "device") or "none")
+
+
+def _agree_offload(spec: Spec, device: Where | None) -> None:
+    wanted = spec.deepspeed.offload
+    # `none` is also what a job that says nothing has, so raw keys may fill it.
+    if device is None or wanted in (AUTO, "none", device):
+        return
+    raise JobError(
+        f"{device} contradicts deepspeed.offload, which is {wanted}",
+        hint=f"Remove the raw key, or write deepspeed.offload: {device}.",
+        field=f"{FIELD}.zero_optimization.offload_optimizer.device",
+    )
+
+
+def _precision(spec: Spec, raw: Mapping[str, Any]) -> Precision | None:
+    halves = {name: given(raw, name, "enabled") for name in ("bf16", "fp16")}
+    on = [cast(Precision, name) for name, value in halves.items() if value is True]
+    if len(on) == 2:
+        raise JobError("fp16 and bf16 are both enabled", hint="Keep one of them.", field=f"{FIELD}.fp16.enabled")
+    if spec.training is None:
+        return on[0] if on else None
+    wanted = spec.training.precision
+    if on and on[0] != wanted:
+        raise JobError(
+            f"{on[0]} contradicts training.precision, which is {wanted}",
+            hint=f"Remove the raw key, or write training.precision: {on[0]}.",
+            field=f"{FIELD}.{on[0]}.enabled",
+        )
+    if halves.get(wanted) is False:
+        raise JobError(
+            f"{wanted} is switched off, and training.precision is {wanted}",
+            hint="Remove the raw key, or write training.precision: fp32.",
+            field=f"{FIELD}.{wanted}.enabled",
+        )
+    return wanted
+
+
+def _model_parallel(spec: Spec, raw: Mapping[str, Any]) -> int:
+    """Ranks that share one sequence: sequence parallel times tensor parallel."""
+    sizes = {
+        "sequence_parallel_size": given(raw, "sequence_parallel_size") or 1,
+        "tensor_parallel.autotp_size": given(raw, "tensor_parallel", "autotp_size") or 1,
+    }
+    for key, size in sizes.items():
+        if size > 1 and spec.run is None:
+            raise JobError(
+                f"{size} is not supported by the built-in trainer, whose ranks are all data-parallel",
+                hint="Remove the key, or bring a script of your own with `run`.",
+                field=f"{FIELD}.{key}",
+            )
+    return cast(int, sizes["sequence_parallel_size"] * sizes["tensor_parallel.autotp_size"])
