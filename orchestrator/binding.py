@@ -94,7 +94,7 @@ class Binder:
             some = ", ".join(known)
             return self._bad(f"wanted a mapping with keys of {some}; found {describe(node)}", node, field)
         before = len(self.problems.found)
-        for name in node.value.keys() - known.keys():
+        for name in [name for name in node.value if name not in known]:
             self.problems.add(unknown(name, known, self.root), node, _dot(field, name), key=name)
         values = {}
         for name, of in known.items():

@@ -14,6 +14,7 @@ from orchestrator import yamlfile
 from orchestrator.binding import BAD, Binder, Problems, Rule
 from orchestrator.errors import JobError
 from orchestrator.jsonfile import read_mapping
+from orchestrator.model.cluster import Kind
 from orchestrator.model.key import key_of
 from orchestrator.model.spec import Model, Spec
 from orchestrator.overrides import apply
@@ -54,7 +55,7 @@ def parse(text: bytes, file: str, overrides: Sequence[str] = ()) -> Spec:
 
 
 def canonical(spec: Spec) -> str:
-    """JSON that is the same for equal specs; without what is None or empty, so that a new optional key changes nothing."""
+    """JSON, the same for equal specs; without what is None or empty, so that a new optional key changes nothing."""
     return json.dumps(_without_empty(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -66,6 +67,14 @@ def restore(text: str) -> Spec:
 def named(spec: Spec, name: str) -> Spec:
     """The same job under another name. Raises JobError when it is no name."""
     return restore(canonical(replace(spec, name=name)))
+
+
+def check_kind(spec: Spec, kind: Kind) -> None:
+    """Check what only some kinds of cluster can do. Raises JobError."""
+    for name, secret in spec.secrets.items():
+        if secret.kubernetes is not None and kind != "kubernetes":
+            message = f"a Kubernetes Secret cannot be read on a cluster of kind {kind}; use env or file there"
+            raise JobError(message, field=f"secrets.{name}.kubernetes")
 
 
 def _parse(text: bytes, file: str, overrides: Sequence[str]) -> tuple[Spec, Node]:

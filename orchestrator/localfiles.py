@@ -1,0 +1,75 @@
+"""What a job names that must be on this machine. Relative paths start at the job file's directory."""
+
+from __future__ import annotations
+
+import glob
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.errors import JobError
+from orchestrator.model.spec import Spec
+
+Missing = tuple[str, str]  # field, what is wrong
+
+
+def check_sent(spec: Spec, job_dir: str) -> None:
+    """Check what is sent with the job to any cluster: the code directory and the script in it. Raises JobError."""
+    _stop_if_any(list(_sent(spec, Path(job_dir))))
+
+
+def check_local(spec: Spec, job_dir: str) -> None:
+    """Check all that a job on this machine reads: code, data, model, tokenizer, secrets. Raises JobError."""
+    base = Path(job_dir)
+    _stop_if_any([*_sent(spec, base), *_data(spec, base), *_model(spec, base), *_secrets(spec, base)])
+
+
+def is_directory_path(path: str) -> bool:
+    """Whether a model, tokenizer or dataset can only be a directory: a hub id never starts like this."""
+    return path.startswith(("/", "./", "../")) or path in (".", "..")
+
+
+def _stop_if_any(missing: list[Missing]) -> None:
+    if missing:
+        (field, message), *rest = missing
+        raise JobError("\n".join([message, *(f"{other}: {what}" for other, what in rest)]), field=field)
+
+
+def _sent(spec: Spec, base: Path) -> Iterator[Missing]:
+    if spec.code is None:
+        return
+    code = base / spec.code
+    if not code.is_dir():
+        yield "code", f"wanted a directory, found {'a file' if code.exists() else 'nothing'} at {code}"
+    elif spec.run is not None:
+        script = code / shlex.split(spec.run)[0]
+        if not script.is_file():
+            yield "run", f"wanted a script, found {'no file' if script.exists() else 'nothing'} at {script}"
+
+
+def _data(spec: Spec, base: Path) -> Iterator[Missing]:
+    if spec.data is None:
+        return
+    for place, pattern in enumerate(spec.data.files):
+        matches = glob.iglob(pattern, root_dir=base, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        if not any((base / match).is_file() for match in matches):
+            field = "data.files" if len(spec.data.files) == 1 else f"data.files[{place}]"
+            yield field, f"no file matches {pattern} (relative to {base})"
+    dataset = spec.data.dataset
+    if dataset is not None and is_directory_path(dataset) and not (base / dataset).is_dir():
+        yield "data.dataset", f"wanted a directory, found nothing at {base / dataset}"
+
+
+def _model(spec: Spec, base: Path) -> Iterator[Missing]:
+    path = spec.model.path if spec.model is not None else None
+    if path is not None and is_directory_path(path) and not (base / path / "config.json").is_file():
+        yield "model.path", f"wanted a model's directory, found no config.json in {base / path}"
+    tokenizer = spec.tokenizer
+    if tokenizer is not None and is_directory_path(tokenizer) and not (base / tokenizer).is_dir():
+        yield "tokenizer", f"wanted a directory, found nothing at {base / tokenizer}"
+
+
+def _secrets(spec: Spec, base: Path) -> Iterator[Missing]:
+    for name, secret in spec.secrets.items():
+        if secret.file is not None and not (base / secret.file).is_file():
+            yield f"secrets.{name}.file", f"no such file: {base / secret.file}"
