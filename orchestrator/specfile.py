@@ -21,7 +21,7 @@ from orchestrator.overrides import apply
 from orchestrator.words import hints_of, members
 from orchestrator.yamlfile import Node
 
-_BUILT_IN = ("model", "data", "training")
+BUILT_IN = ("model", "data", "training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,12 +132,12 @@ def _check_way(root: Node, problems: Problems) -> None:
         return
     script = root.child("run")
     if script is None or script.value is None:
-        missing = [name for name in _BUILT_IN if root.child(name) is None or root.value[name].value is None]
+        missing = [name for name in BUILT_IN if root.child(name) is None or root.value[name].value is None]
         for name in missing:
-            other = "" if len(missing) < len(_BUILT_IN) else " (or `run`, for a script of your own)"
+            other = "" if len(missing) < len(BUILT_IN) else " (or `run`, for a script of your own)"
             problems.add(f"is missing: a job needs model, data and training{other}", root, name)
         return
-    for name in (*_BUILT_IN, "tokenizer"):
+    for name in (*BUILT_IN, "tokenizer"):
         child = root.child(name)
         if child is not None and child.value is not None:
             problems.add("stands beside run; a script of your own brings its own", root, name, key=name)
