@@ -86,7 +86,7 @@ def train_one_step(engine: Any, options: argparse.Namespace, generator: torch.Ge
     loss = engine(input_ids=tokens, labels=tokens).loss
     engine.backward(loss)
     engine.step()
-    return float(loss)
+    return float(loss.item())
 
 
 def save(engine: Any, session: Session, options: argparse.Namespace, directory: Path, step: int) -> None:

@@ -51,7 +51,7 @@ def orch(*arguments: str) -> str:
 def closing(status: dict[str, Any]) -> str:
     """What a newcomer wants to know next."""
     metrics = Path(status["metrics"])
-    model = Path(status["checkpoint"]["path"]).parents[3] / "model"
+    model = next(Path(status["dir"]).glob("*/model"))
     name = status["name"]
     return f"""
   model      {shown(model)}

@@ -1,14 +1,15 @@
 #!/bin/sh
-# Usage: tools/system-packages.sh PYTHON compiler|venv
+# Usage: tools/system-packages.sh PYTHON compiler|venv [--dry-run]
 #
 # Makes sure of what only the system's package manager can bring: a C++ compiler with Python's headers (DeepSpeed
 # compiles its operators on first use), or Python's venv module. Missing: as root it is installed, else the command to
-# type is printed and the exit status is 1.
+# type is printed and the exit status is 1. With --dry-run root is only told, too.
 #
 # shellcheck disable=SC2086 # lists of words are split on purpose
 set -eu
 python=$1
 need=$2
+dry_run=${3:-}
 
 has_python() { "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 has_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
@@ -67,7 +68,8 @@ install_command() { # MANAGER PACKAGE...
 }
 
 if ! has_python; then
-    echo "Python 3.11 or newer is wanted; '$python' is $("$python" --version 2>&1 || echo missing)." >&2
+    found=$("$python" --version 2>/dev/null || echo missing)
+    echo "Python 3.11 or newer is wanted; '$python' is $found." >&2
     echo "Install one and name it: make PYTHON=python3.11 ..." >&2
     exit 1
 fi
@@ -86,7 +88,7 @@ for thing in $things; do
 done
 command=$(install_command "$tool" $packages)
 
-if [ "$(id -u)" -ne 0 ]; then
+if [ "$(id -u)" -ne 0 ] || [ -n "$dry_run" ]; then
     echo "Missing for $python:" $things >&2
     echo "Type this, then make again:  sudo sh -c '$command'" >&2
     exit 1

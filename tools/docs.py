@@ -1,0 +1,77 @@
+"""Write the generated pages of docs/ from what they describe.
+
+Usage: python tools/docs.py [--check]     (--check: write nothing, exit status 1 when a page is out of date)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from orchestrator import reference
+from orchestrator.cli import parser
+from orchestrator.cli.surface import COMMANDS, EPILOG, SUMMARY
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def main(arguments: list[str]) -> int:
+    stale = [name for name, make in PAGES.items() if not up_to_date(DOCS / name, make())]
+    if "--check" not in arguments:
+        for name in stale:
+            (DOCS / name).write_text(PAGES[name]())
+            print(f"wrote docs/{name}")
+        return 0
+    for name in stale:
+        print(f"docs/{name} is out of date: make docs")
+    return 1 if stale else 0
+
+
+def up_to_date(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
+
+
+def command_line() -> str:
+    """The page of every command, from the parser that reads it."""
+    return "\n".join(_command_line()) + "\n"
+
+
+def _command_line() -> Iterator[str]:
+    yield "# The command line"
+    yield "\n<!-- Written by `make docs` from orchestrator/cli/surface.py. -->\n"
+    yield SUMMARY
+    yield "\nstdout is data, stderr is talk. `python -m orchestrator` is `orch`.\n"
+    yield f"```text\n{EPILOG}\n```"
+    commands = parser.build(COMMANDS)
+    for action in commands._actions:  # noqa: SLF001 - argparse has no public way to walk a parser
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the same
+            for name, command in action.choices.items():
+                yield from _command(name, command)
+
+
+def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
+    yield f"\n## orch {name}\n"
+    yield f"{command.description}\n"
+    arguments = [action for action in command._actions if action.dest != "help"]  # noqa: SLF001 - the same
+    if arguments:
+        yield "| argument | |"
+        yield "| --- | --- |"
+    for action in arguments:
+        yield f"| {_argument(action)} | {(action.help or '').replace('|', chr(92) + '|')} |"
+
+
+def _argument(action: argparse.Action) -> str:
+    value = action.metavar or (",".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    shown = str(value).replace("|", chr(92) + "|")
+    if not action.option_strings:
+        return f"`{shown}`"
+    names = ", ".join(f"`{name}`" for name in action.option_strings)
+    return names if action.nargs == 0 else f"{names} `{shown}`"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"cli.md": command_line, "job.md": reference.page}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
