@@ -1,0 +1,80 @@
+"""What a rank is told by its environment: the ORCH_ variables, torchrun's variables and the bundle's job.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+
+class TrainingError(Exception):
+    """Something that the job's owner can mend. The message is a sentence; no traceback is shown with it."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One rank's place in a generation of a run. Paths are absolute; `resume_from` is None when it starts at step 0."""
+
+    run: str
+    run_id: str
+    attempt: int
+    generation: int
+    node: int
+    rank: int
+    local_rank: int
+    world_size: int
+    generation_dir: str
+    checkpoint_dir: str
+    bundle: str
+    ds_config: str
+    resume_from: Optional[str]
+    resume_step: int
+    job: Mapping[str, Any]
+
+    @property
+    def root(self) -> str:
+        """The checkpoint directory of the run: two above the generation's own."""
+        return os.path.dirname(os.path.dirname(self.generation_dir))
+
+    @property
+    def model_dir(self) -> str:
+        """Where the finished model belongs."""
+        return os.path.join(self.generation_dir, "model")
+
+
+def read_environment(env: Optional[Mapping[str, str]] = None) -> Optional[Environment]:
+    """The environment of this process, or None when no orch agent started it.
+
+    Raises TrainingError when job.json of the bundle can't be read.
+    """
+    env = os.environ if env is None else env
+    if "ORCH_GENERATION_DIR" not in env:
+        return None
+    return Environment(
+        run=env["ORCH_RUN"],
+        run_id=env["ORCH_RUN_ID"],
+        attempt=int(env["ORCH_ATTEMPT"]),
+        generation=int(env["ORCH_GENERATION"]),
+        node=int(env.get("ORCH_NODE", "0")),
+        rank=int(env.get("RANK", "0")),
+        local_rank=int(env.get("LOCAL_RANK", "0")),
+        world_size=int(env.get("WORLD_SIZE", "1")),
+        generation_dir=env["ORCH_GENERATION_DIR"],
+        checkpoint_dir=env["ORCH_CHECKPOINT_DIR"],
+        bundle=env["ORCH_BUNDLE"],
+        ds_config=env.get("ORCH_DS_CONFIG", os.path.join(env["ORCH_BUNDLE"], "ds_config.json")),
+        resume_from=env.get("ORCH_RESUME_FROM") or None,
+        resume_step=int(env.get("ORCH_RESUME_STEP") or 0),
+        job=_read_job(os.path.join(env["ORCH_BUNDLE"], "job.json")),
+    )
+
+
+def _read_job(path: str) -> Mapping[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            job: Mapping[str, Any] = json.load(file)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"The job's description {path} cannot be read: {error}. Submit the job again.") from error
+    return job

@@ -1,0 +1,118 @@
+"""The built-in trainer: a causal language model on packed text, as job.json's training section says."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+from orchestrator.training.environment import Environment, TrainingError
+from orchestrator.training.session import Session
+
+
+def main() -> None:
+    """Trains to the end and leaves; under a request to stop, saves and leaves. Exit code 1 with a sentence on an error."""
+    session = Session.start()
+    try:
+        train(session)
+    except TrainingError as error:
+        session.records.error(error, traceback.format_exc())
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def train(session: Session) -> None:
+    """One generation's training, from the checkpoint that the agent chose or from step 0."""
+    environment = session.environment
+    training = environment.job["training"]
+    _choose_device(environment)
+
+    import torch
+    from transformers import TrainingArguments
+
+    from orchestrator.training.arguments import make_arguments
+    from orchestrator.training.callback import OrchCallback
+    from orchestrator.training.packing import Rows, trim
+    from orchestrator.training.tokenizer import load_tokenizer
+    from orchestrator.training.trainer import CausalTrainer
+
+    ds_config = _read_ds_config(environment.ds_config)
+    # Before the model: at ZeRO 3 transformers reads from here that it must be made in partitions.
+    cpu = not torch.cuda.is_available()
+    arguments = TrainingArguments(**make_arguments(environment.job, ds_config, environment.checkpoint_dir, cpu=cpu))
+    tokenizer = load_tokenizer(training)
+    rows = trim(_pack(session, training["data"], tokenizer), training["global_batch"])
+    trainer = CausalTrainer(
+        model=_make_model(training, tokenizer),
+        args=arguments,
+        train_dataset=Rows(rows),
+        processing_class=tokenizer,
+        callbacks=[OrchCallback(session, tokens_per_step=training["global_batch"] * rows.length)],
+    )
+    _quiet(trainer)
+    trainer.train(resume_from_checkpoint=environment.resume_from)
+    session.records.progress("saving")
+    trainer.write_model(environment.model_dir)
+    session.done(int(trainer.state.global_step))
+
+
+def _choose_device(environment: Environment) -> None:
+    """Before torch is imported: a job for the CPU must not see the machine's GPUs."""
+    if environment.job.get("device") == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ["DS_ACCELERATOR"] = "cpu"
+
+
+def _read_ds_config(path: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8") as file:
+        config: dict[str, Any] = json.load(file)
+    return config
+
+
+def _pack(session: Session, data: Any, tokenizer: Any) -> Any:
+    """Rank 0 packs, for all: every rank maps the same file in the checkpoint directory."""
+    from orchestrator.training.packing import pack
+
+    outcome: Any = None
+    if session.rank == 0:
+        try:
+            outcome = pack(data, tokenizer, os.path.join(session.environment.root, "packed"))
+        except TrainingError as error:
+            outcome = error
+    outcome = session.share(outcome)
+    if isinstance(outcome, TrainingError):
+        raise outcome
+    return outcome
+
+
+def _make_model(training: Any, tokenizer: Any) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[training["precision"]]
+    model = training["model"]
+    if model.get("config") is None:
+        made = AutoModelForCausalLM.from_pretrained(model["path"], revision=model.get("revision"), dtype=dtype)
+    else:
+        keys = dict(model["config"])
+        made = AutoModelForCausalLM.from_config(AutoConfig.for_model(keys.pop("model_type"), **keys), dtype=dtype)
+    vocabulary = made.config.get_text_config().vocab_size
+    if vocabulary < len(tokenizer):
+        raise TrainingError(
+            f"The model has a vocabulary of {vocabulary}, but the tokenizer makes {len(tokenizer)} different tokens. "
+            f"Set vocab_size in model.config to {len(tokenizer)} or more, or choose another tokenizer."
+        )
+    return made
+
+
+def _quiet(trainer: Any) -> None:
+    """The callback prints each logged step already; the Trainer's own printer would repeat it as a dictionary."""
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+
+
+if __name__ == "__main__":
+    main()
