@@ -1,0 +1,51 @@
+"""The command line: `main` reads it, runs one command and turns what went wrong into words and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from orchestrator.errors import INTERRUPTED, OrchError
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell shows for a program that a closed pipe ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: this process's) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except OrchError as error:
+        from orchestrator.cli.terminal import show_error
+
+        show_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit: give it a place where that works.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("ORCH_DEBUG"):
+            raise
+        from orchestrator.cli.crash import report
+
+        return report(error, arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    from orchestrator.cli.parser import parse
+
+    try:
+        options = parse(arguments)
+    except SystemExit as done:  # --help and --version end this way
+        sys.stdout.flush()
+        return int(done.code or 0)
+    command = import_module(f"orchestrator.cli.{options.command}")
+    code = int(command.run(options))
+    sys.stdout.flush()  # here, where a closed pipe is still answered
+    return code

@@ -1,0 +1,62 @@
+"""What every command needs of this machine: the store, the configuration, the newest metrics of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.paths import config_path, orch_home
+from orchestrator.store import Store, open_store
+from orchestrator.views import status
+
+if TYPE_CHECKING:  # the configuration's reader is slow to import
+    from orchestrator.model.cluster import Config
+
+TAIL = 32 * 1024  # bytes of metrics.jsonl that are enough to tell the speed
+
+
+def store() -> Store:
+    """The store of this ORCH_HOME, made when it is missing. Raises StoreError."""
+    return open_store(orch_home(os.environ))
+
+
+def configuration() -> Config:
+    """The configuration file, or what holds without one. Raises JobError."""
+    from orchestrator import configfile
+
+    path = config_path(os.environ)
+    return configfile.load(path if path.exists() or os.environ.get("ORCH_CONFIG") else None)
+
+
+def row(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A snapshot with what the clock and the newest metrics say."""
+    pace = status.pace(tail_of_metrics(Path(run["metrics"]))) if run["phase"] == "running" else None
+    return status.row(run, now=time.time(), seconds_per_step=pace)
+
+
+def tail_of_metrics(path: Path) -> list[dict[str, Any]]:
+    """The newest lines of a metrics file, oldest first; none when there is no file yet."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:  # the first line is cut by the seek, the last perhaps by its writer
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def clock(at: float) -> str:
+    """Local date and time, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

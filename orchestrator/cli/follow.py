@@ -1,0 +1,95 @@
+"""A run's progress on stderr until it ends: on a terminal one line rewritten in place, elsewhere a line a change."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from orchestrator.cli import context
+from orchestrator.cli.terminal import LiveLine, columns, painter, say, speaks_unicode
+from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED, StoreError
+from orchestrator.store import Store
+from orchestrator.views import progress
+from orchestrator.views.phases import ENDED
+
+POLL = 0.25  # seconds between two looks at the store
+_CODES = {"succeeded": OK, "cancelled": RUN_CANCELLED}
+
+
+class Display(Protocol):
+    """What `follow` shows a run with."""
+
+    def show(self, run: Mapping[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+def follow(store: Store, name: str, keep_controller: Callable[[], None]) -> int:
+    """Show a run until it ends and return the exit code that says how; Ctrl-C detaches.
+
+    `keep_controller` is called again and again: without a controller a run would never end.
+    """
+    display: Display = _Live() if columns(sys.stderr) is not None else _Lines()
+    try:
+        run = _until_end(store, name, display, keep_controller)
+    except KeyboardInterrupt:
+        display.close()
+        say(f"detached; {name} goes on\n  come back:  orch wait {name}\n  end it:     orch cancel {name}")
+        return INTERRUPTED
+    display.close()
+    say("\n".join(progress.closing(context.row(run), width=columns(sys.stderr), paint=painter(sys.stderr))))
+    return _CODES.get(run["phase"], RUN_FAILED)
+
+
+def _until_end(store: Store, name: str, display: Display, keep_controller: Callable[[], None]) -> Mapping[str, Any]:
+    while True:
+        run = snapshot(store, name)
+        display.show(context.row(run))
+        if run["phase"] in ENDED:
+            return run
+        keep_controller()
+        time.sleep(POLL)
+
+
+def snapshot(store: Store, name: str) -> Mapping[str, Any]:
+    """One run; JobError when there is none of that name."""
+    run = store.snapshot(name)
+    if run is None:
+        store.get(name)  # raises, naming the runs that there are
+        raise StoreError(f"the store {store.path} changed while {name} was read")
+    return run
+
+
+class _Live:
+    def __init__(self) -> None:
+        self._line = LiveLine(sys.stderr)
+        self._paint = painter(sys.stderr)
+        self._unicode = speaks_unicode(sys.stderr)
+        self._before: Mapping[str, Any] | None = None
+
+    def show(self, run: Mapping[str, Any]) -> None:
+        for line in progress.notices(self._before, run):
+            self._line.above(self._paint(line, "warn"))
+        self._before = run
+        width = columns(sys.stderr) or 80
+        self._line.show(progress.live(run, width=width, paint=self._paint, unicode=self._unicode))
+
+    def close(self) -> None:
+        self._line.close()
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._before: Mapping[str, Any] | None = None
+        self._last_step: int | None = None
+
+    def show(self, run: Mapping[str, Any]) -> None:
+        for line in progress.changes(self._before, run, last_step=self._last_step):
+            say(f"{run['name']}: {line}")
+        if progress.step_is_due(run, self._last_step):
+            self._last_step = run["step"]
+        self._before = run
+
+    def close(self) -> None:
+        """Every line is out already."""

@@ -1,0 +1,113 @@
+"""argparse with this project's manners: the nearest word in an error, one look on every Python, no needless imports."""
+
+# ruff: noqa: SLF001 - argparse's formatters and actions are extended by their underscored names, as its own classes do
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from orchestrator import __version__
+from orchestrator.cli.surface import COMMANDS, EPILOG, SUMMARY
+from orchestrator.errors import JobError
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, at most 100 columns; the same text whatever the version of Python."""
+
+    def __init__(self, prog: str) -> None:
+        # A width given here spares argparse the import of shutil, and with it of every compression module.
+        super().__init__(prog, max_help_position=24, width=_width())
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        value = "" if action.nargs == 0 else " " + self._format_args(action, action.dest.upper())
+        return ", ".join(action.option_strings) + value
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse._SubParsersAction):  # the list of commands, without a heading of its own
+            return "".join(self._format_action(command) for command in action._get_subactions())
+        return super()._format_action(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are JobErrors that name the nearest command, option or choice."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(formatter_class=Help, allow_abbrev=False, **options)  # type: ignore[arg-type]
+        if hasattr(self, "color"):  # Python 3.14 colours its help
+            self.color = False
+        self._optionals.title = "options"
+
+    def error(self, message: str) -> NoReturn:
+        raise JobError(message, hint=f"{self.prog} --help shows what it takes")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        what = "command" if action.dest == "command" else action.metavar or action.dest
+        choices = [str(choice) for choice in action.choices]
+        raise JobError(
+            f"there is no {what} {str(value)!r}",
+            hint=did_you_mean(str(value), choices) or f"one of {', '.join(choices)}",
+        )
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Options with `command` set. Raises JobError, and SystemExit after --help and --version."""
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    parser = build({chosen} if chosen else set())
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        command = commands_of(parser).get(options.command, parser)
+        known = [option for action in command._actions for option in action.option_strings]
+        word = next((word for word in rest if word.startswith("-")), rest[0])
+        hint = did_you_mean(word.partition("=")[0], known) if word.startswith("-") else None
+        raise JobError(
+            f"{command.prog} does not take {word!r}", hint=hint or f"{command.prog} --help shows what it takes"
+        )
+    if options.command is None:
+        parser.error("a command is missing")
+    return options
+
+
+def build(complete: Iterable[str] = tuple(COMMANDS)) -> Parser:
+    """The parser of the whole surface; only the commands in `complete` get their arguments, which is faster."""
+    parser = Parser(prog="orch", description=SUMMARY, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"orch {__version__}")
+    # `prog` given, or argparse would format a usage line only to throw it away.
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="orch")
+    filled = set(complete)
+    for name, (help_text, add_arguments) in COMMANDS.items():
+        command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+        if name in filled:
+            add_arguments(command)
+    return parser
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """`did you mean ...?` with the nearest of `known`, None when nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else None
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit():
+        return max(40, min(int(columns), 100)) - 2
+    try:
+        return max(40, min(os.get_terminal_size().columns, 100)) - 2
+    except OSError:
+        return 78

@@ -1,0 +1,169 @@
+"""The surface that people and scripts rely on: every command, argument and option with its help text.
+
+A command `x` is run by `orchestrator/cli/x.py`, which is imported only when it was chosen. tests/cli freezes this.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+
+SUMMARY = "Train with DeepSpeed on one machine or many, from one job.yaml, and continue after every failure."
+
+EPILOG = """\
+a first run:
+  orch init                     write job.yaml
+  orch plan job.yaml            see what would run, and whether it fits
+  orch submit job.yaml --wait   run it and watch; Ctrl-C leaves it running
+
+exit codes:
+  0    fine
+  1    a bug in orch: where the traceback was written is printed
+  2    the job file, the configuration or the command line is wrong
+  3    the plan does not fit where it was asked to run
+  4    the cluster said no or cannot be reached
+  5    the store cannot be read or written
+  10   the run failed or was stopped (wait, submit --wait, resume --wait)
+  11   the run was cancelled (the same)
+  130  interrupted; a run that was being watched goes on
+
+environment:
+  ORCH_HOME    state of orch (default: ~/.local/state/orch)
+  ORCH_CONFIG  configuration file (default: ~/.config/orch/config.yaml)
+  ORCH_DEBUG   show tracebacks
+  NO_COLOR     no colour"""
+
+
+def _job(parser: ArgumentParser) -> None:
+    parser.add_argument("job", metavar="job.yaml", help="the job file")
+    parser.add_argument(
+        "-c", "--cluster", metavar="NAME", help="the cluster (default: the configuration's default, else local)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override one key of the job file, as in training.steps=50; may be repeated",
+    )
+
+
+def _run(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the name of a run")
+
+
+def _json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+
+
+def _wait(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait", action="store_true", help="show progress until the run ends; Ctrl-C leaves it running"
+    )
+
+
+def _init(parser: ArgumentParser) -> None:
+    parser.add_argument("--minimal", action="store_true", help="only the keys that have no default, without comments")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", default="job.yaml", help="where to write (default: job.yaml; - for stdout)"
+    )
+
+
+def _plan(parser: ArgumentParser) -> None:
+    _job(parser)
+    _json(parser)
+
+
+def _render(parser: ArgumentParser) -> None:
+    _job(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        required=True,
+        help="a new or empty directory, or one that orch rendered before; - prints a Kubernetes job as one YAML stream",
+    )
+    parser.add_argument("--name", help="the run's name (default: the job's)")
+    parser.add_argument("--force", action="store_true", help="write into a directory that holds other files, too")
+
+
+def _submit(parser: ArgumentParser) -> None:
+    _job(parser)
+    parser.add_argument("--name", help="the run's name (default: the job's)")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and the files; send and store nothing")
+    _wait(parser)
+    parser.add_argument("--from-scratch", action="store_true", help="start at step 0 even where checkpoints exist")
+    _json(parser)
+
+
+def _status(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", nargs="?", help="the name of a run (default: all runs)")
+    _json(parser)
+    parser.add_argument("--watch", action="store_true", help="keep it up to date until Ctrl-C or the end")
+
+
+def _logs(parser: ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    parser.add_argument("--rank", metavar="R", type=int, help="only this rank (default: all, and agents and launchers)")
+    parser.add_argument("--attempt", metavar="A", type=int, help="this attempt (default: the newest)")
+
+
+def _events(parser: ArgumentParser) -> None:
+    _run(parser)
+    _json(parser)
+
+
+def _cancel(parser: ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("--now", action="store_true", help="do not wait for a last checkpoint")
+
+
+def _resume(parser: ArgumentParser) -> None:
+    _run(parser)
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--from", dest="from_step", metavar="STEP", type=int, help="continue from the checkpoint of this step"
+    )
+    start.add_argument("--from-scratch", action="store_true", help="start at step 0 even where checkpoints exist")
+    _wait(parser)
+
+
+def _checkpoints(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN|DIR", help="the name of a run, or any directory with checkpoints in it")
+    parser.add_argument("--verify", action="store_true", help="read every file and name what is wrong with it")
+    _json(parser)
+
+
+def _controller(parser: ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="look after every run once, then leave")
+    how.add_argument("--stop", action="store_true", help="end the controller that is alive; runs go on without it")
+
+
+def _schema(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", action="store_true", help="the schema of the configuration file instead")
+
+
+def _completion(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="your shell")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
+    "init": ("write a commented job.yaml to start from", _init),
+    "plan": ("show what would run, how much memory it takes, and why", _plan),
+    "render": ("write every file of a job, for any kind of cluster, and contact none", _render),
+    "submit": ("start a run and print its name", _submit),
+    "status": ("show all runs, or one in full", _status),
+    "logs": ("show what the ranks of a run wrote", _logs),
+    "events": ("show what happened to a run, and why", _events),
+    "wait": ("show progress until a run ends", _run),
+    "cancel": ("end a run, after a last checkpoint", _cancel),
+    "resume": ("continue a run that ended before it was done", _resume),
+    "checkpoints": ("list checkpoints, and check that they are whole", _checkpoints),
+    "controller": ("look after runs in the foreground", _controller),
+    "schema": ("print the JSON Schema of job.yaml", _schema),
+    "clusters": ("list the clusters that a job can be sent to", _json),
+    "completion": ("print a completion script for a shell", _completion),
+}

@@ -1,0 +1,63 @@
+"""`orch clusters`: the table of clusters and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from orchestrator.model.cluster import Config, Interface, Profile
+from orchestrator.views import table, units
+from orchestrator.views.table import Column, Row
+from orchestrator.views.text import Paint, plain
+
+_BYTES = frozenset({"gpu_memory", "host_memory"})
+
+COLUMNS: tuple[Column, ...] = (
+    Column(key="name", title="NAME", cell=lambda row: row["name"]),
+    Column(key="kind", title="KIND", cell=lambda row: row["kind"]),
+    Column(key="default", title="DEFAULT", cell=lambda row: "*" if row["default"] else ""),
+    Column(key="known", title="KNOWN", cell=lambda row: _known(row["known"]), shrink=True),
+)
+
+
+def rows(config: Config) -> list[dict[str, Any]]:
+    """The clusters in the order of the configuration, the default one marked."""
+    return [
+        {"name": name, "kind": profile.kind, "default": name == config.default, "known": _facts(profile)}
+        for name, profile in config.clusters.items()
+    ]
+
+
+def to_json(row: Row) -> dict[str, Any]:
+    return table.to_json(COLUMNS, row)
+
+
+def listing(found: Sequence[Row], *, width: int | None, paint: Paint = plain) -> list[str]:
+    return table.render(COLUMNS, found, width=width, paint=paint)
+
+
+def _facts(profile: Profile) -> dict[str, Any]:
+    """What the configuration says beyond the defaults."""
+    bare = Profile(kind=profile.kind)
+    found: dict[str, Any] = {}
+    for of in fields(Profile):
+        value = getattr(profile, of.name)
+        if of.name == "kind" or value == getattr(bare, of.name):
+            continue
+        if isinstance(value, Interface):
+            value = {"socket": value.socket, "hcas": list(value.hcas)}
+        found[of.name] = dict(value) if isinstance(value, Mapping) else value
+    return found
+
+
+def _known(facts: Mapping[str, Any]) -> str:
+    shown = []
+    for key, value in facts.items():
+        if key in _BYTES:
+            shown.append(f"{key} {units.size(value)}")
+        elif isinstance(value, Mapping | tuple):
+            shown.append(f"{key} {', '.join(map(str, value))}")
+        else:
+            shown.append(f"{key} {value}")
+    return "; ".join(shown) or "its kind's defaults"

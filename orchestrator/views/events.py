@@ -1,0 +1,142 @@
+"""`orch events`: each recorded fact as a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.model.run import Event
+from orchestrator.views import units
+from orchestrator.views.phases import QUIET
+from orchestrator.views.text import Paint, clean, field, plain
+
+Data = Mapping[str, Any]
+
+_ROLES: Mapping[str, str] = {
+    "succeeded": "good",
+    "failed": "bad",
+    "lost": "bad",
+    "stopped": "warn",
+    "cancelled": "warn",
+    "unreachable": "warn",
+    "postponed": "warn",
+}
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    return {"seq": event.seq, "at": event.at, "run": event.run, "kind": event.kind, "data": dict(event.data)}
+
+
+def listing(events: Sequence[Event], *, clock: units.Clock, width: int | None, paint: Paint = plain) -> list[str]:
+    """Time and sentence, wrapped under itself."""
+    return [_line(event, clock(event.at), width, paint) for event in events]
+
+
+def sentence(event: Event) -> str:
+    """What happened, with its reason where one was recorded. An unknown kind is shown as data."""
+    tell = _SENTENCES.get(event.kind)
+    if tell is None:
+        facts = ", ".join(f"{key} {value}" for key, value in event.data.items())
+        return f"{event.kind.replace('_', ' ')}{': ' if facts else ''}{facts}"
+    return tell(event.data)
+
+
+def _line(event: Event, time: str, width: int | None, paint: Paint) -> str:
+    lead = len(time) + 2
+    text = clean_lines(sentence(event))
+    wrapped = field("", text, None if width is None else width + 13 - lead).splitlines()
+    body = f"\n{' ' * lead}".join(line.strip() for line in wrapped)
+    role = _ROLES.get(event.kind, "")
+    return f"{paint(time, 'dim')}  {paint(body, role) if role else body}"
+
+
+def clean_lines(text: str) -> str:
+    return "\n".join(clean(line) for line in text.splitlines())
+
+
+def _because(data: Data) -> str:
+    """`: cause: reason`, whatever of the two there is."""
+    cause = str(data.get("cause", "") or "")
+    parts = ["" if cause in QUIET else cause, str(data.get("because", "") or "")]
+    said = ": ".join(part for part in parts if part)
+    return f": {said}" if said else ""
+
+
+def _attempt(data: Data) -> str:
+    return f"attempt {data['attempt']}" if data.get("attempt") is not None else "the attempt"
+
+
+def _start(data: Data) -> str:
+    if data.get("from_scratch"):
+        return ", from scratch"
+    return f", from step {data['from_step']}" if data.get("from_step") is not None else ""
+
+
+def _submitted(data: Data) -> str:
+    return f"submitted to {data.get('cluster', 'its cluster')}{_start(data)}"
+
+
+def _handed_over(data: Data) -> str:
+    handle = (data.get("submission") or {}).get("handle") or data.get("handle")
+    return f"{_attempt(data)} was handed over" + (f" as {handle}" if handle else "")
+
+
+def _generation(data: Data) -> str:
+    resumed = data.get("resumed_from")
+    source = f"from step {resumed}" if resumed is not None else "at step 0"
+    lines = [f"generation {data.get('generation')} of {_attempt(data)} starts {source}{_because(data)}"]
+    lines += [f"not from {item.get('path')}: {item.get('why')}" for item in data.get("rejected") or ()]
+    return "\n".join(lines)
+
+
+def _checkpoint(data: Data) -> str:
+    newest = data.get("checkpoint") or data
+    return f"the checkpoint of step {newest.get('step')} is proven: {newest.get('path')}"
+
+
+def _postponed(data: Data) -> str:
+    return f"{_attempt(data)} could not be handed over yet{_because(data)}"
+
+
+def _resubmitting(data: Data) -> str:
+    return f"goes on with {_attempt(data)}{_start(data)}{_because(data)}"
+
+
+def _cancel_requested(data: Data) -> str:
+    return "its user asked to cancel it" + (", without a last checkpoint" if data.get("cancel_now") else "")
+
+
+def _ended(word: str) -> Callable[[Data], str]:
+    def tell(data: Data) -> str:
+        step = f" at step {data['step']}" if data.get("step") is not None else ""
+        error = data.get("first_error") or {}
+        what = ": ".join(str(error[key]).splitlines()[0] for key in ("type", "message") if error.get(key))
+        where = ", ".join(f"{key} {error[key]}" for key in ("rank", "node") if error.get(key) is not None)
+        detail = f"\nfirst error: {what} ({where})" if what else ""
+        return f"{word}{step}{_because(data)}{detail}"
+
+    return tell
+
+
+_SENTENCES: Mapping[str, Callable[[Data], str]] = {
+    "submitted": _submitted,
+    "handed_over": _handed_over,
+    "postponed": _postponed,
+    "queued": lambda data: f"queued{_because(data)}",
+    "started": lambda data: f"its processes started{_because(data)}",
+    "running": lambda data: f"running{_because(data)}",
+    "generation": _generation,
+    "checkpoint": _checkpoint,
+    "stopping": lambda data: f"stopping{_because(data)}",
+    "unreachable": lambda data: f"nobody can say how it is{_because(data)}",
+    "lost": _ended("the attempt ended"),
+    "resubmitting": _resubmitting,
+    "cancel_requested": _cancel_requested,
+    "resumed": lambda data: f"resumed by its user with {_attempt(data)}{_start(data)}",
+    "stopped": _ended("stopped"),
+    "succeeded": _ended("succeeded"),
+    "failed": _ended("failed"),
+    "cancelled": _ended("cancelled"),
+    "controller_started": lambda data: f"a controller started{_because(data)}",
+    "controller_stopped": lambda data: f"the controller stopped{_because(data)}",
+}

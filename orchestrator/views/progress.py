@@ -1,0 +1,114 @@
+"""`--wait`: one line that is rewritten on a terminal, and elsewhere a line whenever something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.views import units
+from orchestrator.views.phases import ENDED, QUIET, ROLES, next_step
+from orchestrator.views.table import Row
+from orchestrator.views.text import Paint, bar, clean, field, plain, shorten
+
+LINES_PER_RUN = 100  # at most so many plain lines for steps
+
+
+def live(run: Row, *, width: int, paint: Paint = plain, unicode: bool = True) -> str:
+    """One line of at most `width` - 1 columns: name, phase, bar, steps, loss, speed, time left."""
+    parts = [str(run["phase"])]
+    if run["phase"] == "running" and run["step"] is not None:
+        parts.append(f"{run['step']}/{run['steps']}" if run["steps"] else f"step {run['step']}")
+        parts += [f"loss {units.loss(run['loss'])}"] if run["loss"] is not None else []
+        parts += [f"{units.rate(run['tokens_per_second'])} tok/s"] if run["tokens_per_second"] is not None else []
+        parts += [f"{units.short_duration(run['eta'])} left"] if run["eta"] is not None else []
+    elif run["because"]:
+        parts.append(clean(run["because"]))
+    return _fit(run, parts, width - 1, paint, unicode=unicode)
+
+
+def _fit(run: Row, parts: list[str], width: int, paint: Paint, *, unicode: bool) -> str:
+    name = shorten(run["name"], max(8, min(24, width - len("  ".join(parts)) - 2)))
+    used = len("  ".join([name, *parts]))
+    room = min(24, width - used - 2)
+    if used > width:
+        parts[-1] = shorten(parts[-1], max(1, len(parts[-1]) - (used - width)))
+    phase, rest = paint(parts[0], ROLES.get(run["phase"], "")), parts[1:]
+    shown = [paint(name, "strong"), phase]
+    if run["phase"] == "running" and run["steps"] and run["step"] is not None and room >= 6:
+        shown.append(paint(bar(run["step"], run["steps"], room, unicode=unicode), "busy"))
+    return "  ".join([*shown, *rest])
+
+
+def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None) -> list[str]:
+    """Lines about what is new in `run`; `last_step` is the step of the newest line that was printed about steps."""
+    if before is None:
+        return [_phase(run)]
+    lines = []
+    if run["attempt"] != before["attempt"]:
+        lines.append(f"attempt {run['attempt']}")
+    if (run["phase"], run["because"] if run["phase"] != "running" else "") != (
+        before["phase"],
+        before["because"] if before["phase"] != "running" else "",
+    ):
+        lines.append(_phase(run))
+    if run["generation"] != before["generation"] and run["generation"]:
+        lines.append(f"generation {run['generation']} (attempt {run['attempt']})")
+    if step_is_due(run, last_step):
+        lines.append(_step(run))
+    newest = run["checkpoint"]
+    if newest and newest != before["checkpoint"] and newest["proven"]:
+        lines.append(f"checkpoint of step {newest['step']} is proven")
+    return lines
+
+
+def notices(before: Mapping[str, Any] | None, run: Row) -> list[str]:
+    """What must stay to be read above a line that is rewritten: failures and new starts."""
+    if before is None or run["phase"] in ENDED:
+        return []
+    if run["generation"] != before["generation"] and before["generation"]:
+        why = clean(run["because"])
+        return [f"generation {run['generation']} (attempt {run['attempt']})" + (f": {why}" if why else "")]
+    return []
+
+
+def closing(run: Row, *, width: int | None, paint: Paint = plain) -> list[str]:
+    """How it ended, and what to do next."""
+    took = units.duration(run["ended_at"] - run["submitted_at"]) if run["ended_at"] is not None else ""
+    lines = [paint(f"{run['name']} {run['phase']}", ROLES.get(run["phase"], "")) + (f" after {took}" if took else "")]
+    if run["phase"] == "succeeded":
+        facts = [_step(run)] if run["step"] is not None else []
+        facts += [f"generation {run['generation']}"] if run["generation"] > 1 else []
+        lines += [field("", ", ".join(facts), width)] if facts else []
+    else:
+        lines.append(field("why", why(run), width))
+    lines.append(field("next", next_step(run), width, paint))
+    return lines
+
+
+def step_is_due(run: Row, last_step: int | None) -> bool:
+    """Whether the step is worth a line: the first, the last, and a hundredth of the way between two."""
+    if run["step"] is None or run["phase"] not in {"running", "succeeded", "stopping"}:
+        return False
+    step, steps = int(run["step"]), run["steps"]
+    if last_step is None or step < last_step:
+        return step > 0
+    stride = max(1, (steps or LINES_PER_RUN * 10) // LINES_PER_RUN)
+    return step - last_step >= stride or (step == steps and step > last_step)
+
+
+def why(run: Row) -> str:
+    """The cause and the sentence that goes with it, "" where neither says more than the phase."""
+    return ": ".join(part for part in ("" if run["cause"] in QUIET else run["cause"], clean(run["because"])) if part)
+
+
+def _phase(run: Row) -> str:
+    reason = why(run)
+    return f"{run['phase']}: {reason}" if reason else str(run["phase"])
+
+
+def _step(run: Row) -> str:
+    parts = [f"step {run['step']}/{run['steps']}" if run["steps"] else f"step {run['step']}"]
+    parts += [f"loss {units.loss(run['loss'])}"] if run["loss"] is not None else []
+    parts += [f"{units.rate(run['tokens_per_second'])} tokens/s"] if run["tokens_per_second"] is not None else []
+    parts += [f"{units.duration(run['eta'])} left"] if run["eta"] else []
+    return ", ".join(parts)

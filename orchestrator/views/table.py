@@ -1,0 +1,83 @@
+"""A table whose columns are defined once: title and cell for people, key and value for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.views.text import Paint, clean, plain, shorten
+
+Row = Mapping[str, Any]
+
+
+def _none(_: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column. `cell` and `title` None: only in JSON; `key` None: only in the table.
+
+    `need` orders what goes first when a terminal is narrow (0 stays); `shrink` says that a cell may be shortened.
+    """
+
+    key: str | None = None
+    value: Callable[[Row], Any] | None = None  # default: row[key]
+    title: str | None = None
+    cell: Callable[[Row], str] | None = None
+    role: Callable[[Row], str] = _none
+    right: bool = False
+    need: int = 0
+    shrink: bool = False
+
+    def json_value(self, row: Row) -> Any:
+        return self.value(row) if self.value else row.get(self.key or "")
+
+
+def to_json(columns: Iterable[Column], row: Row) -> dict[str, Any]:
+    """One row for scripts: every key is always there."""
+    return {column.key: column.json_value(row) for column in columns if column.key is not None}
+
+
+def render(columns: Sequence[Column], rows: Sequence[Row], *, width: int | None, paint: Paint = plain) -> list[str]:
+    """Lines of a table with its head, at most `width` wide; None: as wide as it is."""
+    shown = [column for column in columns if column.title is not None]
+    cells = [[clean(column.cell(row)) if column.cell else "" for column in shown] for row in rows]
+    widths = [max(len(column.title or ""), *(len(line[i]) for line in cells), 0) for i, column in enumerate(shown)]
+    keep = _fitting(shown, widths, width)
+    head = [_pad(shown[i].title or "", widths[i], shown[i]) for i in keep]
+    lines = [paint("  ".join(head).rstrip(), "dim")]
+    for row, line in zip(rows, cells, strict=True):
+        parts = []
+        for i in keep:
+            text = _pad(shorten(line[i], widths[i]), widths[i], shown[i])
+            role = shown[i].role(row)
+            parts.append(paint(text, role) if role else text)
+        lines.append("  ".join(parts).rstrip())
+    return lines
+
+
+def _fitting(columns: Sequence[Column], widths: list[int], width: int | None) -> list[int]:
+    """The columns that stay, least needed dropped first; then the ones that may shrink do, in `widths`."""
+    keep = list(range(len(columns)))
+    if width is None:
+        return keep
+    while _total(widths, keep) > width and any(columns[i].need for i in keep):
+        slack = sum(max(0, widths[i] - 16) for i in keep if columns[i].shrink)
+        if _total(widths, keep) - slack <= width:
+            break
+        keep.remove(max(keep, key=lambda i: columns[i].need))
+    for i in keep:
+        excess = _total(widths, keep) - width
+        if columns[i].shrink and excess > 0:
+            widths[i] = max(8, widths[i] - excess)
+    return keep
+
+
+def _total(widths: Sequence[int], keep: Sequence[int]) -> int:
+    return sum(widths[i] for i in keep) + 2 * (len(keep) - 1)
+
+
+def _pad(text: str, width: int, column: Column) -> str:
+    return text.rjust(width) if column.right else text.ljust(width)

@@ -1,0 +1,60 @@
+"""Text of a known width: cells, wrapped fields, bars. Colour is a function that is given, and applied last."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+
+Paint = Callable[[str, str], str]  # text and role (good, bad, warn, busy, dim, strong) -> text
+
+LABEL = 13  # columns of a field's label
+
+
+def plain(text: str, role: str) -> str:  # noqa: ARG001 - a Paint that has no colours
+    """No colour."""
+    return text
+
+
+def clean(text: str) -> str:
+    """On one line, and without the control characters with which a log line could write on a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def shorten(text: str, width: int) -> str:
+    """At most `width` characters, the middle left out."""
+    if len(text) <= width:
+        return text
+    if width < 2:
+        return text[:width]
+    head = (width - 1 + 1) // 2
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def field(label: str, text: str, width: int | None, paint: Paint = plain, role: str = "") -> str:
+    """`label   text`, wrapped under itself at `width` (None: not at all). Long words, as paths are, stay whole."""
+    indent = " " * LABEL
+    lines = [clean(line) for line in text.splitlines()] or [""]
+    if width is not None:
+        room = max(20, width - LABEL)
+        lines = [part for line in lines for part in _wrap(line, room)]
+    painted = [paint(line, role) if role else line for line in lines]
+    return paint(f"{label:<{LABEL}}", "dim") + f"\n{indent}".join(painted)
+
+
+def bar(part: float, whole: float, width: int, *, unicode: bool = True) -> str:
+    """A bar of `width` characters: ━━━━╸───."""
+    done = min(1.0, max(0.0, part / whole if whole else 0.0)) * width
+    full = int(done)
+    if not unicode:
+        return "#" * full + "." * (width - full)
+    half = "╸" if done - full >= 0.5 else ""
+    return "━" * full + half + "─" * (width - full - len(half))
+
+
+def listing(lines: Sequence[str]) -> str:
+    """Lines, each ended."""
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _wrap(line: str, room: int) -> list[str]:
+    return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
