@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 
-from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Kind
-from orchestrator.rendering import paths
+from orchestrator.rendering import kubernetes, paths, slurm
 from orchestrator.rendering.jobfile import job_document
 from orchestrator.rendering.request import RenderRequest
 
@@ -16,6 +15,7 @@ _LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 
 def job_values(request: RenderRequest) -> dict[str, object]:
     """The values of every template: the job, its ds_config, its hosts, and what the kind of cluster adds."""
+    own = _OWN.get(request.cluster.kind)
     return {
         "job": job_document(request),
         "attempt": request.attempt,
@@ -23,12 +23,8 @@ def job_values(request: RenderRequest) -> dict[str, object]:
         "hosts": _HOSTS[request.cluster.kind](request),
         "run_dir": paths.shared_run_dir(request),
         "profile": request.cluster.profile,
+        **({request.cluster.kind: own(request)} if own else {}),
     }
-
-
-def manifest_values(request: RenderRequest, carried: Bundle) -> dict[str, object]:
-    """What manifests print besides: the files that they carry into the job."""
-    raise NotImplementedError(f"{request} {carried}")
 
 
 def _loopback_hosts(request: RenderRequest) -> list[str]:
@@ -36,13 +32,22 @@ def _loopback_hosts(request: RenderRequest) -> list[str]:
     return [str(_LOOPBACK + node) for node in range(request.plan.topology.nodes)]
 
 
-def _no_hosts(_: RenderRequest) -> list[str]:
+def _listed_hosts(request: RenderRequest) -> list[str]:
+    return list(request.cluster.profile.hosts)
+
+
+def _hosts_of_the_allocation(_: RenderRequest) -> list[str]:
+    """None yet: the job writes its hostfile when Slurm has given it nodes."""
     return []
 
 
 _HOSTS: Mapping[Kind, Callable[[RenderRequest], list[str]]] = {
     "local": _loopback_hosts,
-    "ssh": _no_hosts,
-    "slurm": _no_hosts,
-    "kubernetes": _no_hosts,
+    "ssh": _listed_hosts,
+    "slurm": _hosts_of_the_allocation,
+    "kubernetes": kubernetes.hosts,
+}
+_OWN: Mapping[Kind, Callable[[RenderRequest], dict[str, object]]] = {
+    "slurm": slurm.values,
+    "kubernetes": kubernetes.values,
 }

@@ -21,6 +21,8 @@ def _environment(rule: quoting.Rule, templates: tuple[tuple[str, str], ...]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        comment_start_string="{//",  # Jinja's own {# is in every ${#array[@]} of a shell
+        comment_end_string="//}",
     )
     environment.filters["words"] = quoting.shell_words
     environment.filters["sbatch"] = quoting.sbatch

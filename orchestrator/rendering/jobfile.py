@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
 from typing import Any
 
 from orchestrator.errors import JobError
-from orchestrator.model.plan import Plan
 from orchestrator.model.spec import Secret, Spec
-from orchestrator.rendering import paths
+from orchestrator.rendering import needs, paths
 from orchestrator.rendering.request import RenderRequest
 
 FORMAT = 1
 CODE_DIR = "code"
 
-# DeepSpeed's shared-memory collectives on a CPU and NCCL's rings on GPUs both use /dev/shm between ranks of one node.
-SHM_PER_RANK = 64 * 2**20
-
-# Seconds. A save on a shared file system writes at least this fast; an agreed stop waits for the step it is in.
-SAVE_BYTES_PER_SECOND = 100 * 10**6
-STOP_SECONDS = 120
-UNKNOWN_SAVE_SECONDS = 300
 JOIN_SECONDS = 600
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 900
-
-
-def save_seconds(plan: Plan) -> int:
-    """How long a node may need from "please stop" to the end of its save."""
-    if plan.checkpoint_bytes is None:
-        return UNKNOWN_SAVE_SECONDS
-    return STOP_SECONDS + plan.checkpoint_bytes // SAVE_BYTES_PER_SECOND
 
 
 def job_document(request: RenderRequest) -> dict[str, Any]:
@@ -56,14 +40,14 @@ def job_document(request: RenderRequest) -> dict[str, Any]:
         "epochs": plan.epochs,
         "max_failures": spec.restart.max_failures,
         "env": {**profile.env, **spec.env},
-        "secrets": {name: _secret(secret) for name, secret in spec.secrets.items()},
+        "secrets": {name: _secret(name, secret, request) for name, secret in spec.secrets.items()},
         "interface": {"socket": profile.interface.socket, "hcas": list(profile.interface.hcas)},
         "cache_dir": profile.cache_dir,
-        "need": {"disk_bytes": _disk_bytes(spec, plan), "shm_bytes": _shm_bytes(plan)},
+        "need": {"disk_bytes": needs.disk_bytes(spec, plan), "shm_bytes": needs.shm_bytes(plan)},
         "timeouts": {
             "join": JOIN_SECONDS,
             "heartbeat": HEARTBEAT_SECONDS,
-            "grace": max(GRACE_SECONDS, save_seconds(plan)),
+            "grace": max(GRACE_SECONDS, needs.save_seconds(plan)),
             "hang": None,
         },
         "signatures": [dict(row) for row in request.signatures],
@@ -80,19 +64,13 @@ def _command(spec: Spec) -> list[str] | None:
         raise JobError(f"cannot be split into words: {error}", hint="close the quote", field="run") from error
 
 
-def _secret(secret: Secret) -> dict[str, str]:
-    return {source: place for source, place in asdict(secret).items() if place is not None}
-
-
-def _disk_bytes(spec: Spec, plan: Plan) -> int | None:
-    if plan.checkpoint_bytes is None:
-        return None
-    return plan.checkpoint_bytes * (spec.checkpoint.keep + 1)  # pruning follows a commit: one more exists meanwhile
-
-
-def _shm_bytes(plan: Plan) -> int:
-    ranks = plan.topology.ranks_per_node
-    return ranks * SHM_PER_RANK if ranks > 1 else 0
+def _secret(name: str, secret: Secret, request: RenderRequest) -> dict[str, str]:
+    """Where the agent reads it; the pod of a Kubernetes job has it in its environment already."""
+    if request.cluster.kind == "kubernetes":
+        return {"env": name}
+    if secret.file is not None:
+        return {"file": paths.absolute(secret.file, paths.base(request))}
+    return {"env": secret.env or name}
 
 
 def _training(request: RenderRequest) -> dict[str, Any] | None:
@@ -101,14 +79,14 @@ def _training(request: RenderRequest) -> dict[str, Any] | None:
         return None
     return {
         "model": {
-            "path": paths.hub_or_path(spec.model.path, request, "model.path"),
+            "path": paths.hub_or_path(spec.model.path, request),
             "revision": spec.model.revision,
             "config": spec.model.config,
         },
         "tokenizer": _tokenizer(request),
         "data": {
-            "files": [paths.absolute_glob(glob, paths.base(request), "data.files") for glob in spec.data.files],
-            "dataset": paths.hub_or_path(spec.data.dataset, request, "data.dataset"),
+            "files": [paths.absolute_glob(glob, paths.base(request)) for glob in spec.data.files],
+            "dataset": paths.hub_or_path(spec.data.dataset, request),
             "split": spec.data.split,
             "text_field": spec.data.text_field,
             "sequence_length": batch.sequence_length,
@@ -129,5 +107,5 @@ def _tokenizer(request: RenderRequest) -> str | None:
     spec = request.spec
     if spec.tokenizer is None:
         own = spec.model.path if spec.model else None
-        return "bytes" if own is None else paths.hub_or_path(own, request, "model.path")
-    return spec.tokenizer if spec.tokenizer == "bytes" else paths.hub_or_path(spec.tokenizer, request, "tokenizer")
+        return "bytes" if own is None else paths.hub_or_path(own, request)
+    return spec.tokenizer if spec.tokenizer == "bytes" else paths.hub_or_path(spec.tokenizer, request)

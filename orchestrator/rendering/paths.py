@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.errors import JobError
 from orchestrator.rendering.request import RenderRequest
 
 CLAIM_MOUNT = "/shared"  # where a pod sees the claim
@@ -34,26 +33,24 @@ def shared_run_dir(request: RenderRequest) -> str | None:
     return posixpath.join(shared, "runs", request.spec.name) if shared else None
 
 
-def absolute(path: str, start: str, field: str) -> str:
-    """`path` with `start` before it where it is relative. Raises JobError for a `~`, which nothing here expands."""
-    if path.startswith("~"):
-        raise JobError(f"{path!r} starts with ~, which is not expanded", hint="write the whole path", field=field)
+def absolute(path: str, start: str) -> str:
+    """`path`, with `start` before it where it is relative."""
     return posixpath.normpath(posixpath.join(start, path))
 
 
-def absolute_glob(pattern: str, start: str, field: str) -> str:
+def absolute_glob(pattern: str, start: str) -> str:
     """`absolute` for a glob: what looks like a wildcard in `start` is none."""
-    return absolute(pattern, _WILDCARD.sub(r"[\g<0>]", start), field)
+    return absolute(pattern, _WILDCARD.sub(r"[\g<0>]", start))
 
 
-def hub_or_path(name: str | None, request: RenderRequest, field: str) -> str | None:
+def hub_or_path(name: str | None, request: RenderRequest) -> str | None:
     """A hub id as it is, a directory as an absolute path.
 
     What is spelled as a hub id (`name` or `owner/name`) is one, unless the caller saw a directory of that name.
     """
     if name is None or (_HUB_ID.fullmatch(name) and name not in request.present):
         return name
-    return absolute(name, base(request), field)
+    return absolute(name, base(request))
 
 
 def ds_config(request: RenderRequest) -> dict[str, Any]:
@@ -71,4 +68,4 @@ def _with_absolute_nvme(offload: Any, request: RenderRequest) -> Any:
     path = offload.get("nvme_path") if isinstance(offload, Mapping) else None
     if not isinstance(path, str):
         return offload
-    return {**offload, "nvme_path": absolute(path, base(request), "deepspeed.nvme_path")}
+    return {**offload, "nvme_path": absolute(path, base(request))}

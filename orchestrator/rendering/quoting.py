@@ -14,7 +14,7 @@ from orchestrator.errors import JobError
 # YAML reads none of these raw inside double quotes, or folds them as line breaks; JSON's \uXXXX means the same to it.
 _UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _NOT_A_HOST = re.compile(r"^-|[\s#]|^$")
-_OBSOLETE_SBATCH_WORD = re.compile("(?<=p)(?=ackjob)", re.IGNORECASE)
+_PLAIN_TO_SBATCH = re.compile(r"[\w./:=,@%+-]+", re.ASCII)
 
 
 class Quoted(str):
@@ -44,16 +44,17 @@ def sbatch(value: object) -> Quoted:
     r"""One value of a `#SBATCH` line, as sbatch itself reads it: not a shell, so shell quoting does not hold.
 
     Inside double quotes sbatch takes a backslash before any character as "this one as it is", and nothing else is
-    special. A line break cannot be written at all: raises JobError. sbatch also turns every `packjob` of a line into
-    `hetjob` before it looks at quotes; a backslash inside the word prevents that.
+    special. A line break cannot be written at all: raises JobError.
     """
     text = str(value)
     if "\n" in text or "\r" in text:
         raise JobError(
             f"{text!r} goes into a #SBATCH line, which cannot hold a line break", hint="take the line break out"
         )
+    if _PLAIN_TO_SBATCH.fullmatch(text):
+        return Quoted(text)
     escaped = text.replace("\\", r"\\").replace('"', r"\"")
-    return Quoted('"' + _OBSOLETE_SBATCH_WORD.sub(lambda _: "\\", escaped) + '"')
+    return Quoted(f'"{escaped}"')
 
 
 def json_document(value: object) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.model.bundle import Bundle, File
-from orchestrator.rendering.context import job_values, manifest_values
+from orchestrator.rendering.configmap import config_map_of
+from orchestrator.rendering.context import job_values
 from orchestrator.rendering.environment import output_path, render_text
 from orchestrator.rendering.files import make_bundle, text_file
 from orchestrator.rendering.request import RenderRequest
@@ -27,12 +28,12 @@ def render(request: RenderRequest) -> Bundle:
     values = job_values(request)
     names = [name for name in sorted(request.templates) if not name.startswith(_PARTIAL)]
     manifests = [name for name in names if output_path(name).endswith(_MANIFEST)]
-    carried = [*_files(sorted(set(names) - set(manifests)), request, values), *request.payload]
+    others = [name for name in names if name not in manifests]
+    carried = make_bundle([*_files(others, request, values), *request.payload])
     if not manifests:
-        return make_bundle(carried)
-    bundle = make_bundle(carried)
-    values = {**values, **manifest_values(request, bundle)}
-    return make_bundle([*bundle.files, *_files(manifests, request, values)])
+        return carried
+    config_map = config_map_of(carried)
+    return make_bundle([*carried.files, *_files(manifests, request, {**values, "config_map": config_map})])
 
 
 def _files(names: list[str], request: RenderRequest, values: Mapping[str, object]) -> list[File]:

@@ -1,0 +1,79 @@
+"""A bundle as one ConfigMap: a key a file, and the way back from keys to paths."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+
+from orchestrator.errors import JobError
+from orchestrator.model.bundle import Bundle, File
+
+LIMIT = 2**20  # bytes of all values; the API server refuses more
+
+_EXECUTABLE = 0o555
+_NAMED_BIGGEST = 3
+_NO_KEY = re.compile(r"[^-._a-zA-Z0-9]")
+_KEY_LENGTH = 240  # of 253, which leaves room for a number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigMap:
+    """`data` and `binary` (base64) by key; `items` are those of the volume, in the order of the bundle's paths."""
+
+    data: dict[str, str]
+    binary: dict[str, str]
+    items: list[dict[str, str | int]]
+
+
+def config_map_of(bundle: Bundle) -> ConfigMap:
+    """The ConfigMap that carries `bundle`. Raises JobError when it is too big, or a path cannot be in a volume."""
+    _refuse_too_big(bundle)
+    made = ConfigMap(data={}, binary={}, items=[])
+    for file in bundle.files:
+        key = _key(file.path, {*made.data, *made.binary})
+        text = _text(file)
+        if text is None:
+            made.binary[key] = base64.b64encode(file.content).decode()
+        else:
+            made.data[key] = text
+        made.items.append(_item(key, file))
+    return made
+
+
+def _key(path: str, taken: set[str]) -> str:
+    """The path with dots for slashes; what no key may hold becomes _, and a number tells equal ones apart."""
+    plain = _NO_KEY.sub("_", path.replace("/", "."))[:_KEY_LENGTH].lstrip(".") or "_"
+    key, number = plain, 1
+    while key in taken:
+        number += 1
+        key = f"{plain}-{number}"
+    return key
+
+
+def _text(file: File) -> str | None:
+    try:
+        return file.content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _item(key: str, file: File) -> dict[str, str | int]:
+    if any(part.startswith("..") for part in file.path.split("/")[:1]):
+        raise JobError(f"{file.path!r} starts with .., which no Kubernetes volume can hold", hint="rename it")
+    item: dict[str, str | int] = {"key": key, "path": file.path}
+    return {**item, "mode": _EXECUTABLE} if file.executable else item
+
+
+def _refuse_too_big(bundle: Bundle) -> None:
+    total = sum(len(file.content) for file in bundle.files)
+    if total <= LIMIT:
+        return
+    biggest = sorted(bundle.files, key=lambda file: (-len(file.content), file.path))[:_NAMED_BIGGEST]
+    listed = ", ".join(f"{file.path} ({len(file.content)} bytes)" for file in biggest)
+    raise JobError(
+        f"the files of this job take {total} bytes, a Kubernetes ConfigMap holds {LIMIT}; the biggest: {listed}",
+        hint="put the code into the image or on the claim and leave `code:` out, or list what it does not need "
+        "in .gitignore",
+        field="code",
+    )
