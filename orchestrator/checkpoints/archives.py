@@ -1,0 +1,120 @@
+"""Whether a file of torch, safetensors or JSON is whole, without torch: its frame is read, and where asked its small values."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+_LOCAL_HEADER = b"PK\x03\x04"
+_LOCAL_HEADER_SIZE = 30  # bytes before the name
+_MAX_HEADER = 100_000_000  # bytes; what safetensors itself accepts
+
+
+def torch_problem(path: Path) -> str | None:
+    """What is wrong with the frame of a .pt or .pth file; None when it is whole.
+
+    A torch archive is a zip without compression: its directory at the end must be readable and every entry must lie
+    where the directory says. The content is not read. Files of torch before 1.6 (bare pickles) only must not be empty.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        return "is empty"
+    with path.open("rb") as file:
+        if file.read(1) == b"\x80":
+            return None
+        try:
+            with zipfile.ZipFile(file) as archive:
+                entries, end = archive.infolist(), archive.start_dir
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            return f"has no readable directory of its {size} bytes ({error}): truncated, or not finished"
+        for entry in entries:
+            file.seek(entry.header_offset)
+            header = file.read(_LOCAL_HEADER_SIZE)
+            if len(header) < _LOCAL_HEADER_SIZE or header[:4] != _LOCAL_HEADER:
+                return f"has no entry {entry.filename} at byte {entry.header_offset}, where its directory says"
+            name_length, extra_length = struct.unpack("<HH", header[26:30])
+            if entry.header_offset + _LOCAL_HEADER_SIZE + name_length + extra_length + entry.compress_size > end:
+                return f"ends within its entry {entry.filename}"
+    return None
+
+
+def safetensors_problem(path: Path) -> str | None:
+    """What is wrong with the frame of a .safetensors file; None when its header fits its size."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        if len(head) < 8:
+            return f"is {size} bytes long, too short for a header"
+        (length,) = struct.unpack("<Q", head)
+        if length > min(size - 8, _MAX_HEADER):
+            return f"announces a header of {length} bytes and is {size} bytes long"
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return "has an unreadable header"
+    wanted = 8 + length + max(ends, default=0)
+    return None if wanted == size else f"is {size} bytes long, its header says {wanted}"
+
+
+def json_problem(path: Path) -> str | None:
+    """What is wrong with a JSON file; None when it can be parsed."""
+    try:
+        json.loads(path.read_bytes())
+    except ValueError as error:
+        return f"is not JSON: {error}"
+    return None
+
+
+def plain_values(path: Path) -> dict[str, Any]:
+    """The numbers, strings, lists and dictionaries at the top of a torch archive; {} when there are none to be read.
+
+    Nothing in the file is executed: every class and function that it names becomes an inert stand-in, and tensors are
+    left out.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(entry for entry in archive.namelist() if entry.endswith("/data.pkl") or entry == "data.pkl")
+            with archive.open(name) as file:
+                value = _Inert(file).load()
+    except (OSError, zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError, *_STRUCTURE_ERRORS):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+_STRUCTURE_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+class _StandIn:
+    """Takes the place of any class or function: it can be called, filled and given a state, and does nothing."""
+
+    def __init__(self, *_args: Any, **_named: Any) -> None:
+        """Accepts whatever a pickle passes."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Drops the state."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Drops the item."""
+
+    def append(self, value: Any) -> None:
+        """Drops the value."""
+
+    def extend(self, values: Any) -> None:
+        """Drops the values."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class _Inert(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return OrderedDict if (module, name) == ("collections", "OrderedDict") else _StandIn
+
+    def persistent_load(self, pid: Any) -> None:
+        """Tensors' storages are left out."""

@@ -1,0 +1,219 @@
+"""What a run's own records say, for those who watch it: its state, its checkpoints, its metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+
+from orchestrator.checkpoints.atomic import read_json
+from orchestrator.checkpoints.choose import counted
+from orchestrator.checkpoints.generations import (
+    Claim,
+    Root,
+    generation_dir,
+    newest_claim,
+    newest_number,
+    read_claim,
+    read_outcome,
+    succeeded,
+)
+from orchestrator.checkpoints.layout import Place, foreign_places, generation_of, own_places
+from orchestrator.checkpoints.structure import Problem
+from orchestrator.checkpoints.verify import size_of, verify
+
+_TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last line
+REFUSALS = "refused"  # directory of the records of starts that ended before they had a generation
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """The newest checkpoint that counts. `proven`: it is committed, or a claim has verified it."""
+
+    step: int
+    path: str
+    proven: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """The newest generation and how it stands. `result` is None while it is open, `beat` moves while an agent lives."""
+
+    generation: int = 0
+    attempt: int = 0
+    resumed_from: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    state: str | None = None
+    checkpoint: CheckpointRef | None = None
+    success: bool = False
+    result: str | None = None
+    cause: str = "none"
+    because: str = ""
+    retry: bool = True
+    first_error: Mapping[str, Any] | None = None
+    failures: int = 0
+    beat: int = 0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One checkpoint directory. `proven` is None where nobody has looked; `path` is relative to the root."""
+
+    step: int
+    path: str
+    generation: int
+    basis: str
+    proven: bool | None
+    problems: tuple[Problem, ...]
+    bytes: int
+    counts: bool
+
+
+def read_report(root: Root, after_generation: int = 0) -> Report:
+    """What the newest generation says; nothing of generations up to `after_generation`. Raises OSError."""
+    claim = newest_claim(root)
+    refusal = _refusal(root, claim)
+    if claim is None or claim.generation <= after_generation:
+        return Report(checkpoint=_checkpoint(root), **(_ended(refusal, refusal["attempt"]) if refusal else {}))
+    directory = generation_dir(root, claim.generation)
+    progress = read_json(directory / "progress.json") or {}
+    line = _last_line(directory / "metrics.jsonl")
+    outcome = read_outcome(root, claim.generation)
+    success = succeeded(root, claim.generation)
+    said = refusal if refusal and not success else outcome
+    ended = (
+        _ended(said, refusal["attempt"] if refusal and not success else claim.attempt)
+        if said
+        else {"attempt": claim.attempt}
+    )
+    return Report(
+        generation=claim.generation,
+        resumed_from=claim.resume.step if claim.resume else None,
+        step=_step(claim, progress, line, outcome),
+        steps=progress.get("steps"),
+        loss=line.get("loss"),
+        tokens_per_second=line.get("tokens_per_second"),
+        state=progress.get("state"),
+        checkpoint=_checkpoint(root),
+        success=success,
+        failures=(outcome or {}).get("failures", claim.failures),
+        beat=sum((read_json(path) or {}).get("count", 0) for path in directory.glob("beat-*.json")),
+        **ended,
+    )
+
+
+def list_checkpoints(root: Root, *, verify: bool = False) -> list[Listed]:
+    """Every checkpoint directory of the run, newest first, also those that do not count. Raises OSError."""
+    counting = {candidate.path for candidate in counted(root)}
+    places = [place for number in range(1, newest_number(root) + 1) for place in own_places(root, number)]
+    places += foreign_places(root)
+    listed = [_listed(Path(root), place, counts=place.path in counting, full=verify) for place in places]
+    return sorted(listed, key=lambda entry: (entry.step, entry.generation), reverse=True)
+
+
+def read_metrics(root: Root) -> list[dict[str, Any]]:
+    """One line for every logged step that counts, in the order of steps. Raises OSError.
+
+    The newest generation's lines, before them those of the generation that saved what it resumed from, up to that step,
+    and so on. What a generation did after the checkpoint that its successor chose, it did in vain.
+    """
+    lines: dict[int, dict[str, Any]] = {}
+    claim, last = newest_claim(root), None
+    while claim is not None:
+        first = claim.resume.step if claim.resume else 0
+        for line in _lines(generation_dir(root, claim.generation) / "metrics.jsonl"):
+            if line["step"] > first and (last is None or line["step"] <= last):
+                lines[line["step"]] = line
+        parent = generation_of(claim.resume.path) if claim.resume else 0
+        claim, last = (read_claim(root, parent) if parent else None), first
+    return [lines[step] for step in sorted(lines)]
+
+
+def _ended(said: Mapping[str, Any], attempt: int) -> dict[str, Any]:
+    return {
+        "attempt": attempt,
+        "result": said.get("result"),
+        "cause": said.get("cause", "unknown"),
+        "because": said.get("because", ""),
+        "retry": bool(said.get("retry", True)),
+        "first_error": said.get("first_error"),
+    }
+
+
+def _refusal(root: Root, claim: Claim | None) -> dict[str, Any] | None:
+    """The newest word of a start that ended before it had a generation, unless a claim came after it."""
+    found = [read_json(path) for path in (Path(root) / REFUSALS).glob("node-*.json")]
+    newest = max((entry for entry in found if entry), key=lambda entry: entry.get("time", 0.0), default=None)
+    if newest is None or newest.get("generation", 0) < (claim.generation if claim else 0):
+        return None
+    return newest if newest.get("attempt", 0) >= (claim.attempt if claim else 0) else None
+
+
+def _step(
+    claim: Claim, progress: Mapping[str, Any], line: Mapping[str, Any], outcome: Mapping[str, Any] | None
+) -> int | None:
+    said = [
+        claim.resume.step if claim.resume else None,
+        progress.get("step"),
+        line.get("step"),
+        (outcome or {}).get("step"),
+    ]
+    return max((step for step in said if isinstance(step, int)), default=None)
+
+
+def _checkpoint(root: Root) -> CheckpointRef | None:
+    newest = next((candidate for candidate in counted(root) if candidate.settled), None)
+    return (
+        CheckpointRef(newest.step, newest.path, proven=newest.generation > 0 or newest.digest is not None)
+        if newest
+        else None
+    )
+
+
+def _listed(root: Path, place: Place, *, counts: bool, full: bool) -> Listed:
+    directory = root / place.path
+    basis = "manifest" if place.committed or place.manual else "structure"
+    if not counts and place.committed:
+        problem = Problem(".", "does not count: no claim of a newer generation has sealed it")
+        return Listed(place.step, place.path, place.generation, basis, False, (problem,), size_of(directory), False)
+    if not full and (place.committed or not place.manual):
+        return Listed(place.step, place.path, place.generation, basis, None, (), size_of(directory), counts)
+    verdict = verify(directory)
+    proven = verdict.proven and counts
+    return Listed(
+        place.step, place.path, place.generation, verdict.basis, proven, verdict.problems, verdict.bytes, counts
+    )
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a metrics file; a torn one, of a process that was killed, is left out."""
+    try:
+        with path.open("rb") as file:
+            yield from _parsed(file)
+    except FileNotFoundError:
+        return
+
+
+def _last_line(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            parsed = list(_parsed(file))
+    except FileNotFoundError:
+        return {}
+    return parsed[-1] if parsed else {}
+
+
+def _parsed(file: Any) -> Iterator[dict[str, Any]]:
+    for raw in file:
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            yield line
