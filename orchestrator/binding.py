@@ -36,8 +36,8 @@ class Problems:
 
     def add(self, message: str, node: Node, field: str, *, key: str | None = None) -> None:
         """Record a problem with a value, or with one of its keys."""
-        line = node.line if key is None else node.lines.get(key, node.line)
-        self.found.append(JobError(message, file=node.file, line=line, field=field or None))
+        file, line = (node.file, node.line) if key is None else node.places[key]
+        self.found.append(JobError(message, file=file, line=line, field=field or None))
 
     def stop_if_any(self) -> None:
         """Raise the first problem as a JobError whose message has the others too, one a line."""

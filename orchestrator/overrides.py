@@ -46,4 +46,5 @@ def _put(node: Node | None, path: list[str], value: Node, name: str) -> Node:
         raise JobError(message, file=value.file, field=name)
     key, *rest = path
     children = {**node.value, key: _put(node.value.get(key), rest, value, name)}
-    return replace(node, value=children, lines={**node.lines, key: node.lines.get(key) if rest else None})
+    here = (value.file, None)
+    return replace(node, value=children, places={**node.places, key: node.places.get(key, here) if rest else here})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -19,7 +20,7 @@ from orchestrator.model.key import key_of
 from orchestrator.model.spec import Model, Spec
 from orchestrator.overrides import apply
 from orchestrator.words import hints_of, members
-from orchestrator.yamlfile import Node
+from orchestrator.yamlfile import Node, Place
 
 BUILT_IN = ("model", "data", "training")
 
@@ -95,7 +96,7 @@ def _bind(root: Node) -> Spec:
     return spec
 
 
-def _expand(node: Node, record: Any, directory: Path) -> Node:
+def _expand(node: Node, record: Any, directory: Path, field: str = "") -> Node:
     """The tree with every shorthand written out: `model: hub/id`, and the file that `deepspeed.config` names."""
     if not isinstance(node.value, dict):
         return node
@@ -105,23 +106,24 @@ def _expand(node: Node, record: Any, directory: Path) -> Node:
         if child is None:
             continue
         if key.shorthand and isinstance(child.value, str):
-            children[of.name] = Node({key.shorthand: child}, child.file, child.line, lines={key.shorthand: child.line})
+            place = (child.file, child.line)
+            children[of.name] = Node({key.shorthand: child}, *place, places={key.shorthand: place})
         elif key.from_file and isinstance(child.value, str):
-            children[of.name] = read_mapping(child, directory)
+            children[of.name] = read_mapping(child, directory, field + of.name)
         else:
             for kind in members(hints_of(record)[of.name]):
                 if is_dataclass(kind):
-                    children[of.name] = _expand(child, kind, directory)
+                    children[of.name] = _expand(child, kind, directory, f"{field}{of.name}.")
     return replace(node, value=children)
 
 
-def _find(node: Node, field: str) -> tuple[str, int | None]:
+def _find(node: Node, field: str) -> Place:
     place = node.file, node.line
-    for name in field.split("."):
+    for name in re.sub(r"\[[0-9]+\]", "", field).split("."):
         child = node.child(name)
         if child is None:
             return place
-        place = child.file, node.lines.get(name)
+        place = node.places[name]
         node = child
     return place
 

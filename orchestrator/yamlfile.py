@@ -24,6 +24,7 @@ LARGEST = 2**63  # integers are smaller
 MAX_VALUES = 50_000  # with every alias written out
 
 Scalar = str | int | float | bool | None
+Place = tuple[str, int | None]  # file and line
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
@@ -41,13 +42,13 @@ _WORDS: Mapping[str, Scalar] = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value and its place. `lines` has the line of each key of a mapping; `text` is a plain scalar as written."""
+    """A value and its place; `places` are those of a mapping's keys. `text` is a plain scalar as it was written."""
 
     value: Scalar | tuple[Node, ...] | dict[str, Node]
     file: str
     line: int | None = None
     text: str = ""
-    lines: Mapping[str, int | None] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     def child(self, key: str) -> Node | None:
         """The value under a key; None when this is no mapping or has no such key."""
@@ -67,7 +68,7 @@ def located(value: Any, file: str, line: int | None = None) -> Node:
     """The opposite of `plain`: all of a JSON-like value at one place."""
     if isinstance(value, Mapping):
         children = {key: located(child, file, line) for key, child in value.items()}
-        return Node(children, file, line, lines=dict.fromkeys(children, line))
+        return Node(children, file, line, places=dict.fromkeys(children, (file, line)))
     if isinstance(value, list | tuple):
         return Node(tuple(located(child, file, line) for child in value), file, line)
     return Node(value, file, line, text="" if isinstance(value, str) else str(value))
@@ -79,12 +80,11 @@ def read(path: str | os.PathLike[str]) -> bytes:
     try:
         # A FIFO without a writer would block; O_NONBLOCK changes nothing for a regular file.
         with os.fdopen(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if stat.S_ISDIR(mode):
-                raise JobError("wanted a file, found a directory", file=name)
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise JobError("wanted a regular file, found a device, pipe or socket", file=name)
             data = file.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        raise JobError("wanted a file, found a directory", file=name) from None
     except ValueError:
         raise JobError("a file name cannot hold a NUL byte", file=name.replace("\0", "\\0")) from None
     except OSError as error:
@@ -170,7 +170,7 @@ class _Composer:
             yield from yaml.parse(text, Loader=_LOADER)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            line = mark.line + 1 if mark else None
+            line = min(mark.line, text.count("\n")) + 1 if mark else None
             raise self._error(f"is not YAML: {_problem(error, text, line)}", line) from None
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
@@ -178,9 +178,11 @@ class _Composer:
                 f"holds the character U+{ord(_char(error)):04X}, which YAML does not allow", line
             ) from None
 
-    def _error(self, message: str, line: int | None) -> JobError:
-        field_ = ".".join(key for parent in self.open for key in list(parent.keys or ())[-1:])
-        return JobError(message, file=self.file, line=line, field=field_ or None)
+    def _error(self, message: str, line: int | None, key: str | None = None) -> JobError:
+        """The error of a value, or of a key in the mapping that is being read."""
+        inside = [list(parent.keys)[-1] for parent in self.open if parent.keys and not parent.key_next]
+        field = ".".join([*inside, *([key] if key is not None else [])])
+        return JobError(message, file=self.file, line=line, field=field or None)
 
     def _alias(self, anchor: str, line: int) -> None:
         if anchor not in self.anchors:
@@ -232,7 +234,8 @@ class _Composer:
         if done.keys is None:
             node = Node(tuple(done.children), self.file, done.line)
         else:
-            node = Node(dict(zip(done.keys, done.children, strict=True)), self.file, done.line, lines=done.keys)
+            places = {key: (self.file, line) for key, line in done.keys.items()}
+            node = Node(dict(zip(done.keys, done.children, strict=True)), self.file, done.line, places=places)
         if done.anchor:
             self.anchors[done.anchor] = (node, done.size)
         self._add(node, done.line, done.size)
@@ -256,7 +259,7 @@ class _Composer:
         if key == "<<" and node.text:
             raise self._error("merge keys (<<) are not YAML 1.2; write the keys out", line)
         if key in keys:
-            raise self._error(f"the key {_short(key)} stands here twice, first in line {keys[key]}", line)
+            raise self._error(f"the key {_short(key)} stands here twice, first in line {keys[key]}", line, key)
         keys[key] = line
 
 
