@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
-class Phase(str, Enum):
+class Phase(StrEnum):
     """Where a run, or one attempt of it, is. UNKNOWN never ends anything."""
 
     PENDING = "pending"  # recorded, not yet handed over
@@ -30,7 +30,7 @@ class Phase(str, Enum):
 _ENDED = frozenset({Phase.STOPPED, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
 
 
-class Cause(str, Enum):
+class Cause(StrEnum):
     """Why a phase was entered. The words are those of the signature table and of `orch status`."""
 
     NONE = "none"
@@ -68,7 +68,7 @@ class Cause(str, Enum):
     UNKNOWN = "unknown"
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     WAIT = "wait"
     SUBMIT = "submit"  # hand over the attempt whose intention is recorded
     RESUBMIT = "resubmit"  # a new attempt
@@ -143,7 +143,21 @@ class Report:
     first_error: Mapping[str, Any] | None = None
     failures: int = 0  # in a row, without a new proven checkpoint
     beat: int = 0  # sum of the agents' heartbeat counters: moves while any agent lives
-    rejected: tuple[Mapping[str, str], ...] = ()  # checkpoints that the newest claim did not take: path, why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One start of the job's processes, as its claim says, and how it ended; `result` is None while it is open."""
+
+    generation: int
+    attempt: int
+    began: float  # seconds since the epoch, on the clock of node 0
+    resumed_step: int | None = None  # None: from step 0
+    resumed_path: str | None = None
+    rejected: tuple[Mapping[str, str], ...] = ()  # checkpoints that did not count any more: path, why
+    result: str | None = None
+    cause: Cause = Cause.NONE
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

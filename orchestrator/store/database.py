@@ -109,7 +109,10 @@ def _hint(message: str, path: Path) -> str:
         ("unable to open", "check that ORCH_HOME names a directory that you may write to"),
         ("full", f"free some space on the disk of {path.parent}"),
         ("malformed", f"it is damaged: move {path} away; the runs' own directories are not touched by that"),
-        ("not a database", f"it is damaged or not orch's: move {path} away; the runs' own directories are not touched by that"),
+        (
+            "not a database",
+            f"it is damaged or not orch's: move {path} away; the runs' own directories are not touched by that",
+        ),
         ("disk I/O", f"the disk of {path.parent} reports errors"),
     )
     for word, hint in hints:

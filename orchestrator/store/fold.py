@@ -41,8 +41,8 @@ def begin(event: Event) -> Run:
 
 
 def fold(run: Run, event: Event) -> Run:
-    """The run after an event. A run that ended changes by `resumed` only; an unknown kind changes nothing."""
-    if event.kind not in KINDS or (run.phase.ended and event.kind != REOPENS):
+    """The run after an event. A run that ended changes by `resumed` only; an unknown kind of event changes nothing."""
+    if event.kind not in KINDS or run.phase.ended != (event.kind == REOPENS):
         return run
     changes = fields_from_dict({name: value for name, value in event.data.items() if name in _FIELDS})
     phase = KINDS[event.kind]

@@ -15,7 +15,7 @@ STANDING_STILL = 20.0  # seconds after which a counter that did not move counts 
 NAME = "controller"
 
 
-class LeaseLost(StoreError):
+class LeaseLostError(StoreError):
     """Another controller took over: nothing may be written any more."""
 
 
@@ -61,21 +61,23 @@ def take(connection: sqlite3.Connection, holder: str, seen: LeaseRow) -> Lease |
 
 
 def check(connection: sqlite3.Connection, lease: Lease) -> None:
-    """Raise LeaseLost unless `lease` still holds. Runs inside the caller's transaction."""
+    """Raise LeaseLostError unless `lease` still holds. Runs inside the caller's transaction."""
     row = read(connection)
     if row.holder != lease.holder or row.term != lease.term:
-        raise LeaseLost(f"the controller {lease.holder} was replaced by {row.holder or 'nobody'} (term {row.term})")
+        raise LeaseLostError(
+            f"the controller {lease.holder} was replaced by {row.holder or 'nobody'} (term {row.term})"
+        )
 
 
 def renew(connection: sqlite3.Connection, lease: Lease) -> LeaseRow:
-    """Move the counter and return the row; raises LeaseLost. Runs inside the caller's transaction."""
+    """Move the counter and return the row; raises LeaseLostError. Runs inside the caller's transaction."""
     check(connection, lease)
     connection.execute("UPDATE leases SET counter = counter + 1 WHERE name = ?", (NAME,))
     return read(connection)
 
 
 def release(connection: sqlite3.Connection, lease: Lease) -> None:
-    """Leave the lease to anybody; raises LeaseLost. Runs inside the caller's transaction."""
+    """Leave the lease to anybody; raises LeaseLostError. Runs inside the caller's transaction."""
     check(connection, lease)
     connection.execute("UPDATE leases SET holder = NULL, leave = 0 WHERE name = ?", (NAME,))
 

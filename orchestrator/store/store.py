@@ -1,4 +1,4 @@
-"""Store: runs and events in one SQLite file, $ORCH_HOME/store.db. An event and the run it changes are one transaction."""
+"""Store: runs and events in $ORCH_HOME/store.db. An event and the run that it changes are one transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from orchestrator.errors import JobError
 from orchestrator.model.run import Event, Run
@@ -30,7 +30,7 @@ def open_store(home: Path) -> Store:
 class Store:
     """One connection to the file. Every method raises StoreError when the file cannot be used.
 
-    A writer that shows a `lease` is refused with LeaseLost once that lease is another's.
+    A writer that shows a `lease` is refused with LeaseLostError once that lease is another's.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -44,7 +44,7 @@ class Store:
     def close(self) -> None:
         self._connection.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -149,20 +149,37 @@ class Store:
         lease: Lease | None = None,
         attempt: int | None = None,
     ) -> Run:
-        """Append an event to a run's history and return the run after it.
+        """Append one event to a run's history, as `record_all` does."""
+        return self.record_all(name, [(kind, data or {})], at=at, lease=lease, attempt=attempt)
 
-        An event that would not change a run that has ended is not recorded. With `attempt`, neither is one of a run
-        that has gone on to another attempt meanwhile. Raises JobError when there is no such run.
+    def record_all(
+        self,
+        name: str,
+        events: Sequence[tuple[str, Mapping[str, Any]]],
+        *,
+        at: float | None = None,
+        lease: Lease | None = None,
+        attempt: int | None = None,
+    ) -> Run:
+        """Append events (kind, data) to a run's history, all or none, and return the run after them.
+
+        An event that changes nothing, as any of a run that has ended, is left out. With `attempt`, nothing is recorded
+        of a run that has gone on to another attempt meanwhile. Raises JobError when there is no such run.
         """
-        event = Event(run=name, kind=kind, at=time.time() if at is None else at, data=data or {})
+        when = time.time() if at is None else at
         with self._transaction(lease) as connection:
-            before = self.get(name)
-            after = fold(before, event)
-            if after is before or (attempt is not None and before.attempt != attempt):
-                return before
-            _insert(connection, event)
-            _write(connection, after)
-        return after
+            before = run = self.get(name)
+            if attempt is not None and run.attempt != attempt:
+                return run
+            for kind, data in events:
+                event = Event(run=name, kind=kind, at=when, data=data)
+                after = fold(run, event)
+                if after is not run:
+                    _insert(connection, event)
+                run = after
+            if run is not before:
+                _write(connection, run)
+        return run
 
     def update(self, changes: Mapping[str, Mapping[str, Any]], *, lease: Lease | None = None) -> None:
         """Lay current values (step, loss, ...) over the snapshots of unfinished runs, by run name, without events."""
@@ -189,12 +206,12 @@ class Store:
             return leases.take(connection, holder, seen)
 
     def renew_lease(self, lease: Lease) -> LeaseRow:
-        """Show that the holder lives; raises LeaseLost."""
+        """Show that the holder lives; raises LeaseLostError."""
         with self._transaction() as connection:
             return leases.renew(connection, lease)
 
     def release_lease(self, lease: Lease, *, unless_unfinished: bool = False) -> bool:
-        """Leave. With `unless_unfinished`, not while a run is unfinished: then False. Raises LeaseLost."""
+        """Leave. With `unless_unfinished`, not while a run is unfinished: then False. Raises LeaseLostError."""
         with self._transaction() as connection:
             if unless_unfinished and connection.execute("SELECT 1 FROM runs WHERE ended = 0 LIMIT 1").fetchone():
                 return False

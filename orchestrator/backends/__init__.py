@@ -1,0 +1,88 @@
+"""Backends: how each kind of place is asked to run something. One Protocol, a row a kind; strangers to one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.run import Generation, Observation, Submission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How far a reader of metrics has come: so many bytes of the file of a generation."""
+
+    generation: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Lines of metrics after a mark. `whole`: they are all that count, and replace what was read before."""
+
+    mark: Mark
+    lines: tuple[Mapping[str, Any], ...]
+    whole: bool
+
+
+class Backend(Protocol):
+    """What a kind of place can do. Any method may raise ClusterError (it said no) or Unreachable (it said nothing)."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    def ready(self) -> None:
+        """Raise ClusterError unless jobs can be handed over here at all."""
+
+    def probe(self) -> Cluster:
+        """Facts of the place; reads, never writes."""
+
+    def run_dir(self, run: str) -> str:
+        """The directory that a run of that name has on the cluster."""
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        """Hand an attempt over and answer its handle. The same attempt again adopts what is there."""
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        """What each attempt is doing, by name of its run. An attempt without a handle is PENDING."""
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        """Ask an attempt to save and end, or (`now`) end it. Later submits of the same attempt start nothing."""
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        """Generations of the run with a number above `after`, oldest first."""
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        """Lines of metrics that came after a mark, None when none did."""
+
+
+Loader = Callable[[str, Profile, Path], Backend]
+
+
+def _local(name: str, profile: Profile, home: Path) -> Backend:
+    from orchestrator.backends.local import LocalBackend
+
+    return LocalBackend(name, profile, home)
+
+
+def _rendered(name: str, profile: Profile, _: Path) -> Backend:
+    from orchestrator.backends.rendered import RenderedBackend
+
+    return RenderedBackend(name, profile)
+
+
+BACKENDS: Mapping[Kind, Loader] = {
+    "local": _local,
+    "ssh": _rendered,
+    "slurm": _rendered,
+    "kubernetes": _rendered,
+}
+
+
+def open_backend(name: str, profile: Profile, home: Path) -> Backend:
+    """The backend of the cluster `name`; `home` is $ORCH_HOME."""
+    return BACKENDS[profile.kind](name, profile, home)

@@ -1,0 +1,72 @@
+"""Places that are rendered for and not yet submitted to: a profile's own facts, and a clear answer to all else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from orchestrator.backends import Mark, Metrics
+from orchestrator.errors import ClusterError
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.run import Generation, Observation, Submission
+
+_BY_HAND: Mapping[Kind, str] = {
+    "local": "bash DIR/launch.sh",
+    "ssh": "bash DIR/launch.sh on each host",
+    "slurm": "sbatch DIR/job.sbatch",
+    "kubernetes": "kubectl apply --server-side -f DIR",
+}
+
+
+class RenderedBackend:
+    """A cluster of which the profile is all that is known."""
+
+    def __init__(self, name: str, profile: Profile) -> None:
+        self._name = name
+        self._profile = profile
+
+    @property
+    def kind(self) -> Kind:
+        return self._profile.kind
+
+    def probe(self) -> Cluster:
+        profile = self._profile
+        return Cluster(
+            name=self._name,
+            profile=profile,
+            nodes=len(profile.hosts) or None,
+            gpu=profile.gpu,
+            gpu_memory=profile.gpu_memory,
+            host_memory=profile.host_memory,
+            device=profile.device,
+        )
+
+    def run_dir(self, run: str) -> str:
+        return f"{self._profile.shared_dir or ''}/runs/{run}"
+
+    def ready(self) -> None:
+        self._refuse()
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        self._refuse()
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        if submissions:
+            self._refuse()
+        return {}
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        self._refuse()
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        self._refuse()
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ClusterError(
+            f"the cluster {self._name} is of kind {self.kind}, which cannot be submitted to by this version",
+            hint=f"orch render job.yaml -c {self._name} -o DIR, then {_BY_HAND[self.kind]}",
+        )

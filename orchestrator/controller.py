@@ -1,0 +1,247 @@
+"""tick(): read, decide, apply, record. Level-triggered: what a kill at any line loses, the next tick sees again.
+
+What a process remembers between ticks (Memory) only says how long something has stood still and what need not be read
+again; forgetting it delays a decision and changes none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator import faults, mirror
+from orchestrator.backends import Backend, Mark
+from orchestrator.errors import ClusterError, OrchError, StoreError
+from orchestrator.handover import hand_over, intention, next_submission
+from orchestrator.model.run import Action, Cause, Decision, Generation, Observation, Phase, Report, Run, Submission
+from orchestrator.policy import LIMITS, Limits, Watched, decide
+from orchestrator.store import Lease, Store
+from orchestrator.store.codec import checkpoint_to_dict
+
+# The event that tells of a live attempt's phase.
+_TOLD: Mapping[Phase, str] = {
+    Phase.QUEUED: "queued",
+    Phase.STARTING: "started",
+    Phase.RUNNING: "running",
+    Phase.UNKNOWN: "unreachable",
+}
+_ENDS: Mapping[Action, str] = {Action.STOP: "stopped", Action.GIVE_UP: "failed"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Still:
+    """A value and the moment since which it has stood still, on this process' monotonic clock."""
+
+    value: object
+    since: float
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one controller process remembers of its runs between ticks."""
+
+    still: dict[tuple[str, str], Still] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    last_steps: dict[str, int] = field(default_factory=dict)
+
+    def standing(self, run: str, what: str, value: object, monotonic: float) -> float:
+        """Seconds since `what` of a run last changed."""
+        known = self.still.get((run, what))
+        if known is None or known.value != value:
+            self.still[run, what] = known = Still(value=value, since=monotonic)
+        return monotonic - known.since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What a tick works with. `backend` gives the backend of a cluster by its name, or raises OrchError."""
+
+    store: Store
+    backend: Callable[[str], Backend]
+    environment: Mapping[str, str]
+    lease: Lease
+    memory: Memory
+    limits: Limits = LIMITS
+
+
+def tick(desk: Desk) -> int:
+    """Look after every unfinished run once; how many there are. Raises LeaseLostError and StoreError."""
+    runs = desk.store.unfinished()
+    seen = observe(desk, runs)
+    for run in runs:
+        desk.store.renew_lease(desk.lease)
+        try:
+            _look_after(desk, run, seen[run.name])
+        except StoreError:
+            raise
+        except (OrchError, OSError) as error:
+            print(f"{run.name}: {error}", file=sys.stderr, flush=True)
+    return len(runs)
+
+
+def observe(desk: Desk, runs: Sequence[Run]) -> dict[str, Observation]:
+    """One question to each cluster for all of its runs. A cluster that does not answer leaves its runs UNKNOWN."""
+    by_cluster: dict[str, list[Submission]] = {}
+    for run in runs:
+        if run.submission is not None:
+            by_cluster.setdefault(run.cluster, []).append(run.submission)
+    seen: dict[str, Observation] = {}
+    for cluster, submissions in by_cluster.items():
+        try:
+            seen.update(desk.backend(cluster).observe(submissions))
+        except (OrchError, OSError) as error:
+            unknown = Observation(phase=Phase.UNKNOWN, because=str(error))
+            seen.update({submission.run: unknown for submission in submissions})
+    nothing = Observation(phase=Phase.UNKNOWN, because="there is no word of it")
+    return {run.name: seen.get(run.name, nothing) for run in runs}
+
+
+def _look_after(desk: Desk, run: Run, seen: Observation) -> None:
+    if seen.phase is not Phase.UNKNOWN:
+        _mirror(desk, run)
+        faults.point("controller.mirrored")
+    run = _record_seen(desk, run, seen)
+    decision = decide(run, seen, time.time(), desk.limits, _watch(desk.memory, run, seen))
+    _apply(desk, run, seen, decision)
+
+
+def _watch(memory: Memory, run: Run, seen: Observation) -> Watched:
+    now = time.monotonic()
+    report = seen.report or Report()
+    beat = memory.standing(run.name, "beat", (run.attempt, report.generation, report.beat), now)
+    partial = memory.standing(run.name, "partial", (run.attempt, seen.partial), now)
+    return Watched(beat_still=beat if report.beat else 0.0, partial=partial if seen.partial else 0.0)
+
+
+def _mirror(desk: Desk, run: Run) -> None:
+    if run.submission is None:
+        return
+    memory = desk.memory
+    news = desk.backend(run.cluster).metrics(run.submission, memory.marks.get(run.name))
+    if news is not None:
+        last = memory.last_steps.get(run.name, 0)
+        memory.last_steps[run.name] = mirror.write(Path(run.metrics), news, last)
+        memory.marks[run.name] = news.mark
+
+
+def _record_seen(desk: Desk, run: Run, seen: Observation) -> Run:
+    report = seen.report or Report()
+    events = [*_generations(desk, run, report), *_checkpoint(run, report), *_phase(run, seen)]
+    if events:
+        run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
+    current = _current(report)
+    changes = {name: value for name, value in current.items() if value is not None and getattr(run, name) != value}
+    if changes:
+        desk.store.update({run.name: changes}, lease=desk.lease)
+        run = dataclasses.replace(run, **changes)
+    return run
+
+
+def _current(report: Report) -> dict[str, Any]:
+    return {
+        "step": report.step,
+        "steps": report.steps,
+        "loss": report.loss,
+        "tokens_per_second": report.tokens_per_second,
+    }
+
+
+def _generations(desk: Desk, run: Run, report: Report) -> list[tuple[str, dict[str, Any]]]:
+    """An event for each generation that is news: what it started from, why not from a newer checkpoint."""
+    if report.generation <= run.generation or run.submission is None:
+        return []
+    found = desk.backend(run.cluster).generations(run.submission, run.generation)
+    return [("generation", _told_of(one)) for one in found]
+
+
+def _told_of(one: Generation) -> dict[str, Any]:
+    return {
+        "generation": one.generation,
+        "of_attempt": one.attempt,
+        "began": one.began,
+        "resumed_step": one.resumed_step,
+        "resumed_path": one.resumed_path,
+        "rejected": [dict(checkpoint) for checkpoint in one.rejected],
+        "result": one.result,
+        "ended_by": one.cause.value if one.result is not None else None,
+        "ended_because": one.because,
+    }
+
+
+def _checkpoint(run: Run, report: Report) -> list[tuple[str, dict[str, Any]]]:
+    """An event for another newest checkpoint; a newer proven one ends a row of failures."""
+    if report.checkpoint is None or report.checkpoint == run.checkpoint:
+        return []
+    data: dict[str, Any] = {"checkpoint": checkpoint_to_dict(report.checkpoint)}
+    if report.checkpoint.proven and (run.checkpoint is None or report.checkpoint.step > run.checkpoint.step):
+        data["failures"] = 0
+    return [("checkpoint", data)]
+
+
+def _phase(run: Run, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
+    kind = _TOLD.get(seen.phase)
+    if kind is None or seen.phase is run.phase:
+        return []
+    data: dict[str, Any] = {"because": seen.because, "raw": seen.raw}
+    if seen.phase is not Phase.UNKNOWN:
+        data["cause"] = Cause.NONE.value
+    return [(kind, data)]
+
+
+def _apply(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:
+    if decision.action is Action.SUBMIT:
+        _hand_over(desk, run)
+    elif decision.action is Action.CANCEL:
+        _cancel(desk, run, decision)
+    elif decision.action is Action.RESUBMIT:
+        _resubmit(desk, run, seen, decision)
+    elif decision.action is Action.FINISH:
+        kind = "succeeded" if decision.cause is Cause.COMPLETED else "cancelled"
+        _record(desk, run, kind, _why(decision))
+    elif decision.action in _ENDS:
+        _record(desk, run, _ENDS[decision.action], {**_why(decision), "first_error": _first_error(seen)})
+
+
+def _why(decision: Decision) -> dict[str, Any]:
+    return {"cause": decision.cause.value, "because": decision.because, "rule": decision.rule}
+
+
+def _first_error(seen: Observation) -> dict[str, Any] | None:
+    error = seen.report.first_error if seen.report is not None else None
+    return dict(error) if error is not None else None
+
+
+def _record(desk: Desk, run: Run, kind: str, data: Mapping[str, Any]) -> Run:
+    return desk.store.record(run.name, kind, data, lease=desk.lease, attempt=run.attempt)
+
+
+def _hand_over(desk: Desk, run: Run) -> None:
+    hand_over(desk.store, desk.backend(run.cluster), run, desk.environment, lease=desk.lease)
+
+
+def _cancel(desk: Desk, run: Run, decision: Decision) -> None:
+    if run.submission is None:
+        return
+    if run.phase is not Phase.STOPPING or run.because != decision.because:
+        _record(desk, run, "stopping", _why(decision))
+    try:
+        desk.backend(run.cluster).cancel(run.submission, now=decision.force)
+    except ClusterError as error:  # asked again by the next tick
+        print(f"{run.name}: {error}", file=sys.stderr, flush=True)
+
+
+def _resubmit(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:
+    faults.point("controller.lost")
+    failures = run.failures + (0 if seen.phase is Phase.STOPPED and decision.rule == "stopped" else 1)
+    lost = {**_why(decision), "failures": failures, "first_error": _first_error(seen), "raw": seen.raw}
+    again = {**intention(next_submission(run)), "not_before": decision.not_before}
+    events = [("lost", lost), ("resubmitting", again)]
+    run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
+    faults.point("controller.intended")
+    if decision.not_before is None or decision.not_before <= time.time():
+        _hand_over(desk, run)

@@ -1,0 +1,231 @@
+"""The controller as a process: one per store, in the background, leaving by itself when nothing is left to do.
+
+    python -m orchestrator.daemon HOME
+
+Two things tell that a controller lives: a file lock in $ORCH_HOME, which this machine's processes see at once, and the
+lease in the store, whose counter any machine that shares the home can watch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from orchestrator import controller, filelock, processes
+from orchestrator.backends import Backend, open_backend
+from orchestrator.errors import OrchError, StoreError
+from orchestrator.paths import config_path
+from orchestrator.policy import LIMITS, Limits
+from orchestrator.store import Lease, LeaseLostError, LeaseRow, Store, open_store
+from orchestrator.store.lease import STANDING_STILL
+
+INTERVAL = 0.5
+IDLE_SECONDS = 5.0
+LEAVING_SECONDS = 30.0
+LOG = "controller.log"
+LOCK = "controller.lock"
+
+
+def is_alive(store: Store) -> bool:
+    """Whether a controller of this machine looks after the store and will see whatever is recorded from now on."""
+    # The order matters: a controller gives up its lease in the same transaction in which it sees that no run is left.
+    return store.lease().holder is not None and filelock.is_held(store.home / LOCK)
+
+
+def ensure(store: Store, environment: Mapping[str, str]) -> bool:
+    """Start a controller in the background unless one is alive on this machine; whether one was started.
+
+    On another machine of the same home one may be alive too: the new one finds out and leaves. Raises StoreError.
+    """
+    if is_alive(store):
+        return False
+    home = store.home.resolve()
+    kept = processes.kept(environment, store.secret_variables())
+    try:
+        processes.start_detached(
+            [sys.executable, "-P", "-m", "orchestrator.daemon", str(home)],
+            environment={**kept, "ORCH_HOME": str(home), "PYTHONPATH": processes.module_path()},
+            directory="/",
+            output=home / LOG,
+        )
+    except OSError as error:
+        raise StoreError(
+            f"no controller could be started in the background: {error}", hint="run one yourself: orch controller"
+        ) from error
+    return True
+
+
+def stop(store: Store, *, seconds: float = LEAVING_SECONDS) -> bool:
+    """Ask the controller that is alive to leave, and wait for that; False when it did not within `seconds`.
+
+    Runs go on without it. True as well when there was none.
+    """
+    store.ask_controller_to_leave()
+    end = time.monotonic() + seconds
+    while store.lease().holder is not None:
+        if not filelock.is_held(store.home / LOCK) and _is_of_this_machine(store.lease()):
+            return True  # it was killed: its lock is gone and its lease is still in the store
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def once(store: Store, environment: Mapping[str, str], *, limits: Limits = LIMITS) -> bool:
+    """Look after every run once; False when another controller is alive, which does that."""
+    return _serve(store, environment, limits, lambda _: False)
+
+
+def serve(
+    store: Store,
+    environment: Mapping[str, str],
+    *,
+    idle_seconds: float | None = IDLE_SECONDS,
+    limits: Limits = LIMITS,
+) -> bool:
+    """Look after every run until asked to leave (SIGTERM, SIGINT, `orch controller --stop`) or idle for so long.
+
+    `idle_seconds` None: stay. False at once when another controller is alive.
+    """
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: asked.append(received))
+    since = time.monotonic()
+
+    def go_on(unfinished: int) -> bool:
+        nonlocal since
+        if unfinished:
+            since = time.monotonic()
+        if asked:
+            return False
+        if idle_seconds is not None and time.monotonic() - since > idle_seconds:
+            return False
+        time.sleep(INTERVAL)
+        return not asked
+
+    return _serve(store, environment, limits, go_on)
+
+
+def _serve(store: Store, environment: Mapping[str, str], limits: Limits, go_on: Callable[[int], bool]) -> bool:
+    lock = _lock(store)
+    if lock is None:
+        return False
+    try:
+        lease = take_lease(store)
+        if lease is None:
+            return False
+        store.note("controller_started", {"holder": lease.holder, "term": lease.term}, lease=lease)
+        desk = controller.Desk(
+            store=store,
+            backend=_backends(store.home, environment),
+            environment=environment,
+            lease=lease,
+            memory=controller.Memory(),
+            limits=limits,
+        )
+        _loop(desk, go_on)
+    finally:
+        os.close(lock)
+    return True
+
+
+def _loop(desk: controller.Desk, go_on: Callable[[int], bool]) -> None:
+    store, lease = desk.store, desk.lease
+    try:
+        while True:
+            left = _tick(desk)
+            asked = store.renew_lease(lease).leave
+            leaving = asked or not go_on(left)
+            # A run that was submitted a moment ago keeps an idle controller here.
+            if leaving and store.release_lease(lease, unless_unfinished=not asked and left == 0):
+                return
+    except LeaseLostError as error:
+        _say(str(error))
+
+
+def _tick(desk: controller.Desk) -> int:
+    try:
+        return controller.tick(desk)
+    except LeaseLostError:
+        raise
+    except StoreError as error:  # a full disk, a lock held too long: the next tick tries again
+        _say(str(error))
+        return 1
+
+
+def _lock(store: Store) -> int | None:
+    """The machine's lock, waiting a moment for a controller that is just leaving."""
+    end = time.monotonic() + LEAVING_SECONDS
+    while (lock := filelock.acquire(store.home / LOCK)) is None:
+        if store.lease().holder is not None or time.monotonic() > end:
+            return None
+        time.sleep(0.1)
+    return lock
+
+
+def holder() -> str:
+    """Names this process: the boot of its kernel, its machine, its number."""
+    return f"{processes.boot_id()}/{os.uname().nodename}/{os.getpid()}"
+
+
+def take_lease(store: Store, *, standing_still: float = STANDING_STILL) -> Lease | None:
+    """Become the store's controller; None when another one's counter moves. The caller holds this machine's lock."""
+    seen = store.lease()
+    since = time.monotonic()
+    while seen.holder is not None and not _is_of_this_machine(seen):
+        if time.monotonic() - since > standing_still:
+            break
+        time.sleep(0.2)
+        row = store.lease()
+        if row.holder is not None and row != seen:
+            return None
+        seen = row
+    return store.take_lease(holder(), seen)
+
+
+def _is_of_this_machine(row: LeaseRow) -> bool:
+    return row.holder is not None and row.holder.startswith(f"{processes.boot_id()}/")
+
+
+def _backends(home: Path, environment: Mapping[str, str]) -> Callable[[str], Backend]:
+    """Backends by cluster name; the configuration is read again when its file changes."""
+    known: dict[str, Backend] = {}
+    read_at: list[float | None] = []
+
+    def backend(name: str) -> Backend:
+        path = Path(config_path(environment))
+        changed = path.stat().st_mtime if path.exists() else None
+        if read_at != [changed]:
+            known.clear()
+            read_at[:] = [changed]
+        if name not in known:
+            # Reading YAML is needed once; a controller with nothing to do never does it.
+            from orchestrator import configfile
+
+            known[name] = open_backend(*configfile.cluster(configfile.load(path), name), home)
+        return known[name]
+
+    return backend
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def main(home: str) -> int:
+    """Serve one store until nothing is left to do; the process that `ensure` starts."""
+    try:
+        with open_store(Path(home)) as store:
+            serve(store, os.environ)
+    except OrchError as error:
+        _say(str(error))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

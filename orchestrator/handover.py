@@ -1,0 +1,157 @@
+"""Hand-over: a recorded intention becomes processes. Used by the command line at once and by the controller later.
+
+Needs nothing but the store and the run's own directory on this machine: no job.yaml, no planner, no template.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator import faults
+from orchestrator.backends import Backend
+from orchestrator.errors import ClusterError, StoreError, Unreachable
+from orchestrator.model.bundle import Bundle, File
+from orchestrator.model.run import Cause, Run, Submission
+from orchestrator.store import Lease, Store
+from orchestrator.store.codec import submission_to_dict
+
+POSTPONED_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """`values` by the job's variable; `missing` says in words what could not be read."""
+
+    values: Mapping[str, str]
+    missing: tuple[str, ...]
+
+
+def stage(bundle: Bundle, run_dir: Path) -> Path:
+    """Keep a bundle on this machine for every attempt of a run: completely or not at all. Raises StoreError."""
+    target = run_dir / f"bundle-{bundle.digest[:12]}"
+    if target.is_dir():
+        return target
+    temporary = run_dir / f".{target.name}.{os.getpid()}"
+    try:
+        for file in bundle.files:
+            path = temporary / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.content)
+            path.chmod(0o755 if file.executable else 0o644)
+        temporary.rename(target)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not target.is_dir():  # else another process staged the same bundle first
+            raise StoreError(
+                f"the job's files cannot be written to {run_dir}: {error.strerror}",
+                hint="set ORCH_HOME to a directory that you may write to and that has room",
+            ) from error
+    return target
+
+
+def load_bundle(directory: Path, digest: str) -> Bundle:
+    """The bundle that `stage` kept. Raises StoreError when it is gone or not what was recorded."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    files = tuple(
+        File(
+            path=path.relative_to(directory).as_posix(),
+            content=path.read_bytes(),
+            executable=bool(path.stat().st_mode & 0o100),
+        )
+        for path in paths
+    )
+    bundle = Bundle(files=tuple(sorted(files, key=lambda file: file.path)))
+    if bundle.digest != digest:
+        raise StoreError(
+            f"the job's files in {directory} are not those that were submitted",
+            hint="submit the job again under another name",
+        )
+    return bundle
+
+
+def read_secrets(job: Mapping[str, Any], environment: Mapping[str, str], *, here: bool) -> Secrets:
+    """The values of secrets of kind `env`. `here`: the job runs on this machine, and so reads secret files on it."""
+    values: dict[str, str] = {}
+    missing: list[str] = []
+    for name, source in job.get("secrets", {}).items():
+        if "env" in source:
+            value = environment.get(source["env"], "")
+            values[name] = value
+            if not value:
+                missing.append(f"{name}: the environment variable {source['env']} is not set")
+        elif "file" in source and here and not os.access(Path(source["file"]).expanduser(), os.R_OK):
+            missing.append(f"{name}: the file {source['file']} cannot be read")
+        elif "kubernetes" in source and here:
+            missing.append(f"{name}: a Kubernetes secret cannot be read on this machine")
+    return Secrets(values=values, missing=tuple(missing))
+
+
+def secret_variables(job: Mapping[str, Any]) -> list[str]:
+    """Names of the environment variables that a job reads secrets from."""
+    return sorted({source["env"] for source in job.get("secrets", {}).values() if "env" in source})
+
+
+def job_of(bundle: Bundle) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(bundle.text("job.json"))
+    return value
+
+
+def next_submission(run: Run, *, from_step: int | None = None, from_scratch: bool = False) -> Submission:
+    """The submission of the attempt after the newest one. Raises StoreError for a run that has none."""
+    if run.submission is None:
+        raise StoreError(f"{run.name} has no submission on record", hint="submit the job again under another name")
+    return replace(run.submission, attempt=run.attempt + 1, handle=None, from_step=from_step, from_scratch=from_scratch)
+
+
+def intention(submission: Submission) -> dict[str, Any]:
+    """What an event records of an intention to hand an attempt over."""
+    return {
+        "attempt": submission.attempt,
+        "submission": submission_to_dict(submission),
+        "from_step": submission.from_step,
+        "from_scratch": submission.from_scratch,
+    }
+
+
+def hand_over(
+    store: Store, backend: Backend, run: Run, environment: Mapping[str, str], *, lease: Lease | None = None
+) -> Run:
+    """Hand the newest attempt over and record what came of it; the run after that.
+
+    Safe at any time, by any number of processes: the backend adopts an attempt that it has already.
+    """
+    submission = run.submission
+    if submission is None:
+        return run
+    bundle = load_bundle(Path(submission.bundle_dir), submission.digest)
+    secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
+    if secrets.missing:
+        stop = {"cause": Cause.SECRET_MISSING.value, "because": _secrets_sentence(run, secrets)}
+        return store.record(run.name, "stopped", stop, lease=lease, attempt=run.attempt)
+    data: dict[str, Any]
+    try:
+        handle = backend.submit(submission, bundle, secrets.values)
+    except Unreachable as error:
+        data = {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}
+        return store.record(run.name, "postponed", data, lease=lease, attempt=run.attempt)
+    except ClusterError as error:
+        data = {"cause": Cause.REFUSED.value, "because": error.message}
+        return store.record(run.name, "failed", data, lease=lease, attempt=run.attempt)
+    faults.point("handover.submitted")
+    if submission.handle == handle:
+        return run
+    data = {"submission": submission_to_dict(replace(submission, handle=handle)), "handle": handle, "not_before": None}
+    run = store.record(run.name, "handed_over", data, lease=lease, attempt=run.attempt)
+    faults.point("handover.recorded")
+    return run
+
+
+def _secrets_sentence(run: Run, secrets: Secrets) -> str:
+    return f"{'; '.join(secrets.missing)}; set it and type: orch resume {run.name}"

@@ -1,0 +1,260 @@
+"""From a spec to a run: plan, render, record, hand over. A function for each thing that a person asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import faults
+from orchestrator.backends import Backend
+from orchestrator.errors import ClusterError, JobError, PlanError
+from orchestrator.handover import (
+    hand_over,
+    intention,
+    job_of,
+    next_submission,
+    read_secrets,
+    secret_variables,
+    stage,
+)
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster
+from orchestrator.model.plan import Plan
+from orchestrator.model.run import Cause, Phase, Run, Submission
+from orchestrator.model.spec import Spec
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.rendering import RenderRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """All that is known before anything is written. `spec_digest` is of the spec, `run_id` of the cluster too."""
+
+    spec: Spec
+    cluster: Cluster
+    plan: Plan
+    bundle: Bundle
+    run_id: str
+    spec_digest: str
+
+
+def plan_job(spec: Spec, cluster: Cluster, job_dir: str) -> Plan:
+    """The plan of a spec on a cluster; `fits` says whether it does. Raises JobError."""
+    # The planner and the libraries below it are not needed to resume, cancel or watch a run.
+    from orchestrator import modelfacts, planner
+
+    facts = modelfacts.load(spec.model, job_dir) if spec.model is not None else None
+    return planner.make_plan(spec, cluster, facts)
+
+
+def prepare(spec: Spec, backend: Backend, *, job_dir: str, name: str | None = None, must_fit: bool = True) -> Prepared:
+    """Probe, plan and render; writes nothing. `name` renames the job.
+
+    Raises JobError, ClusterError, and PlanError when the plan does not fit and `must_fit`.
+    """
+    from orchestrator import specfile
+
+    if name is not None:
+        spec = specfile.named(spec, name)
+    specfile.check_kind(spec, backend.kind)
+    cluster = backend.probe()
+    plan = plan_job(spec, cluster, job_dir)
+    if must_fit and plan.fits is False:
+        raise _does_not_fit(plan)
+    canonical = specfile.canonical(spec)
+    run_id = hashlib.sha256(json.dumps([spec.name, canonical, cluster.name]).encode()).hexdigest()[:12]
+    bundle = _render(spec, plan, cluster, run_id, job_dir)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return Prepared(spec=spec, cluster=cluster, plan=plan, bundle=bundle, run_id=run_id, spec_digest=digest)
+
+
+def _render(spec: Spec, plan: Plan, cluster: Cluster, run_id: str, job_dir: str) -> Bundle:
+    from orchestrator import assets, rendering, snapshot
+    from orchestrator.policy import signatures
+
+    code = snapshot.take(Path(job_dir, spec.code)).files if spec.code is not None else ()
+    request: RenderRequest = rendering.RenderRequest(
+        spec=spec,
+        plan=plan,
+        cluster=cluster,
+        run_id=run_id,
+        job_dir=job_dir,
+        templates=assets.load_templates(cluster.kind),
+        payload=(*assets.load_payload(), *code),
+        signatures=signatures.rows(),
+        present=frozenset(path for path in _named_paths(spec) if Path(job_dir, path).exists()),
+    )
+    return rendering.render(request)
+
+
+def _named_paths(spec: Spec) -> list[str]:
+    named = (spec.model and spec.model.path, spec.tokenizer, spec.data and spec.data.dataset)
+    return [path for path in named if path]
+
+
+def _does_not_fit(plan: Plan) -> PlanError:
+    memory = plan.memory
+    if memory is None:
+        return PlanError("the plan does not fit", hint="orch plan job.yaml shows it term by term")
+    return PlanError(
+        f"the plan does not fit: a rank needs {_gib(memory.rank_bytes)} of {_gib(memory.rank_limit)},"
+        f" a host {_gib(memory.host_bytes)} of {_gib(memory.host_limit)}",
+        hint="orch plan job.yaml shows it term by term; a higher ZeRO stage, offload or more nodes make it smaller",
+    )
+
+
+def _gib(amount: int | None) -> str:
+    return "unknown" if amount is None else f"{amount / 2**30:.1f} GiB"
+
+
+def submit_run(
+    store: Store,
+    backend: Backend,
+    prepared: Prepared,
+    environment: Mapping[str, str],
+    *,
+    from_step: int | None = None,
+    from_scratch: bool = False,
+) -> Run:
+    """Record a run and hand its first attempt over, or adopt the unfinished run of the same name and spec.
+
+    May be killed anywhere and called again, at the same moment too: one run comes of it. Raises JobError when the name
+    is taken, a secret is missing or the checkpoint directory is another run's; ClusterError when the cluster refuses.
+    """
+    existing = store.find(prepared.spec.name)
+    if existing is None:
+        existing = _record(store, backend, prepared, environment, from_step, from_scratch=from_scratch)
+    run = _adopted(existing, prepared)
+    if run.submission is not None and run.submission.handle is None and run.attempt == 1:
+        run = hand_over(store, backend, run, environment)
+    return _accepted(run)
+
+
+def _record(
+    store: Store,
+    backend: Backend,
+    prepared: Prepared,
+    environment: Mapping[str, str],
+    from_step: int | None,
+    *,
+    from_scratch: bool,
+) -> Run:
+    spec, job = prepared.spec, job_of(prepared.bundle)
+    backend.ready()
+    here = backend.kind == "local"
+    missing = read_secrets(job, environment, here=here).missing
+    if missing:
+        raise JobError(f"a secret is missing: {'; '.join(missing)}", hint="set it and submit again", field="secrets")
+    run_dir = backend.run_dir(spec.name)
+    checkpoint_dir = posixpath.join(run_dir, spec.checkpoint.dir)
+    if here and posixpath.isabs(spec.checkpoint.dir):
+        _check_owner(checkpoint_dir, prepared.run_id)
+    staged = stage(prepared.bundle, store.home / "runs" / spec.name)
+    faults.point("submit.staged")
+    submission = Submission(
+        run=spec.name,
+        run_id=prepared.run_id,
+        attempt=1,
+        cluster=prepared.cluster.name,
+        digest=prepared.bundle.digest,
+        dir=run_dir,
+        checkpoint_dir=checkpoint_dir,
+        bundle_dir=str(staged),
+        nodes=prepared.plan.topology.nodes,
+        from_step=from_step,
+        from_scratch=from_scratch,
+    )
+    data: dict[str, Any] = {
+        **intention(submission),
+        "run_id": prepared.run_id,
+        "cluster": prepared.cluster.name,
+        "spec_digest": prepared.spec_digest,
+        "dir": run_dir,
+        "checkpoint_dir": checkpoint_dir,
+        "metrics": str(store.home / "runs" / spec.name / "metrics.jsonl"),
+        "steps": prepared.plan.steps,
+        "max_failures": job["max_failures"],
+        "grace": job["timeouts"]["grace"],
+    }
+    run, _ = store.create_run(spec.name, data, secrets=secret_variables(job))
+    faults.point("submit.recorded")
+    return run
+
+
+def _adopted(run: Run, prepared: Prepared) -> Run:
+    if run.run_id != prepared.run_id:
+        what = "runs on another cluster" if run.spec_digest == prepared.spec_digest else "was made from another job"
+        raise JobError(
+            f"there is a run named {run.name} already, and it {what} ({run.cluster}, {run.phase.value})",
+            hint="give this one another name: --name NAME",
+            field="name",
+        )
+    if run.phase.ended and not (run.phase is Phase.FAILED and run.cause is Cause.REFUSED):
+        again = "" if run.phase is Phase.SUCCEEDED else f"orch resume {run.name} goes on with it; "
+        raise JobError(
+            f"the run {run.name} has ended already: {run.phase.value}",
+            hint=f"{again}--name NAME starts another",
+            field="name",
+        )
+    return run
+
+
+def _accepted(run: Run) -> Run:
+    if run.cause is Cause.REFUSED:
+        raise ClusterError(run.because, hint=f"mend that and type: orch resume {run.name}")
+    return run
+
+
+def _check_owner(checkpoint_dir: str, run_id: str) -> None:
+    path = Path(checkpoint_dir, "owner.json")
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # no owner yet, or none that can be read here: the agent's exclusive create decides
+    if owner.get("run_id") != run_id:
+        raise JobError(
+            f"the checkpoint directory {checkpoint_dir} belongs to the run {owner.get('run')}",
+            hint="choose another checkpoint.dir, or a relative one: it lies under the run's own directory",
+            field="checkpoint.dir",
+        )
+
+
+def resume_run(
+    store: Store,
+    backend: Backend,
+    name: str,
+    environment: Mapping[str, str],
+    *,
+    from_step: int | None = None,
+    from_scratch: bool = False,
+) -> Run:
+    """Go on with a run that ended early, by another attempt. Raises JobError when there is nothing to go on with."""
+    run = store.get(name)
+    if run.phase is Phase.SUCCEEDED:
+        raise JobError(f"the run {name} is complete", hint="submit the job under another name to train it again")
+    if not run.phase.ended:
+        raise JobError(f"the run {name} has not ended: it is {run.phase.value}", hint=f"orch status {name} shows it")
+    backend.ready()
+    submission = next_submission(run, from_step=from_step, from_scratch=from_scratch)
+    data = {**intention(submission), "cause": Cause.NONE.value, "because": "its user resumed it", "not_before": None}
+    resumed = store.record(name, "resumed", data, attempt=run.attempt)
+    return _accepted(hand_over(store, backend, resumed, environment))
+
+
+def cancel_run(store: Store, name: str, *, now: bool = False) -> Run:
+    """Ask the controller to end a run, `now` without a chance to save. Raises JobError when it has ended otherwise."""
+    run = store.get(name)
+    if run.phase is Phase.CANCELLED or (run.cancel_requested and run.cancel_now >= now and not run.phase.ended):
+        return run
+    if run.phase.ended:
+        raise JobError(f"the run {name} has ended already: {run.phase.value}")
+    run = store.record(name, "cancel_requested", {"cancel_now": now})
+    faults.point("cancel.requested")
+    return run

@@ -1,0 +1,205 @@
+"""What follows from an observation of a run. Rules are tried in their order; the first that applies decides.
+
+What always holds: no other attempt while the last one lives or nobody knows; UNKNOWN ends nothing; a run that ended
+stays as it is; success needs the job's own marker; a cancel never leads to another attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.model.run import Action, Cause, Decision, Observation, Phase, Report, Run
+from orchestrator.policy.backoff import delay
+
+LIVE = frozenset({Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING})
+# Ends that a person must look at before the run may go on; nothing that they ask for is lost.
+ASKS = frozenset({Cause.NO_PROVEN_CHECKPOINT, Cause.FENCED, Cause.OWNED, Cause.SECRET_MISSING})
+# Ends that say nothing against the job: somebody wanted the machine.
+BLAMELESS = frozenset({Cause.ASKED_TO_STOP, Cause.PREEMPTED, Cause.TIME_LIMIT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds. `handover`: how long the process that recorded an intention may take to hand it over itself."""
+
+    handover: float = 5.0
+    hung: float = 60.0  # heartbeats of a live attempt stand still
+    partial: float = 45.0  # a part of an attempt is gone and the rest lives on
+    force: float = 30.0  # on top of the job's own grace, before a cancel becomes a kill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What the reader's own monotonic clock says, in seconds since the attempt last changed in that respect."""
+
+    beat_still: float = 0.0
+    partial: float = 0.0
+
+
+LIMITS = Limits()
+NOTHING_STILL = Watched()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Everything that a rule may look at. `now` is the wall clock, in seconds since the epoch."""
+
+    run: Run
+    seen: Observation
+    now: float
+    limits: Limits
+    watched: Watched
+
+    @property
+    def report(self) -> Report:
+        return self.seen.report or Report()
+
+    @property
+    def live(self) -> bool:
+        return self.seen.phase in LIVE
+
+    @property
+    def gone(self) -> bool:
+        return self.seen.phase.ended
+
+    @property
+    def waiting(self) -> bool:
+        """Nothing of this attempt was handed over yet."""
+        return self.seen.phase is Phase.PENDING
+
+    @property
+    def cause(self) -> Cause:
+        """Why the attempt ended; the job's own word before the backend's."""
+        return self.report.cause if self.report.cause is not Cause.NONE else self.seen.cause
+
+    @property
+    def blameless(self) -> bool:
+        return self.seen.phase is Phase.STOPPED and self.cause in BLAMELESS
+
+    @property
+    def failures(self) -> int:
+        """Bad ends in a row with no new proven checkpoint between them, this one among them."""
+        return max(self.report.failures, self.run.failures + (0 if self.blameless else 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A row: its name, when it applies and what follows."""
+
+    name: str
+    when: Callable[[Situation], bool]
+    then: Callable[[Situation, str], Decision]
+
+
+def decide(
+    run: Run,
+    seen: Observation,
+    now: float,
+    limits: Limits = LIMITS,
+    watched: Watched = NOTHING_STILL,
+) -> Decision:
+    """What follows for a run from what was seen of its newest attempt."""
+    situation = Situation(run=run, seen=seen, now=now, limits=limits, watched=watched)
+    for rule in RULES:
+        if rule.when(situation):
+            return rule.then(situation, rule.name)
+    raise AssertionError("the last rule applies always")
+
+
+def _wait(because: str) -> Callable[[Situation, str], Decision]:
+    return lambda _, rule: Decision(action=Action.WAIT, because=because, rule=rule)
+
+
+def _why(at: Situation, otherwise: str) -> str:
+    return at.report.because or at.seen.because or otherwise
+
+
+def _finish(at: Situation, rule: str) -> Decision:
+    return Decision(
+        action=Action.FINISH, because=at.report.because or "training is complete", rule=rule, cause=Cause.COMPLETED
+    )
+
+
+def _cancelled(_: Situation, rule: str) -> Decision:
+    return Decision(action=Action.FINISH, because="cancelled by its user", rule=rule, cause=Cause.CANCELLED)
+
+
+def _cancel(at: Situation, rule: str) -> Decision:
+    asked = at.run.cancel_at if at.run.cancel_at is not None else at.now
+    force = at.run.cancel_now or at.now - asked > at.run.grace + at.limits.force
+    because = "its user cancelled it" + (" and it did not end in time" if force and not at.run.cancel_now else "")
+    return Decision(action=Action.CANCEL, because=because, rule=rule, cause=Cause.CANCELLED, force=force)
+
+
+def _hung(at: Situation, rule: str) -> Decision:
+    because = f"no heartbeat for {at.watched.beat_still:.0f} s"
+    return Decision(action=Action.CANCEL, because=because, rule=rule, cause=Cause.HUNG, force=True)
+
+
+def _partial(at: Situation, rule: str) -> Decision:
+    because = f"{at.seen.partial}, and the rest did not end within {at.watched.partial:.0f} s"
+    return Decision(action=Action.CANCEL, because=because, rule=rule, cause=Cause.AGENT_LOST, force=True)
+
+
+def _submit(_: Situation, rule: str) -> Decision:
+    return Decision(action=Action.SUBMIT, because="the attempt is recorded and was not handed over", rule=rule)
+
+
+def _stop(at: Situation, rule: str) -> Decision:
+    return Decision(action=Action.STOP, because=_why(at, "the run needs its user"), rule=rule, cause=at.cause)
+
+
+def _give_up(at: Situation, rule: str) -> Decision:
+    because = _why(at, "another attempt would end the same way")
+    return Decision(action=Action.GIVE_UP, because=because, rule=rule, cause=_known(at.cause))
+
+
+def _spent(at: Situation, rule: str) -> Decision:
+    because = f"{at.failures} failures in a row without a new proven checkpoint; the last: {_why(at, at.cause.value)}"
+    return Decision(action=Action.GIVE_UP, because=because, rule=rule, cause=_known(at.cause))
+
+
+def _again(at: Situation, rule: str) -> Decision:
+    wait = 0.0 if at.blameless else delay(at.failures, at.run.name)
+    because = _why(at, f"attempt {at.run.attempt} ended: {at.cause.value}")
+    return Decision(
+        action=Action.RESUBMIT, because=because, rule=rule, cause=_known(at.cause), not_before=at.now + wait
+    )
+
+
+def _known(cause: Cause) -> Cause:
+    return Cause.UNKNOWN if cause is Cause.NONE else cause
+
+
+def _due(at: Situation) -> bool:
+    if at.run.not_before is not None and at.now < at.run.not_before:
+        return False
+    # The first attempt's intention is recorded by the submitting process, which hands over itself, if it lives.
+    mine = at.run.attempt > 1 or at.run.intended_at is None
+    return mine or at.now - (at.run.intended_at or 0) >= at.limits.handover
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(name="ended", when=lambda at: at.run.phase.ended, then=_wait("the run has ended")),
+    Rule(
+        name="unknown", when=lambda at: at.seen.phase is Phase.UNKNOWN, then=_wait("nobody can say how the attempt is")
+    ),
+    Rule(name="success", when=lambda at: at.gone and at.report.success, then=_finish),
+    Rule(name="cancelled", when=lambda at: at.run.cancel_requested and at.gone, then=_cancelled),
+    Rule(name="cancel", when=lambda at: at.run.cancel_requested, then=_cancel),
+    Rule(name="hand-over", when=lambda at: at.waiting and _due(at), then=_submit),
+    Rule(name="not-yet", when=lambda at: at.waiting, then=_wait("it is not yet time to hand the attempt over")),
+    Rule(name="hung", when=lambda at: at.live and at.watched.beat_still > at.limits.hung, then=_hung),
+    Rule(
+        name="partial",
+        when=lambda at: at.live and bool(at.seen.partial) and at.watched.partial > at.limits.partial,
+        then=_partial,
+    ),
+    Rule(name="live", when=lambda at: at.live, then=_wait("the attempt lives")),
+    Rule(name="ask", when=lambda at: at.cause in ASKS, then=_stop),
+    Rule(name="hopeless", when=lambda at: at.report.result is not None and not at.report.retry, then=_give_up),
+    Rule(name="stopped", when=lambda at: at.blameless, then=_again),
+    Rule(name="spent", when=lambda at: at.failures > at.run.max_failures, then=_spent),
+    Rule(name="again", when=lambda _: True, then=_again),
+)
