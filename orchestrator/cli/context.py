@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import StoreError
 from orchestrator.paths import config_path, orch_home
 from orchestrator.store import Store, open_store
 from orchestrator.views import status
@@ -28,8 +29,16 @@ def configuration() -> Config:
     """The configuration file, or what holds without one. Raises JobError."""
     from orchestrator import configfile
 
-    path = config_path(os.environ)
-    return configfile.load(path if path.exists() or os.environ.get("ORCH_CONFIG") else None)
+    return configfile.load(config_path(os.environ))
+
+
+def snapshot(store: Store, name: str) -> Mapping[str, Any]:
+    """One run; JobError when there is none of that name."""
+    run = store.snapshot(name)
+    if run is None:
+        store.get(name)  # raises, naming the runs that there are
+        raise StoreError(f"the store {store.path} changed while {name} was read")
+    return run
 
 
 def row(run: Mapping[str, Any]) -> dict[str, Any]:

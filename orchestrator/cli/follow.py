@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from orchestrator.cli import context
+from orchestrator.cli.keeper import keeper
 from orchestrator.cli.terminal import LiveLine, columns, painter, say, speaks_unicode
-from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED, StoreError
+from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED
 from orchestrator.store import Store
 from orchestrator.views import progress
 from orchestrator.views.phases import ENDED
@@ -25,14 +26,14 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-def follow(store: Store, name: str, keep_controller: Callable[[], None]) -> int:
-    """Show a run until it ends and return the exit code that says how; Ctrl-C detaches.
+def follow(store: Store, name: str) -> int:
+    """Show a run until it ends and return the exit code that says how; Ctrl-C detaches. JobError without such a run.
 
-    `keep_controller` is called again and again: without a controller a run would never end.
+    Without a controller a run would never end, so one is started whenever none is alive.
     """
     display: Display = _Live() if columns(sys.stderr) is not None else _Lines()
     try:
-        run = _until_end(store, name, display, keep_controller)
+        run = _until_end(store, name, display)
     except KeyboardInterrupt:
         display.close()
         say(f"detached; {name} goes on\n  come back:  orch wait {name}\n  end it:     orch cancel {name}")
@@ -42,23 +43,15 @@ def follow(store: Store, name: str, keep_controller: Callable[[], None]) -> int:
     return _CODES.get(run["phase"], RUN_FAILED)
 
 
-def _until_end(store: Store, name: str, display: Display, keep_controller: Callable[[], None]) -> Mapping[str, Any]:
+def _until_end(store: Store, name: str, display: Display) -> Mapping[str, Any]:
+    keep_controller = keeper(store)
     while True:
-        run = snapshot(store, name)
+        run = context.snapshot(store, name)
         display.show(context.row(run))
         if run["phase"] in ENDED:
             return run
         keep_controller()
         time.sleep(POLL)
-
-
-def snapshot(store: Store, name: str) -> Mapping[str, Any]:
-    """One run; JobError when there is none of that name."""
-    run = store.snapshot(name)
-    if run is None:
-        store.get(name)  # raises, naming the runs that there are
-        raise StoreError(f"the store {store.path} changed while {name} was read")
-    return run
 
 
 class _Live:

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 
 from orchestrator.checkpoints import generations
 from orchestrator.cli import context
-from orchestrator.cli.follow import snapshot
 from orchestrator.cli.terminal import say
 from orchestrator.errors import INTERRUPTED, OK, JobError
 from orchestrator.store import Store
@@ -79,7 +78,7 @@ class Printer:
 
 def run(options: Namespace) -> int:
     with context.store() as store:
-        run = snapshot(store, options.run)
+        run = context.snapshot(store, options.run)
         attempt = options.attempt if options.attempt is not None else run["attempt"]
         if not 1 <= attempt <= run["attempt"]:
             raise JobError(f"{options.run} has no attempt {attempt}", hint=f"it has attempts 1 to {run['attempt']}")
@@ -100,7 +99,7 @@ def _follow(store: Store, options: Namespace, attempt: int, printer: Printer) ->
     known: dict[Path, Source] = {}
     try:
         while True:
-            run = snapshot(store, options.run)
+            run = context.snapshot(store, options.run)
             over = run["phase"] in ENDED or (options.attempt is not None and run["attempt"] > attempt)
             newest = attempt if options.attempt is not None else run["attempt"]
             for number in range(attempt, newest + 1):

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.cli import context
-from orchestrator.cli.follow import snapshot
 from orchestrator.cli.terminal import Screen, columns, painter, say
 from orchestrator.errors import INTERRUPTED, OK
 from orchestrator.store import Store
@@ -32,7 +31,7 @@ def run(options: Namespace) -> int:
 
 
 def _read(store: Store, name: str | None) -> Sequence[Mapping[str, Any]]:
-    return [snapshot(store, name)] if name else store.snapshots()
+    return [context.snapshot(store, name)] if name else store.snapshots()
 
 
 def _text(runs: Sequence[Mapping[str, Any]], options: Namespace) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from orchestrator.cli import context, follow
-from orchestrator.cli.watchdog import keeper
+from orchestrator.cli import context
+from orchestrator.cli.follow import follow
 
 
 def run(options: Namespace) -> int:
     with context.store() as store:
-        follow.snapshot(store, options.run)
-        return follow.follow(store, options.run, keeper(store))
+        return follow(store, options.run)

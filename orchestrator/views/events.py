@@ -84,7 +84,8 @@ def _handed_over(data: Data) -> str:
 def _generation(data: Data) -> str:
     resumed = data.get("resumed_from")
     source = f"from step {resumed}" if resumed is not None else "at step 0"
-    lines = [f"generation {data.get('generation')} of {_attempt(data)} starts {source}{_because(data)}"]
+    attempt = _attempt({"attempt": data.get("of_attempt")})
+    lines = [f"generation {data.get('generation')} of {attempt} starts {source}{_because(data)}"]
     lines += [f"not from {item.get('path')}: {item.get('why')}" for item in data.get("rejected") or ()]
     return "\n".join(lines)
 

@@ -1,0 +1,23 @@
+"""`orch cancel`: ask for the end of a run."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from orchestrator import launch
+from orchestrator.cli import context
+from orchestrator.cli.keeper import keep_controller
+from orchestrator.cli.terminal import say
+from orchestrator.errors import OK
+
+
+def run(options: Namespace) -> int:
+    with context.store() as store:
+        cancelled = launch.cancel_run(store, options.run, now=options.now)
+        if cancelled.phase.ended:
+            say(f"{options.run} is {cancelled.phase.value}")
+            return OK
+        keep_controller(store)
+    how = "it ends now" if options.now else "it saves a checkpoint and ends"
+    say(f"cancelling {options.run}: {how}; watch it with: orch wait {options.run}")
+    return OK

@@ -1,0 +1,48 @@
+"""`orch checkpoints`: the checkpoints of a run or below any directory, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from orchestrator.checkpoints.report import list_checkpoints
+from orchestrator.cli import context
+from orchestrator.cli.terminal import columns, painter, say
+from orchestrator.errors import OK, JobError
+from orchestrator.paths import orch_home
+from orchestrator.store.store import FILE
+from orchestrator.views import checkpoints
+
+
+def run(options: Namespace) -> int:
+    root = _root(options.run)
+    try:
+        listed = list_checkpoints(root, verify=options.verify)
+    except OSError as error:
+        raise JobError(f"cannot read {error.filename or root}: {error.strerror}") from error
+    rows = [checkpoints.row(one) for one in listed]
+    if options.json:
+        print(json.dumps([checkpoints.to_json(row) for row in rows], indent=2, ensure_ascii=False))
+        return OK
+    if not rows:
+        say(f"no checkpoints in {root}")
+    lines = checkpoints.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
+    print("".join(f"{line}\n" for line in lines), end="")
+    return OK
+
+
+def _root(name: str) -> Path:
+    """Where to look: a run's checkpoint directory, else the directory itself."""
+    if os.sep not in name and (orch_home(os.environ) / FILE).exists():
+        with context.store() as store:
+            run = store.find(name)
+        if run is not None:
+            return Path(run.checkpoint_dir)
+    directory = Path(name)
+    if directory.is_dir():
+        return directory
+    found = "a file" if directory.exists() else "neither"
+    raise JobError(f"wanted the name of a run or a directory, found {found}: {name}", hint="orch status lists the runs")

@@ -1,0 +1,31 @@
+"""`orch controller`: look after runs in the foreground, as a service manager or `controller: external` wants it."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+from orchestrator import daemon
+from orchestrator.cli import context
+from orchestrator.cli.terminal import say
+from orchestrator.errors import OK, StoreError
+
+_ANOTHER = "another controller looks after these runs"
+
+
+def run(options: Namespace) -> int:
+    with context.store() as store:
+        if options.stop:
+            if not daemon.stop(store):
+                raise StoreError(
+                    f"the controller {store.lease().holder} did not leave within {daemon.LEAVING_SECONDS:.0f} s",
+                    hint=f"what it does is in {store.home / daemon.LOG}",
+                )
+        elif options.once:
+            if not daemon.once(store, os.environ):
+                say(_ANOTHER)
+        else:
+            say(f"looking after the runs in {store.home}; Ctrl-C ends this, not the runs")
+            if not daemon.serve(store, os.environ, idle_seconds=None):
+                say(_ANOTHER)
+    return OK

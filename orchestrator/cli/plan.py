@@ -1,0 +1,40 @@
+"""`orch plan`: what would run, whether it fits, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+
+from orchestrator import launch, specfile
+from orchestrator.cli import job as jobs
+from orchestrator.cli.terminal import columns, painter
+from orchestrator.errors import OK, JobError, PlanError
+from orchestrator.model.plan import Plan
+from orchestrator.views import plan as view
+
+
+def run(options: Namespace) -> int:
+    job = jobs.load(options)
+    plan = _plan(job)
+    if options.json:
+        print(json.dumps(view.to_json(job.spec.name, job.cluster, plan), indent=2, ensure_ascii=False))
+    else:
+        lines = view.page(job.spec.name, job.cluster, plan, width=columns(sys.stdout), paint=painter(sys.stdout))
+        print("".join(f"{line}\n" for line in lines), end="")
+    if plan.fits is False:
+        sys.stdout.flush()
+        raise PlanError(
+            f"{job.spec.name} does not fit on {job.cluster}",
+            hint="a higher deepspeed.zero, deepspeed.offload, a smaller training.micro_batch or more nodes help",
+        )
+    return OK
+
+
+def _plan(job: jobs.Job) -> Plan:
+    try:
+        specfile.check_kind(job.spec, job.backend.kind)
+        return launch.plan_job(job.spec, job.backend.probe(), job.job_dir)
+    except JobError as error:
+        error.file = error.file or job.file
+        raise

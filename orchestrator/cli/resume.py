@@ -1,0 +1,29 @@
+"""`orch resume`: go on with a run that ended before it was done."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+from orchestrator import configfile, launch
+from orchestrator.backends import open_backend
+from orchestrator.cli import context
+from orchestrator.cli.follow import follow
+from orchestrator.cli.keeper import keep_controller
+from orchestrator.errors import OK
+
+
+def run(options: Namespace) -> int:
+    with context.store() as store:
+        cluster, profile = configfile.cluster(context.configuration(), store.get(options.run).cluster)
+        resumed = launch.resume_run(
+            store,
+            open_backend(cluster, profile, store.home),
+            options.run,
+            os.environ,
+            from_step=options.from_step,
+            from_scratch=options.from_scratch,
+        )
+        keep_controller(store)
+        print(resumed.name, flush=True)
+        return follow(store, resumed.name) if options.wait else OK

@@ -1,0 +1,64 @@
+"""`orch submit`: start a run and print its name, or with --dry-run what would be sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+
+from orchestrator import launch
+from orchestrator.cli import context
+from orchestrator.cli import job as jobs
+from orchestrator.cli.follow import follow
+from orchestrator.cli.keeper import keep_controller
+from orchestrator.cli.terminal import columns, painter, say, warn
+from orchestrator.errors import OK
+from orchestrator.launch import Prepared
+from orchestrator.store import Store
+from orchestrator.views import bundle as bundle_view
+from orchestrator.views import plan as plan_view
+from orchestrator.views import status
+
+
+def run(options: Namespace) -> int:
+    job = jobs.load(options)
+    prepared = jobs.prepared(job, options.name)
+    for warning in prepared.plan.warnings:
+        warn(warning)
+    if options.dry_run:
+        return _dry_run(prepared, options)
+    with context.store() as store:
+        adopted = store.find(prepared.spec.name) is not None
+        started = launch.submit_run(store, job.backend, prepared, os.environ, from_scratch=options.from_scratch)
+        keep_controller(store)
+        if adopted:
+            say(f"{started.name} is under way already: adopted")
+        return _answer(store, started.name, options)
+
+
+def _answer(store: Store, name: str, options: Namespace) -> int:
+    """The name at once, or with --json the state: at the end where somebody waits for it."""
+    if not options.json:
+        print(name, flush=True)
+    code = follow(store, name) if options.wait else OK
+    if options.json:
+        print(json.dumps(status.to_json(context.row(context.snapshot(store, name))), indent=2, ensure_ascii=False))
+    return code
+
+
+def _dry_run(prepared: Prepared, options: Namespace) -> int:
+    name, cluster, plan = prepared.spec.name, prepared.cluster.name, prepared.plan
+    if options.json:
+        value = {
+            "name": name,
+            "run_id": prepared.run_id,
+            "cluster": cluster,
+            **bundle_view.to_json(prepared.bundle),
+            "plan": plan_view.to_json(name, cluster, plan),
+        }
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+        return OK
+    say("\n".join(plan_view.summary(name, cluster, plan, width=columns(sys.stderr), paint=painter(sys.stderr))))
+    print("".join(f"{line}\n" for line in bundle_view.listing(prepared.bundle)), end="")
+    return OK
