@@ -1,6 +1,7 @@
 """The sizes of a job's model, read on this machine: an inline config, a directory, or the local Hugging Face cache.
 
-Nothing is downloaded. transformers is imported only for a family that orch cannot count itself, and only if it is there.
+Nothing is downloaded. transformers is imported only for a family that orch cannot count itself, and only where it is
+installed.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _count_on_meta_device(config: Mapping[str, Any]) -> ModelFacts | None:
     try:
         full = AutoConfig.for_model(**config)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(full)
+            model = AutoModelForCausalLM.from_config(full)  # type: ignore[no-untyped-call]  # transformers'
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # not a causal language model, or newer than this transformers: the job's own may know it
     modules = [sum(p.numel() for p in module.parameters(recurse=False)) for module in model.modules()]

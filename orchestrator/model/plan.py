@@ -65,12 +65,16 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Memory by term, per rank (GPU, or process on a CPU) and per host. Limits in bytes, None when not known."""
+    """Memory by term, per rank and per host. Limits in bytes, None when not known.
+
+    `rank_on_host`: ranks are processes on a CPU, so `host` holds all of them and there is no limit of one rank.
+    """
 
     rank: tuple[Term, ...]
     host: tuple[Term, ...]
     rank_limit: int | None
     host_limit: int | None
+    rank_on_host: bool = False
 
     @property
     def rank_bytes(self) -> int:
@@ -79,6 +83,11 @@ class Memory:
     @property
     def host_bytes(self) -> int:
         return sum(term.bytes for term in self.host)
+
+    @property
+    def deciding_limit(self) -> int | None:
+        """The limit that a stage or a micro-batch breaks first: a GPU's, or on a CPU the host's."""
+        return self.host_limit if self.rank_on_host else self.rank_limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

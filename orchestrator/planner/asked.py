@@ -11,10 +11,8 @@ from typing import Any, Literal, cast
 
 from orchestrator.errors import JobError
 from orchestrator.model.spec import Precision, Spec
+from orchestrator.planner.dscheck import AUTO, FIELD
 from orchestrator.planner.memory import Where
-
-AUTO = "auto"
-FIELD = "deepspeed.config"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +42,11 @@ def read_asked(spec: Spec, raw: Mapping[str, Any]) -> Asked:
         offload_optimizer=optimizer,
         offload_param=param,
         precision=_precision(spec, raw),
-        global_batch=_agreed(raw, "train_batch_size", "training.global_batch", training and training.global_batch),
+        global_batch=_agreed(
+            raw, "train_batch_size", "training.global_batch", training.global_batch if training else None
+        ),
         micro_batch=_agreed(
-            raw, "train_micro_batch_size_per_gpu", "training.micro_batch", training and training.micro_batch
+            raw, "train_micro_batch_size_per_gpu", "training.micro_batch", training.micro_batch if training else None
         ),
         accumulation=given(raw, "gradient_accumulation_steps"),
         model_parallel=_model_parallel(spec, raw),
@@ -76,8 +76,8 @@ def _stage(spec: Spec, raw: Mapping[str, Any]) -> int | None:
     wanted = spec.deepspeed.zero
     value = given(raw, "zero_optimization", "stage")
     if value is None:
-        return None if wanted == AUTO else wanted
-    if wanted not in (AUTO, value):
+        return None if wanted == "auto" else wanted
+    if wanted not in ("auto", value):
         raise JobError(
             f"{value} contradicts deepspeed.zero, which is {wanted}",
             hint=f"Remove the raw key, or write deepspeed.zero: {value}.",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from orchestrator.errors import JobError
 from orchestrator.model.plan import Topology
-from orchestrator.planner.asked import FIELD, Asked
+from orchestrator.planner.asked import Asked
+from orchestrator.planner.dscheck import FIELD
 
 # Where memory is not known, a micro-batch of about this many tokens keeps a GPU busy and seldom fills it.
 TOKENS_PER_MICRO_BATCH = 8192
@@ -43,15 +42,29 @@ def micro_batches(asked: Asked, global_batch: int, ranks: int) -> tuple[int, ...
     return (asked.micro_batch,)
 
 
+def check_script_batch(asked: Asked, topology: Topology) -> None:
+    """JobError when no number of data-parallel ranks makes a script's own batch sizes multiply out.
+
+    A pipeline has fewer data-parallel ranks than ranks, and only the script knows how many.
+    """
+    if asked.global_batch is None:
+        return
+    unit = (asked.micro_batch or 1) * (asked.accumulation or 1)
+    ranks = asked.global_batch // unit
+    whole = asked.micro_batch is not None and asked.accumulation is not None
+    if asked.global_batch % unit or (whole and topology.world_size % ranks):
+        raise JobError(
+            f"{asked.global_batch} is not micro-batch {asked.micro_batch or 'auto'} x accumulation "
+            f"{asked.accumulation or 'auto'} x data-parallel ranks, of {topology.world_size} ranks in all",
+            hint=f"Nearest that work: {_list(_multiples(asked.global_batch, unit * topology.world_size))}.",
+            field=f"{FIELD}.train_batch_size",
+        )
+
+
 def without_limit(candidates: tuple[int, ...], sequence_length: int) -> int:
     """The largest micro-batch of at most TOKENS_PER_MICRO_BATCH tokens, or the smallest there is."""
     small = [micro for micro in candidates if micro * sequence_length <= TOKENS_PER_MICRO_BATCH]
     return max(small, default=candidates[0])
-
-
-def largest(candidates: tuple[int, ...], fits: Callable[[int], bool]) -> int | None:
-    """The largest micro-batch that fits, None when not even the smallest does."""
-    return max((micro for micro in candidates if fits(micro)), default=None)
 
 
 def _fixed_accumulation(asked: Asked, global_batch: int, ranks: int, each: int) -> int:
@@ -70,12 +83,16 @@ def _fixed_accumulation(asked: Asked, global_batch: int, ranks: int, each: int) 
 
 
 def _indivisible(global_batch: int, unit: int, what: str) -> JobError:
-    below, above = global_batch // unit * unit, -(-global_batch // unit) * unit
     return JobError(
         f"{global_batch} sequences cannot be divided over {what}",
-        hint=f"Nearest that work: {_list([size for size in (below, above) if size])}.",
+        hint=f"Nearest that work: {_list(_multiples(global_batch, unit))}.",
         field="training.global_batch",
     )
+
+
+def _multiples(number: int, unit: int) -> list[int]:
+    """The multiples of `unit` next to a number, without 0."""
+    return [size for size in (number // unit * unit, (number // unit + 1) * unit) if size]
 
 
 def _divisors(number: int) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The ds_config that DeepSpeed 0.19.8 is given: orch's own keys, with the job's raw keys laid over them.
 
-`auto` is resolved here: where orch has a value of its own, that is taken. What is left `auto` is filled by Hugging Face's
-Trainer (`TRAINER_FILLS`), or means DeepSpeed's default, and then the key is left out.
+`auto` is resolved here: where orch has a value of its own, that is taken. What is left `auto` is filled by Hugging
+Face's Trainer (`TRAINER_FILLS`), or means DeepSpeed's default, and then the key is left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from orchestrator.model.plan import Batch, ModelFacts
 from orchestrator.model.spec import Precision, Spec, Training
-from orchestrator.planner.asked import AUTO, Asked, given
+from orchestrator.planner.asked import Asked, given
+from orchestrator.planner.dscheck import AUTO, TRAINER_FILLS
 from orchestrator.planner.memory import Buffers
 from orchestrator.planner.stage import Candidate
 
@@ -21,29 +22,6 @@ BUCKET = 500_000_000  # values; DeepSpeed's default, as are the next three
 PREFETCH = 50_000_000
 MAX_LIVE = 1_000_000_000
 SUB_GROUP = 1_000_000_000
-
-# Keys whose `auto` Hugging Face's Trainer replaces from its own arguments and from the model.
-TRAINER_FILLS: frozenset[tuple[str, ...]] = frozenset(
-    {
-        ("train_batch_size",),
-        ("train_micro_batch_size_per_gpu",),
-        ("gradient_accumulation_steps",),
-        ("gradient_clipping",),
-        ("fp16", "enabled"),
-        ("bf16", "enabled"),
-        ("optimizer", "params", "lr"),
-        ("optimizer", "params", "betas"),
-        ("optimizer", "params", "eps"),
-        ("optimizer", "params", "weight_decay"),
-        ("scheduler", "params", "warmup_min_lr"),
-        ("scheduler", "params", "warmup_max_lr"),
-        ("scheduler", "params", "warmup_num_steps"),
-        ("scheduler", "params", "total_num_steps"),
-        ("zero_optimization", "reduce_bucket_size"),
-        ("zero_optimization", "stage3_prefetch_bucket_size"),
-        ("zero_optimization", "stage3_param_persistence_threshold"),
-    }
-)
 
 # TrainingArguments' defaults of what an optimizer section repeats.
 _ADAM = {"betas": ("adam_beta1", "adam_beta2"), "eps": ("adam_epsilon",), "weight_decay": ("weight_decay",)}
@@ -140,12 +118,12 @@ def _built_in(inputs: Inputs, batch: Batch) -> dict[str, Any]:
 def _own_script(inputs: Inputs) -> dict[str, Any]:
     """Hugging Face's Trainer wants `auto` where its arguments decide; deepspeed itself cannot take it.
 
-    So: `auto` for the batch and the clipping unless the job gives a batch size, which a script without the Trainer must.
+    So: `auto` for the batch and the clipping unless the job gives a batch size, as a script without the Trainer must.
     """
     triple = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     config: dict[str, Any] = {}
     if not any(given(inputs.raw, key) is not None for key in triple[:2]):
-        config |= {key: AUTO for key in (*triple, "gradient_clipping")}
+        config |= dict.fromkeys((*triple, "gradient_clipping"), AUTO)
     if inputs.asked.precision is None:
         # deepspeed reads a section's `auto` as its default, false.
         config |= {"bf16": {"enabled": AUTO}, "fp16": {"enabled": AUTO}}
@@ -156,7 +134,9 @@ def _own_script(inputs: Inputs) -> dict[str, Any]:
 
 
 def _precision(precision: Precision) -> dict[str, Any]:
-    return {"fp32": {}, "bf16": {"bf16": {"enabled": True}}, "fp16": {"fp16": dict(_FP16)}}[precision]
+    if precision == "fp32":
+        return {}
+    return {precision: dict(_FP16) if precision == "fp16" else {"enabled": True}}
 
 
 def _bit_identical(inputs: Inputs) -> dict[str, Any]:
@@ -171,7 +151,7 @@ def _zero(candidate: Candidate, facts: ModelFacts | None, spec: Spec) -> dict[st
     if candidate.stage in (1, 2):
         zero |= _below_three(facts)
     if candidate.stage == 3:
-        zero |= _three(facts, spec)
+        zero |= _three(candidate, facts, spec)
     if candidate.optimizer != "none":
         zero["offload_optimizer"] = _offload(candidate.optimizer, spec)
     if candidate.param != "none":
@@ -191,7 +171,7 @@ def _below_three(facts: ModelFacts | None) -> dict[str, Any]:
     }
 
 
-def _three(facts: ModelFacts | None, spec: Spec) -> dict[str, Any]:
+def _three(candidate: Candidate, facts: ModelFacts | None, spec: Spec) -> dict[str, Any]:
     """Hugging Face's sizes, h^2 and so on, in numbers; DeepSpeed's own where the hidden size is not known."""
     sized: dict[str, Any] = {}
     if facts is not None:
@@ -207,9 +187,16 @@ def _three(facts: ModelFacts | None, spec: Spec) -> dict[str, Any]:
         **sized,
         "stage3_max_live_parameters": MAX_LIVE,
         "stage3_max_reuse_distance": MAX_LIVE,
-        # Gathered, a save writes its shards once, not twice, and nvme cannot be saved without it.
-        "stage3_gather_16bit_weights_on_model_save": True,
+        "stage3_gather_16bit_weights_on_model_save": _gather(candidate, spec),
     }
+
+
+def _gather(candidate: Candidate, spec: Spec) -> bool:
+    """Hugging Face's own Trainer writes its shards twice without it, and cannot save at all with nvme.
+
+    The built-in trainer writes them once anyhow, and the whole model at its end.
+    """
+    return spec.run is not None or candidate.offload == "nvme"
 
 
 def _offload(place: str, spec: Spec) -> dict[str, Any]:
@@ -228,15 +215,21 @@ def _optimizer_params(training: Training) -> dict[str, Any]:
     return params
 
 
+_SCHEDULED = {
+    "WarmupLR": ("warmup_min_lr", "warmup_max_lr", "warmup_num_steps"),
+    "WarmupDecayLR": ("warmup_min_lr", "warmup_max_lr", "warmup_num_steps", "total_num_steps"),
+    "WarmupCosineLR": ("warmup_num_steps", "total_num_steps"),
+}
+
+
 def _scheduler_params(training: Training, raw: Mapping[str, Any]) -> dict[str, Any]:
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         "warmup_min_lr": 0,
         "warmup_max_lr": training.learning_rate,
         "warmup_num_steps": max(1, training.args.get("warmup_steps", 0)),
         "total_num_steps": training.steps if training.steps is not None else AUTO,
     }
-    wanted = raw["scheduler"].get("params", {})
-    return {key: value for key, value in known.items() if wanted.get(key) == AUTO}
+    return {key: values[key] for key in _SCHEDULED.get(raw["scheduler"].get("type"), ())}
 
 
 def _settle(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
-from orchestrator.errors import JobError
 from orchestrator.model.plan import ModelFacts
-from orchestrator.model.spec import Precision
+from orchestrator.model.spec import Checkpoint, Precision
 
 # Failures that stop a job: 6.5 for 1,000 node-days (Kokolis et al. 2024, arXiv:2410.21680, 11 months of two clusters).
 SECONDS_BETWEEN_NODE_FAILURES = 86_400 * 1000 / 6.5
@@ -21,8 +19,6 @@ LONGEST_SECONDS = 1800
 SAVES_APART = 20
 SAVES_OF_A_SHORT_RUN = 3
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
@@ -33,27 +29,16 @@ class Interval:
     because: str
 
 
-def make_interval(every: int | str, *, steps: int | None, nodes: int, save_bytes: int | None) -> Interval:
-    """The interval of `checkpoint.every`: steps, a time, or auto. JobError for anything else."""
-    if every == "auto":
+def make_interval(checkpoint: Checkpoint, *, steps: int | None, nodes: int, save_bytes: int | None) -> Interval:
+    """The interval of `checkpoint.every`; where that is auto, one that loses little to failures and to saves."""
+    if checkpoint.every_steps is None and checkpoint.every_seconds is None:
         return _automatic(steps, nodes, save_bytes)
-    if isinstance(every, int) or every.isdecimal():
-        return Interval(steps=int(every), seconds=None, because=f"A checkpoint every {every} steps, as asked.")
-    seconds = parse_duration(every)
-    return Interval(steps=None, seconds=seconds, because=f"A checkpoint every {every}, as asked.")
-
-
-def parse_duration(text: str) -> int:
-    """Seconds of `90s`, `20m`, `1.5h` or `1d`; JobError for other text or less than a second."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
-    seconds = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-    if seconds < 1:
-        raise JobError(
-            f"{text!r} is neither a number of steps nor a time",
-            hint="Write steps (20), a time (90s, 20m, 2h) or auto.",
-            field="checkpoint.every",
-        )
-    return seconds
+    unit = " steps" if checkpoint.every_steps is not None else ""
+    return Interval(
+        steps=checkpoint.every_steps,
+        seconds=checkpoint.every_seconds,
+        because=f"A checkpoint every {checkpoint.every}{unit}, as asked.",
+    )
 
 
 def save_seconds(save_bytes: int) -> float:
@@ -72,8 +57,8 @@ def _automatic(steps: int | None, nodes: int, save_bytes: int | None) -> Interva
     daly = math.sqrt(2 * cost * between)
     seconds = round(max(SAVES_APART * cost, min(daly, LONGEST_SECONDS)))
     because = (
-        f"A checkpoint every {seconds} s{thirds}: a save takes about {cost:.0f} s, a failure of one of {nodes} nodes comes "
-        f"every {between / 3600:.0f} h, for which Young and Daly's optimum is {daly:.0f} s; "
+        f"A checkpoint every {seconds} s{thirds}: a save takes about {cost:.0f} s, a failure of one of {nodes} nodes "
+        f"comes every {between / 3600:.0f} h, for which Young and Daly's optimum is {daly:.0f} s; "
         f"at most {LONGEST_SECONDS // 60} min are risked, at most 1/{SAVES_APART} of the time goes into saves."
     )
     return Interval(steps=often, seconds=seconds, because=because)
@@ -82,8 +67,8 @@ def _automatic(steps: int | None, nodes: int, save_bytes: int | None) -> Interva
 def save_size(facts: ModelFacts, *, stage: int, precision: Precision, gather: bool) -> int:
     """Bytes that all ranks together write in one save: weights as the model sees them, and fp32 Adam state.
 
-    Below stage 3 the weights are written twice (model.safetensors and DeepSpeed's own model states), at stage 3 once if
-    gathered, else not at all beside the fp32 shards. Stage 0 in fp32 has no second copy of the weights in its optimizer.
+    Below stage 3 the weights are written twice (model.safetensors and DeepSpeed's own model states), at stage 3 once
+    if gathered, else not at all beside the fp32 shards. Stage 0 in fp32 keeps no second copy in its optimizer.
     """
     width = 4 if precision == "fp32" else 2
     weights = width * (2 if stage < 3 else int(gather))

@@ -1,8 +1,8 @@
-"""Memory by term. Each term is one small function in TERMS, with its formula in words and where the formula comes from.
+"""Memory by term. Each term is one small function in TERMS, with its formula and where the formula comes from.
 
-P parameters, N data-parallel ranks, b bytes of one value (4 in fp32, else 2), s sequence length, m micro-batch, h hidden
-size, L layers, v vocabulary. On a GPU a rank's terms lie on the GPU and the host's terms beside them; on a CPU all of a
-rank lies on the host.
+P parameters, N data-parallel ranks, b bytes of one value (4 in fp32, else 2), s sequence length, m micro-batch,
+h hidden size, L layers, v vocabulary. On a GPU a rank's terms lie on the GPU and the host's terms beside them; on a
+CPU all of a rank lies on the host.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ class Setting:
     sequence_length: int
     recompute: bool
     fp32_gradients: bool
-    pretrained: bool
     gather: bool
     buffers: Buffers
 
@@ -181,7 +180,7 @@ def _loading(s: Setting) -> int:
     """Stage 3 loads partitioned; below it every rank first holds the whole model on the host."""
     if not s.on_gpu or s.stage == 3:
         return 0
-    whole = (s.width if s.pretrained else FP32) * s.facts.parameters * s.topology.ranks_per_machine
+    whole = s.width * s.facts.parameters * s.topology.ranks_per_machine
     return max(0, whole - _offloaded_optimizer(s))
 
 
@@ -284,7 +283,7 @@ TERMS: tuple[Row, ...] = (
     Row(
         name="weights while loading",
         place="host",
-        formula="below stage 3: b P (random weights: 4 P) for each rank here, less what the optimizer takes later",
+        formula="below stage 3: b P for each rank here, less what the optimizer takes later",
         source="DeepSpeed's estimator, 4 n P",
         bytes=_loading,
     ),
@@ -304,7 +303,7 @@ def measure(setting: Setting, rank_limit: int | None, host_limit: int | None) ->
     host = _terms(setting, "host")
     if not setting.on_gpu:
         host = tuple(_on_host(term, setting.topology.ranks_per_machine) for term in rank) + host
-    return Memory(rank=rank, host=host, rank_limit=rank_limit, host_limit=host_limit)
+    return Memory(rank=rank, host=host, rank_limit=rank_limit, host_limit=host_limit, rank_on_host=not setting.on_gpu)
 
 
 def _terms(setting: Setting, place: str) -> tuple[Term, ...]:

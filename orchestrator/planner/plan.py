@@ -10,15 +10,30 @@ from orchestrator.errors import JobError
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan, Topology
 from orchestrator.model.spec import Data, Spec, Training
+from orchestrator.planner.advice import advise
 from orchestrator.planner.asked import Asked, read_asked
-from orchestrator.planner.batch import data_parallel, largest, micro_batches, without_limit
-from orchestrator.planner.dscheck import check, check_values
+from orchestrator.planner.batch import (
+    TOKENS_PER_MICRO_BATCH,
+    check_script_batch,
+    data_parallel,
+    micro_batches,
+    without_limit,
+)
+from orchestrator.planner.dscheck import check
 from orchestrator.planner.dsconfig import Inputs, buffers, render, zero_section
+from orchestrator.planner.dsrules import Case, apply_rules
 from orchestrator.planner.interval import make_interval, save_size
 from orchestrator.planner.memory import Setting, measure
-from orchestrator.planner.stage import Candidate, candidates, choose, gib, rejection
+from orchestrator.planner.stage import (
+    DEFAULT_STAGE,
+    DEFAULT_STAGE_OF_A_SCRIPT,
+    Candidate,
+    candidates,
+    choose,
+    gib,
+    rejection,
+)
 from orchestrator.planner.topology import limits, make_topology, shortage
-from orchestrator.planner.warnings import warn
 
 
 def make_plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None) -> Plan:
@@ -35,7 +50,6 @@ def make_plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None) -> Plan:
         topology=topology,
         data_parallel=data_parallel(topology, asked),
     )
-    check_values(raw, spec, job.data_parallel)
     return _plan_script(job) if spec.run is not None else _plan_built_in(job)
 
 
@@ -60,12 +74,14 @@ class _Job:
 
 def _plan_script(job: _Job) -> Plan:
     """A script of the user's own: its model and its batch are not known here."""
+    check_script_batch(job.asked, job.topology)
     found = candidates(job.asked, job.spec.deepspeed.nvme_path)
-    choice = choose(found, lambda _: None)
-    interval = make_interval(job.spec.checkpoint.every, steps=None, nodes=job.topology.nodes, save_bytes=None)
+    choice = choose(found, lambda _: None, default=DEFAULT_STAGE_OF_A_SCRIPT)
+    interval = make_interval(job.spec.checkpoint, steps=None, nodes=job.topology.nodes, save_bytes=None)
     short = shortage(job.topology, job.cluster)
     inputs = Inputs(spec=job.spec, asked=job.asked, candidate=choice.candidate, batch=None, facts=None, raw=job.raw)
     config = render(inputs)
+    apply_rules(Case(config=config, spec=job.spec, topology=job.topology))
     return Plan(
         topology=job.topology,
         batch=None,
@@ -86,28 +102,26 @@ def _plan_script(job: _Job) -> Plan:
             interval.because,
             "The model and the batch are the script's own, so memory is not estimated.",
         ),
-        warnings=warn(job.spec, job.topology, None, config),
+        warnings=advise(job.spec, job.topology, config),
     )
 
 
 def _plan_built_in(job: _Job) -> Plan:
     _check_positions(job)
     micros = micro_batches(job.asked, job.training.global_batch, job.data_parallel)
-    choice = choose(
-        candidates(job.asked, job.spec.deepspeed.nvme_path), lambda candidate: _memory(job, candidate, micros[0])
-    )
+    found = candidates(job.asked, job.spec.deepspeed.nvme_path)
+    choice = choose(found, lambda candidate: _memory(job, candidate, micros[0]), default=DEFAULT_STAGE)
     micro, why_micro = _micro_batch(job, choice.candidate, micros)
     batch = _batch(job, micro)
     memory = _memory(job, choice.candidate, micro)
     size = _save_size(job, choice.candidate)
-    interval = make_interval(
-        job.spec.checkpoint.every, steps=job.training.steps, nodes=job.topology.nodes, save_bytes=size
-    )
+    interval = make_interval(job.spec.checkpoint, steps=job.training.steps, nodes=job.topology.nodes, save_bytes=size)
     short = shortage(job.topology, job.cluster)
     inputs = Inputs(
         spec=job.spec, asked=job.asked, candidate=choice.candidate, batch=batch, facts=job.facts, raw=job.raw
     )
     config = render(inputs)
+    apply_rules(Case(config=config, spec=job.spec, topology=job.topology))
     return Plan(
         topology=job.topology,
         batch=batch,
@@ -129,7 +143,7 @@ def _plan_built_in(job: _Job) -> Plan:
             *_why_fits(memory),
             interval.because,
         ),
-        warnings=warn(job.spec, job.topology, batch, config),
+        warnings=advise(job.spec, job.topology, config),
     )
 
 
@@ -157,21 +171,23 @@ def _batch(job: _Job, micro: int) -> Batch:
 def _micro_batch(job: _Job, candidate: Candidate, micros: tuple[int, ...]) -> tuple[int, str]:
     if len(micros) == 1:
         return micros[0], f"Micro-batch {micros[0]}: the only one, as asked or as the batch divides."
-    sizes = {micro: _memory(job, candidate, micro) for micro in micros}
-    known = {micro: size for micro, size in sizes.items() if size is not None and _limit_of_rank(size) is not None}
-    if not known:
+    sizes = [(micro, size) for micro in micros if (size := _memory(job, candidate, micro)) and size.deciding_limit]
+    if not sizes:
         micro = without_limit(micros, job.sequence_length)
-        return micro, f"Micro-batch {micro}: memory or model size is not known, so about 8,192 tokens at most."
-    micro_or_none = largest(micros, lambda micro: rejection(known[micro]) is None)
-    if micro_or_none is None:
+        return (
+            micro,
+            f"Micro-batch {micro}: memory or model size is not known, so {TOKENS_PER_MICRO_BATCH:,} tokens at most.",
+        )
+    fitting = tuple(micro for micro, size in sizes if rejection(size) is None)
+    if not fitting:
         return micros[0], f"Micro-batch {micros[0]}: the smallest, and even that does not fit."
-    return micro_or_none, f"Micro-batch {micro_or_none}: the largest of {', '.join(map(str, micros))} that fits."
-
-
-def _limit_of_rank(memory: Memory) -> int | None:
-    """The limit that a micro-batch can break: the GPU's, or on a CPU the host's."""
-    on_host = any(term.name == "activations" for term in memory.host)
-    return memory.host_limit if on_host else memory.rank_limit
+    if job.topology.device == "cpu":
+        micro = without_limit(fitting, job.sequence_length)
+        return (
+            micro,
+            f"Micro-batch {micro}: it fits, and more than {TOKENS_PER_MICRO_BATCH:,} tokens are no faster on a CPU.",
+        )
+    return max(fitting), f"Micro-batch {max(fitting)}: the largest of {', '.join(map(str, micros))} that fits."
 
 
 def _memory(job: _Job, candidate: Candidate, micro: int) -> Memory | None:
@@ -190,7 +206,6 @@ def _memory(job: _Job, candidate: Candidate, micro: int) -> Memory | None:
         sequence_length=job.sequence_length,
         recompute=job.training.gradient_checkpointing,
         fp32_gradients=job.raw.get("data_types", {}).get("grad_accum_dtype") == "fp32",
-        pretrained=job.spec.model is not None and job.spec.model.path is not None,
         gather=bool(zero.get("stage3_gather_16bit_weights_on_model_save")),
         buffers=buffers(zero, job.facts),
     )
@@ -211,12 +226,8 @@ def _fits(memory: Memory | None, candidate: Candidate) -> bool | None:
         return None
     if rejection(memory) is not None:
         return False
-    on_host = any(term.name == "activations" for term in memory.host)
-    if not on_host and memory.rank_limit is None:
-        return None
-    if (on_host or candidate.offload == "cpu") and memory.host_limit is None:
-        return None
-    return True
+    needs_host = memory.rank_on_host or candidate.offload == "cpu"
+    return None if memory.deciding_limit is None or (needs_host and memory.host_limit is None) else True
 
 
 def _why_fits(memory: Memory | None) -> tuple[str, ...]:
@@ -225,6 +236,6 @@ def _why_fits(memory: Memory | None) -> tuple[str, ...]:
     why = rejection(memory)
     if why is not None:
         return (f"It does not fit: it needs {why}.",)
-    if memory.rank_limit is None and memory.host_limit is None:
+    if memory.deciding_limit is None:
         return (f"A rank needs {gib(memory.rank_bytes)}; how much there is, is not known.",)
     return ()

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 from orchestrator.errors import JobError
 from orchestrator.model.plan import Memory
-from orchestrator.planner.asked import FIELD, Asked
+from orchestrator.planner.asked import Asked
+from orchestrator.planner.dscheck import place as field_of
 from orchestrator.planner.memory import Where
 
 # With no limit to choose by: stage 2 costs no more communication than plain data parallelism (ZeRO, section 7).
+# A script of the user's own may be a pipeline, which DeepSpeed refuses above stage 1.
 DEFAULT_STAGE = 2
+DEFAULT_STAGE_OF_A_SCRIPT = 1
+
+ZERO = field_of(("zero_optimization",))
 
 # What is left for fragmentation on a GPU, and for the system and its page cache on a host.
 RANK_RESERVE = 0.06
@@ -41,20 +46,27 @@ class Candidate:
 
 def candidates(asked: Asked, nvme_path: str | None) -> tuple[Candidate, ...]:
     """What may be tried, best first. JobError when what was asked can never work."""
-    found = tuple(_candidates(asked, nvme_path))
-    for candidate in found:
-        if asked.stage is not None or len(found) == 1:
-            check_candidate(candidate)
-    return found
+    found = tuple(_all(asked, nvme_path))
+    problems = {one: problem for one in found if (problem := _problem(one, asked)) is not None}
+    working = tuple(one for one in found if one not in problems)
+    # A stage that was asked for is not replaced by one that works.
+    if problems and (asked.stage is not None or not working):
+        raise next(iter(problems.values()))
+    return working
 
 
-def _candidates(asked: Asked, nvme_path: str | None) -> Iterator[Candidate]:
+def _all(asked: Asked, nvme_path: str | None) -> Iterator[Candidate]:
     for place in _places(asked, nvme_path):
-        for stage in (0, 1, 2, 3) if asked.stage is None else (asked.stage,):
+        for stage in _stages(asked, place):
             param = asked.offload_param or (place if stage == 3 else "none")
-            candidate = Candidate(stage=stage, optimizer=place, param=param)
-            if asked.stage is not None or _works(candidate):
-                yield candidate
+            yield Candidate(stage=stage, optimizer=place, param=param)
+
+
+def _stages(asked: Asked, place: Where) -> tuple[int, ...]:
+    """Stage 1 is left out with offload: stage 2 takes no more time there, and less memory."""
+    if asked.stage is not None:
+        return (asked.stage,)
+    return {"none": (0, 1, 2, 3), "cpu": (2, 3), "nvme": (3,)}[place]
 
 
 def _places(asked: Asked, nvme_path: str | None) -> tuple[Where, ...]:
@@ -67,34 +79,28 @@ def _places(asked: Asked, nvme_path: str | None) -> tuple[Where, ...]:
     return ("none", "cpu", "nvme") if nvme_path and asked.stage in (None, 3) else ("none", "cpu")
 
 
-def _works(candidate: Candidate) -> bool:
-    try:
-        check_candidate(candidate)
-    except JobError:
-        return False
-    return True
-
-
-def check_candidate(candidate: Candidate) -> None:
-    """JobError for what DeepSpeed accepts and does not do."""
-    if candidate.stage == 0 and candidate.optimizer != "none":
-        raise JobError(
-            f"offload to {candidate.optimizer} does nothing at ZeRO stage 0",
-            hint="Use deepspeed.zero: 2 or 3, or deepspeed.offload: none.",
-            field="deepspeed.offload",
-        )
+def _problem(candidate: Candidate, asked: Asked) -> JobError | None:
+    """What DeepSpeed accepts and then does not do."""
+    field = f"{ZERO}.offload_optimizer" if asked.offload_optimizer is not None else "deepspeed.offload"
     if candidate.stage < 3 and candidate.param != "none":
-        raise JobError(
+        return JobError(
             f"parameters can be offloaded at ZeRO stage 3 only, and the stage is {candidate.stage}",
             hint="Write deepspeed.zero: 3, or remove offload_param.",
-            field=f"{FIELD}.zero_optimization.offload_param",
+            field=f"{ZERO}.offload_param",
+        )
+    if candidate.stage == 0 and candidate.optimizer != "none":
+        return JobError(
+            f"offload to {candidate.optimizer} does nothing at ZeRO stage 0",
+            hint="Write deepspeed.zero: 2 or 3, or no offload.",
+            field=field,
         )
     if candidate.stage < 3 and candidate.optimizer == "nvme":
-        raise JobError(
+        return JobError(
             f"offload to nvme works at ZeRO stage 3 only, and the stage is {candidate.stage}",
-            hint="Write deepspeed.zero: 3, or deepspeed.offload: cpu.",
-            field="deepspeed.offload",
+            hint="Write deepspeed.zero: 3, or offload to cpu.",
+            field=field,
         )
+    return None
 
 
 def rejection(memory: Memory) -> str | None:
@@ -116,27 +122,22 @@ class Choice:
     because: tuple[str, ...]
 
 
-def choose(found: tuple[Candidate, ...], memory: Callable[[Candidate], Memory | None]) -> Choice:
-    """The first candidate that fits; the one that comes nearest when none does."""
+def choose(found: tuple[Candidate, ...], memory: Callable[[Candidate], Memory | None], *, default: int) -> Choice:
+    """The first candidate that fits; of those that don't, the nearest; with no limit known, stage `default`."""
     if len(found) == 1:
         return Choice(candidate=found[0], because=(f"{found[0]}, as asked.",))
-    sized = [(candidate, memory(candidate)) for candidate in found]
-    known = [(candidate, size) for candidate, size in sized if size is not None and _limited(size)]
-    if not known:
-        candidate = next((one for one in found if one.stage == DEFAULT_STAGE), found[0])
-        return Choice(candidate=candidate, because=(f"{candidate} as a default: memory or model size is not known.",))
-    because = []
-    for candidate, size in known:
+    sized = [(candidate, size) for candidate in found if (size := memory(candidate)) and size.deciding_limit]
+    if not sized:
+        candidate = next((one for one in found if one.stage == default), found[0])
+        return Choice(candidate=candidate, because=(f"{candidate} by default: memory or model size is not known.",))
+    because: list[str] = []
+    for candidate, size in sized:
         why = rejection(size)
         if why is None:
             return Choice(candidate=candidate, because=(*because, _fitting(candidate, size)))
         because.append(f"Not {candidate}: it needs {why}.")
-    nearest = min(known, key=lambda pair: _excess(pair[1]))[0]
+    nearest = min(sized, key=lambda pair: _excess(pair[1]))[0]
     return Choice(candidate=nearest, because=(*because, f"{nearest} comes nearest."))
-
-
-def _limited(memory: Memory) -> bool:
-    return memory.rank_limit is not None or memory.host_limit is not None
 
 
 def _fitting(candidate: Candidate, memory: Memory) -> str:

@@ -1,0 +1,75 @@
+"""What is allowed and worth knowing before the job starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.model.plan import Topology
+from orchestrator.model.spec import Spec
+
+_INEXACT = "losses after a resume differ by about 1e-6 from those of an uninterrupted run"
+
+
+def advise(spec: Spec, topology: Topology, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """One sentence for each thing, the weightiest first."""
+    return (
+        *_inexact_resume(config),
+        *_short_of_a_checkpoint(spec),
+        *_slow_half(config, topology),
+        *_slow_offload(config),
+        *_without_effect(spec, config),
+        *_batch_left_to_the_script(spec, config),
+    )
+
+
+def _inexact_resume(config: Mapping[str, Any]) -> Iterator[str]:
+    optimizer = config.get("optimizer")
+    if optimizer is not None and not optimizer.get("params", {}).get("torch_adam"):
+        yield (
+            f"The optimizer section selects DeepSpeed's own optimizer: on a CPU or with offload, {_INEXACT}. "
+            "optimizer.params.torch_adam: true keeps them bit-identical."
+        )
+    elif optimizer is None and _offloaded(config) and config.get("zero_force_ds_cpu_optimizer", True):
+        yield f"zero_force_ds_cpu_optimizer selects DeepSpeed's CPU Adam: faster, but {_INEXACT}."
+
+
+def _slow_offload(config: Mapping[str, Any]) -> Iterator[str]:
+    if _offloaded(config) and "optimizer" not in config and not config.get("zero_force_ds_cpu_optimizer", True):
+        yield (
+            "With offload the optimizer step is torch's AdamW on the CPU, so that a resume is bit-identical. "
+            "DeepSpeed's CPU Adam is faster: deepspeed.config: {zero_force_ds_cpu_optimizer: true}."
+        )
+
+
+def _offloaded(config: Mapping[str, Any]) -> bool:
+    section = config["zero_optimization"].get("offload_optimizer", {})
+    return bool(section.get("device", "none") != "none")
+
+
+def _short_of_a_checkpoint(spec: Spec) -> Iterator[str]:
+    every, steps = spec.checkpoint.every_steps, spec.training.steps if spec.training else None
+    if every is not None and steps is not None and every > steps:
+        yield f"checkpoint.every is {every} and the run has {steps} steps: a failure before its end starts over."
+
+
+def _slow_half(config: Mapping[str, Any], topology: Topology) -> Iterator[str]:
+    if topology.device == "cpu" and config.get("fp16", {}).get("enabled") is True:
+        yield "fp16 is slow on a CPU, and not every CPU has it: use fp32 or bf16."
+
+
+def _without_effect(spec: Spec, config: Mapping[str, Any]) -> Iterator[str]:
+    """A two-stage comparison often leaves stage 3's keys in place, so they are no error."""
+    stage = config["zero_optimization"]["stage"]
+    asked = spec.deepspeed.config.get("zero_optimization", {})
+    idle = [key for key in asked if key.startswith("stage3_") or key == "sub_group_size"] if stage < 3 else []
+    if idle:
+        yield f"Without effect below ZeRO stage 3, and the stage is {stage}: {', '.join(idle)}."
+
+
+def _batch_left_to_the_script(spec: Spec, config: Mapping[str, Any]) -> Iterator[str]:
+    if spec.run is not None and config.get("train_batch_size") == "auto":
+        yield (
+            "The batch sizes in ds_config.json are auto, which Hugging Face's Trainer fills. A script that gives the "
+            "file to deepspeed itself needs deepspeed.config: {train_batch_size: ...}."
+        )
