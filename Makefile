@@ -31,7 +31,7 @@ $(UV):
 
 $(VENV)/.installed: requirements.txt pyproject.toml | $(UV)
 	@echo "Installing what requirements.txt pins (PyTorch and DeepSpeed among it, 5 GB)"
-	@$(UV) pip sync --require-hashes requirements.txt 2>&1 | sed '/^ [-+~] /d'
+	@$(UV) pip sync --require-hashes requirements.txt 2>&1 | sed '/^ [-+~] /d; /^ Downloaded /d'
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

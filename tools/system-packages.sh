@@ -94,7 +94,10 @@ if [ "$(id -u)" -ne 0 ] || [ -n "$dry_run" ]; then
     exit 1
 fi
 echo "Installing$packages ($tool)"
-DEBIAN_FRONTEND=noninteractive sh -c "$command" >/dev/null
+if ! said=$(DEBIAN_FRONTEND=noninteractive sh -c "$command" 2>&1); then
+    echo "$said" >&2
+    exit 1
+fi
 things=$(missing)
 if [ -n "$things" ]; then
     echo "Still missing after '$command':" $things >&2
