@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator import reference
@@ -18,15 +18,15 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def main(arguments: list[str]) -> int:
-    stale = [name for name, make in PAGES.items() if not up_to_date(DOCS / name, make())]
-    if "--check" not in arguments:
-        for name in stale:
-            (DOCS / name).write_text(PAGES[name]())
-            print(f"wrote docs/{name}")
-        return 0
+    pages = {"cli.md": command_line(), **reference.pages()}
+    stale = [name for name, text in pages.items() if not up_to_date(DOCS / name, text)]
     for name in stale:
-        print(f"docs/{name} is out of date: make docs")
-    return 1 if stale else 0
+        if "--check" in arguments:
+            print(f"docs/{name} is out of date: make docs")
+        else:
+            (DOCS / name).write_text(pages[name])
+            print(f"wrote docs/{name}")
+    return 1 if stale and "--check" in arguments else 0
 
 
 def up_to_date(path: Path, text: str) -> bool:
@@ -70,8 +70,6 @@ def _argument(action: argparse.Action) -> str:
     names = ", ".join(f"`{name}`" for name in action.option_strings)
     return names if action.nargs == 0 else f"{names} `{shown}`"
 
-
-PAGES: Mapping[str, Callable[[], str]] = {"cli.md": command_line, "job.md": reference.page}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
