@@ -71,7 +71,8 @@ def _kind(kind: Any, key: Key) -> list[Schema]:
 
 def _collection(kind: Any, key: Key) -> list[Schema]:
     if is_dataclass(kind):
-        return [*([_text(key.pattern)] if key.shorthand else []), _record(kind)]
+        short = [_text(key_of(of).pattern) for of in fields(kind) if of.name == key.shorthand]
+        return [*short, _record(kind)]
     if get_origin(kind) is Mapping:
         return [*([_text(None)] if key.from_file else []), _mapping(get_args(kind)[1], key)]
     text = _text(key.pattern)
@@ -94,7 +95,7 @@ def _text(pattern: Pattern | None) -> Schema:
 
 
 def _whole(pattern: Pattern) -> str:
-    return f"^(?:{pattern.regex})$"
+    return f"^(?:{pattern.regex})$(?!\\n)"  # in Python's dialect `$` alone matches before a last line end too
 
 
 def _mapping(kind: Any, key: Key) -> Schema:

@@ -57,8 +57,8 @@ def _wanted(kind: Any, key: Key) -> list[str]:
         return []
     if get_origin(kind) is Literal:
         return [str(choice) for choice in get_args(kind)]
-    if get_origin(kind) is tuple:
-        return [text, f"a list of {text}"] if key.one_or_many else [f"a list of {text}"]
+    if (get_origin(kind) or kind) is tuple:
+        return ["text", "a list of texts"] if key.one_or_many else ["a list of texts"]
     if is_dataclass(kind) or (get_origin(kind) or kind) in (Mapping, Any):
         return [*(["text"] if key.shorthand else ["a file name"] if key.from_file else []), "a mapping"]
     return {str: [text], bool: ["true", "false"]}.get(kind) or _wanted_number(kind, key)

@@ -18,10 +18,11 @@ import yaml
 
 from orchestrator.errors import JobError
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 256 << 10
 MAX_DEPTH = 64
+MAX_KEY = 256
 LARGEST = 2**63  # integers are smaller
-MAX_VALUES = 50_000  # with every alias written out
+MAX_VALUES = 10_000  # with every alias written out
 
 Scalar = str | int | float | bool | None
 Place = tuple[str, int | None]  # file and line
@@ -90,7 +91,7 @@ def read(path: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         raise JobError(f"cannot be read: {error.strerror or error}", file=name) from None
     if len(data) > MAX_BYTES:
-        raise JobError(f"is larger than {MAX_BYTES >> 20} MiB; a file of this kind has a few lines", file=name)
+        raise JobError(f"is larger than {MAX_BYTES >> 10} KiB; a file of this kind has a few lines", file=name)
     return data
 
 
@@ -115,7 +116,7 @@ def scalar(text: str) -> Scalar:
 
 def _decode(data: bytes, file: str) -> str:
     if len(data) > MAX_BYTES:
-        raise JobError(f"is larger than {MAX_BYTES >> 20} MiB", file=file)
+        raise JobError(f"is larger than {MAX_BYTES >> 10} KiB", file=file)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -256,6 +257,8 @@ class _Composer:
         key = node.value
         if not isinstance(key, str):
             raise self._error(f"wanted text as a key, found {node.text or 'nothing'}; quote it", line)
+        if len(key) > MAX_KEY:
+            raise self._error(f"the key {_short(key)} is longer than {MAX_KEY} characters", line)
         if key == "<<" and node.text:
             raise self._error("merge keys (<<) are not YAML 1.2; write the keys out", line)
         if key in keys:

@@ -35,7 +35,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One cluster of the configuration. Keys that a kind does not read are refused for that kind by configfile."""
+    """One cluster of the configuration. A key that its kind does not read is refused."""
 
     at_most_one: ClassVar[tuple[tuple[str, ...], ...]] = (("hosts", "hostfile"), ("claim", "storage_class"))
 

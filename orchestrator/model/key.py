@@ -49,9 +49,9 @@ NAME = Pattern(
     regex="[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?",
     words="1 to 40 lower-case letters, digits and dashes, with no dash at either end",
 )
-PATH = Pattern(regex=r"(?!~/)[\s\S]+", words="a path (~ is not expanded: write the directory out)")
+PATH = Pattern(regex=r"(?!~/)[\s\S]+", words="a path without ~/ (write the directory out)")
 ABSOLUTE = Pattern(regex=r"/[\s\S]*", words="a path that starts with /")
-WORD = Pattern(regex=r"[^\s\x00-\x20\x7f-]\S*", words="text without spaces that does not start with a dash")
+WORD = Pattern(regex=r"[^\s\x00-\x20\x7f-]\S*", words="one word, with no dash in front")
 VARIABLE = Pattern(
     regex="(?!ORCH_)[A-Za-z_][A-Za-z0-9_]*",
     words="letters, digits and _, not starting with a digit or with ORCH_",

@@ -126,7 +126,7 @@ BAD = [
     ("run: train.py\ncode: .", 2, "model", "stands beside run"),
     ("launcher: mpirun", 5, "launcher", "wanted torchrun or deepspeed"),
     ("tokenizer: ''", 5, "tokenizer", 'found the text ""'),
-    ("code: ~/src", 5, "code", "~ is not expanded"),
+    ("code: ~/src", 5, "code", "without ~/"),
 ]
 
 
@@ -243,7 +243,7 @@ def test_a_path_of_a_raw_configuration_starts_at_the_job_file(tmp_path):
         ('{"a":\n NaN}', 2, "deepspeed.config", "is not JSON: NaN"),
         ('{"a":\n -Infinity}', 2, "deepspeed.config", "is not JSON: -Infinity"),
         ('{"a": {\n"b": ' + "9" * 5000 + "}}", 2, "deepspeed.config.a.b", "beyond 64 bits"),
-        ('{"a":' * 100_000, 1, None, "deeper than"),
+        ('{"a":' * 40_000, 1, None, "deeper than"),
         (b"{\n\xff}", 2, "deepspeed.config", "not UTF-8"),
     ],
 )

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import configfile
+from orchestrator.errors import JobError
+from orchestrator.model.cluster import KINDS, Config, Interface
+
+SITE = """\
+default: hpc
+clusters:
+  hpc: {kind: slurm, partition: gpu, account: ml, time_limit: 24:00:00, shared_dir: /scratch/me, gpu_memory: 80GiB}
+  k8s: {kind: kubernetes, namespace: train, image: "registry/train:1", claim: checkpoints}
+  lab: {kind: ssh, hostfile: /etc/hostfile, shared_dir: /nfs/me, setup: [module load cuda], env: {A: "5"}}
+  local: {kind: local, interface: {socket: eth0, hcas: [mlx5_0, mlx5_1]}, host_memory: 512GiB}
+"""
+
+
+def parse(text: str) -> Config:
+    return configfile.parse(text.encode(), "config.yaml")
+
+
+def refusal(text: str) -> JobError:
+    with pytest.raises(JobError) as caught:
+        parse(text)
+    return caught.value
+
+
+def test_four_bare_clusters_are_there_without_a_configuration(tmp_path):
+    for config in (configfile.load(None), configfile.load(tmp_path / "none.yaml"), parse(""), parse("# nothing")):
+        assert {name: profile.kind for name, profile in config.clusters.items()} == {kind: kind for kind in KINDS}
+        assert config.default == "local"
+
+
+def test_a_configuration_that_was_asked_for_must_exist(tmp_path):
+    with pytest.raises(JobError, match="No such file"):
+        configfile.load(tmp_path / "none.yaml", must_exist=True)
+
+
+def test_a_configuration_adds_clusters_and_replaces_bare_ones(tmp_path):
+    (tmp_path / "config.yaml").write_text(SITE)
+    config = configfile.load(tmp_path / "config.yaml")
+    assert list(config.clusters) == [*KINDS, "hpc", "k8s", "lab"]
+    assert config.clusters["hpc"].gpu_memory == 80 * 2**30
+    assert config.clusters["hpc"].time_limit == "24:00:00"
+    assert config.clusters["lab"].setup == ("module load cuda",)
+    assert config.clusters["local"].interface == Interface(socket="eth0", hcas=("mlx5_0", "mlx5_1"))
+
+
+def test_a_cluster_is_found_by_name_or_as_the_default():
+    config = parse(SITE)
+    assert configfile.cluster(config)[0] == "hpc"
+    assert configfile.cluster(config, "lab")[1].kind == "ssh"
+    with pytest.raises(
+        JobError, match=r"there is no cluster hcp; there are hpc, k8s, kubernetes, lab, local, slurm and ssh"
+    ):
+        configfile.cluster(config, "hcp")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("80GiB", 80 * 2**30), ("1.5TiB", 3 * 2**39), ("80GB", 80 * 10**9), ("1024", 1024)]
+)
+def test_sizes_are_bytes(text, size):
+    assert parse(f"clusters: {{a: {{kind: local, gpu_memory: {text}}}}}").clusters["a"].gpu_memory == size
+
+
+CLUSTER = "clusters:\n  a:\n    kind: {kind}\n    {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "field", "words"),
+    [
+        ("ssh", "partition: gpu", "partition", "is read on slurm clusters only; this one is of kind ssh"),
+        ("local", "shared_dir: /a", "shared_dir", "is read on ssh and slurm clusters only"),
+        ("slurm", "storage: 200Gi", "storage", "is read on kubernetes clusters only"),
+        ("slurm", "partion: gpu", "partion", "did you mean partition?"),
+        ("slurm", "shared_dir: me", "shared_dir", "a path that starts with /"),
+        ("slurm", "shared_dir: ~/me", "shared_dir", "a path that starts with /"),
+        ("slurm", "time_limit: 60", "time_limit", 'quote it: "60"'),
+        ("slurm", "time_limit: 1 day", "time_limit", "a Slurm time"),
+        ("slurm", 'partition: "a\\n#SBATCH --x"', "partition", "one word"),
+        ("slurm", "partition: --help", "partition", "one word"),
+        ("slurm", "gpu_memory: 80G", "gpu_memory", "a size like 80GiB"),
+        ("slurm", "gpu_memory: 0", "gpu_memory", "found 0"),
+        ("slurm", "gpu_memory: 9999999999TiB", "gpu_memory", "a size like 80GiB"),
+        ("slurm", "setup: module load", "setup", "wanted a list of texts"),
+        ("slurm", "env: {A: 5}", "env.A", "quote it"),
+        ("slurm", "env: {ORCH_X: a}", "env.ORCH_X", "ORCH_"),
+        ("slurm", "interface: {sockt: a}", "interface.sockt", "did you mean socket?"),
+        ("ssh", "hosts: [a, -b]", "hosts[1]", "one word"),
+        ("kubernetes", "namespace: Train", "namespace", "Kubernetes name"),
+        ("kubernetes", "storage: 200 GB", "storage", "Kubernetes quantity"),
+        ("kubernetes", "hosts: [a]", "hosts", "is read on ssh clusters only"),
+        ("cloud", "python: a", "kind", "wanted local, ssh, slurm or kubernetes"),
+    ],
+)
+def test_what_is_wrong_in_a_cluster_is_refused(kind, line, field, words):
+    error = refusal(CLUSTER.format(kind=kind, line=line))
+    assert (error.file, error.line) == ("config.yaml", 3 if field == "kind" else 4)
+    assert error.field == f"clusters.a.{field}"
+    assert words in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "field", "words"),
+    [
+        ("defualt: a", 1, "defualt", "did you mean default?"),
+        ("default: hpc", 1, "default", "there is no cluster hpc; there are local, ssh, slurm and kubernetes"),
+        ("controller: none", 1, "controller", "wanted auto or external"),
+        ("clusters: [a]", 1, "clusters", "wanted a mapping"),
+        ("clusters:\n  a: {}", 2, "clusters.a.kind", "is missing"),
+        ("clusters:\n  a: slurm", 2, "clusters.a", "wanted a mapping with keys of kind"),
+        ("clusters:\n  a b: {kind: local}", 2, "clusters.a b", "1 to 63 letters"),
+        ("clusters:\n  slurm: {kind: ssh}", 2, "clusters.slurm.kind", "the name slurm stands for"),
+        ("clusters:\n  a: {kind: ssh, hosts: [a], hostfile: /b}", 2, "clusters.a.hostfile", "stands beside"),
+        (
+            "clusters:\n  a: {kind: kubernetes, claim: a, storage_class: b}",
+            2,
+            "clusters.a.storage_class",
+            "only one of",
+        ),
+        ("- a", 1, None, "wanted a mapping with keys of default, controller, clusters"),
+        ("partition: gpu", 1, "partition", "did you mean clusters.*.partition?"),
+    ],
+)
+def test_what_is_wrong_in_a_configuration_is_refused(text, line, field, words):
+    error = refusal(text)
+    assert (error.file, error.line, error.field) == ("config.yaml", line, field)
+    assert words in error.message
