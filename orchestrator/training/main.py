@@ -29,20 +29,30 @@ def train(session: Session) -> None:
     training = environment.job["training"]
     _choose_device(environment)
 
+    import deepspeed
     import torch
-    from transformers import TrainingArguments
+    from transformers import TrainingArguments, set_seed
 
     from orchestrator.training.arguments import make_arguments
     from orchestrator.training.callback import OrchCallback
+    from orchestrator.training.operators import load_operators
     from orchestrator.training.packing import Rows, trim
+    from orchestrator.training.quiet import hush, hush_printer
     from orchestrator.training.tokenizer import load_tokenizer
     from orchestrator.training.trainer import CausalTrainer
 
+    hush()
     ds_config = _read_ds_config(environment.ds_config)
-    # Before the model: at ZeRO 3 transformers reads from here that it must be made in partitions.
     cpu = not torch.cuda.is_available()
+    load_operators(session, ds_config, cpu=cpu)
+    if cpu:
+        # transformers starts DeepSpeed's own communication only on a GPU, but ZeRO 3 makes the model with it.
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
+    # Before the model: at ZeRO 3 transformers reads from here that it must be made in partitions.
     arguments = TrainingArguments(**make_arguments(environment.job, ds_config, environment.checkpoint_dir, cpu=cpu))
     tokenizer = load_tokenizer(training)
+    # The Trainer does it too, but after the random weights are made.
+    set_seed(arguments.seed)
     rows = trim(_pack(session, training["data"], tokenizer), training["global_batch"])
     trainer = CausalTrainer(
         model=_make_model(training, tokenizer),
@@ -51,7 +61,7 @@ def train(session: Session) -> None:
         processing_class=tokenizer,
         callbacks=[OrchCallback(session, tokens_per_step=training["global_batch"] * rows.length)],
     )
-    _quiet(trainer)
+    hush_printer(trainer)
     trainer.train(resume_from_checkpoint=environment.resume_from)
     session.records.progress("saving")
     trainer.write_model(environment.model_dir)
@@ -96,7 +106,8 @@ def _make_model(training: Any, tokenizer: Any) -> Any:
     if model.get("config") is None:
         made = AutoModelForCausalLM.from_pretrained(model["path"], revision=model.get("revision"), dtype=dtype)
     else:
-        keys = dict(model["config"])
+        ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        keys = {**ends, "pad_token_id": tokenizer.pad_token_id, **model["config"]}
         made = AutoModelForCausalLM.from_config(AutoConfig.for_model(keys.pop("model_type"), **keys), dtype=dtype)
     vocabulary = made.config.get_text_config().vocab_size
     if vocabulary < len(tokenizer):
@@ -105,13 +116,6 @@ def _make_model(training: Any, tokenizer: Any) -> Any:
             f"Set vocab_size in model.config to {len(tokenizer)} or more, or choose another tokenizer."
         )
     return made
-
-
-def _quiet(trainer: Any) -> None:
-    """The callback prints each logged step already; the Trainer's own printer would repeat it as a dictionary."""
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.checkpoints import manifest
+from orchestrator.checkpoints.generations import Claim, Sealed, write_claim
+
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 8
+STEPS = 10
 GLOBAL_BATCH = 4
 MODEL = {
     "model_type": "llama",
@@ -26,6 +29,7 @@ MODEL = {
     "num_key_value_heads": 2,
     "vocab_size": 272,
     "max_position_embeddings": 64,
+    "attention_dropout": 0.1,  # so that a resume has to restore each rank's random numbers
 }
 
 
@@ -120,6 +124,7 @@ class Job:
     def start(self, *command: str, ranks: int = 2) -> Ranks:
         """Claims the next generation and starts `command` (default: the built-in trainer) on `ranks` ranks."""
         self.generation += 1
+        self._claim()
         (self.generation_dir / "checkpoints").mkdir(parents=True)
         env = {**os.environ, **self._environment(), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(ranks)]
@@ -135,6 +140,14 @@ class Job:
         started = self.start(*command, ranks=ranks)
         assert started.wait() == 0, started.text()
         return started.text()
+
+    def _claim(self) -> None:
+        sealed = ()
+        if self.resume is not None:
+            path, step = self.resume
+            sealed = (Sealed(str(path.relative_to(self.root)), step, str(manifest.digest(path))),)
+        claim = Claim(self.generation, "test", "0123456789ab", 1, "start", 1, "127.0.0.1", 0, time.time(), sealed=sealed)
+        assert write_claim(self.root, claim)
 
     def _environment(self) -> dict[str, str]:
         variables = {
