@@ -60,16 +60,16 @@ class Backend(Protocol):
         """Lines of metrics that came after a mark, None when none did."""
 
 
-Loader = Callable[[str, Profile, Path], Backend]
+Loader = Callable[[str, Profile, Path | str], Backend]
 
 
-def _local(name: str, profile: Profile, home: Path) -> Backend:
+def _local(name: str, profile: Profile, home: Path | str) -> Backend:
     from orchestrator.backends.local import LocalBackend
 
     return LocalBackend(name, profile, home)
 
 
-def _rendered(name: str, profile: Profile, _: Path) -> Backend:
+def _rendered(name: str, profile: Profile, _: Path | str) -> Backend:
     from orchestrator.backends.rendered import RenderedBackend
 
     return RenderedBackend(name, profile)
@@ -83,6 +83,6 @@ BACKENDS: Mapping[Kind, Loader] = {
 }
 
 
-def open_backend(name: str, profile: Profile, home: Path) -> Backend:
+def open_backend(name: str, profile: Profile, home: Path | str) -> Backend:
     """The backend of the cluster `name`; `home` is $ORCH_HOME."""
     return BACKENDS[profile.kind](name, profile, home)

@@ -41,10 +41,10 @@ class LocalBackend:
 
     kind: Kind = "local"
 
-    def __init__(self, name: str, profile: Profile, home: Path) -> None:
+    def __init__(self, name: str, profile: Profile, home: Path | str) -> None:
         self._name = name
         self._profile = profile
-        self._home = home
+        self._home = Path(home)
 
     def ready(self) -> None:
         """This machine is always there."""

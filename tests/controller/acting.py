@@ -1,0 +1,33 @@
+"""`python -m tests.controller.acting HOME submit|tick COMMAND`: what orch does, as a process that a fault can end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from orchestrator import controller, daemon
+from tests.controller.bench import QUICK, Bench, prepared
+
+
+def main(home: str, verb: str, command: str) -> None:
+    bench = Bench(Path(home))
+    if verb == "submit":
+        print(bench.submit(prepared(command, run_id="0123456789ab")).name)
+        return
+    lease = daemon.take_lease(bench.store)
+    assert lease is not None
+    desk = controller.Desk(
+        store=bench.store,
+        backend=lambda _: bench.backend,
+        environment=bench.environment,
+        lease=lease,
+        memory=controller.Memory(),
+        limits=QUICK,
+    )
+    while controller.tick(desk):
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,151 @@
+"""The controller as a process: started when it is needed, only one at a time, gone when nothing is left to do."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator import daemon, filelock, processes
+from orchestrator.model.run import Phase
+from orchestrator.store import LeaseLostError, open_store
+from orchestrator.store.lease import LeaseRow
+from tests.controller.bench import Bench, prepared
+
+ELSEWHERE = "another-boot/other-node/17"
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def controllers(home: Path) -> list[int]:
+    return [
+        pid
+        for pid in processes.carriers(f"ORCH_HOME={home}")
+        if b"orchestrator.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def test_a_controller_in_the_background_finishes_the_runs_and_leaves(bench: Bench) -> None:
+    bench.submit(prepared("once"))
+    assert daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: daemon.is_alive(bench.store))
+    assert not daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: bench.run().phase.ended)
+    assert bench.run().phase is Phase.SUCCEEDED
+    wait_for(lambda: bench.store.lease().holder is None)
+    wait_for(lambda: controllers(bench.home) == [])
+    assert not daemon.is_alive(bench.store)
+
+
+def test_a_killed_controller_is_replaced_at_once_on_the_same_machine(bench: Bench) -> None:
+    bench.submit(prepared("train 0.2", steps=10))
+    daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: daemon.is_alive(bench.store))
+    (pid,) = controllers(bench.home)
+    processes.send(pid, signal.SIGKILL)
+    wait_for(lambda: not daemon.is_alive(bench.store))
+    assert daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
+    assert bench.run().attempt == 1
+
+
+def test_of_many_controllers_started_together_one_stays(bench: Bench) -> None:
+    bench.submit(prepared("train 0.2", steps=10))
+    for _ in range(4):
+        daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: daemon.is_alive(bench.store))
+    wait_for(lambda: len(controllers(bench.home)) == 1)
+    wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
+    notes = [event for event in bench.store.events() if event.kind == "controller_started"]
+    assert len(notes) == 1
+
+
+def test_a_controller_that_is_asked_to_leave_leaves_and_the_run_goes_on(bench: Bench) -> None:
+    bench.submit(prepared("train 0.1", steps=30))
+    daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: (bench.run().step or 0) > 1)
+    assert daemon.stop(bench.store)
+    assert not daemon.is_alive(bench.store)
+    assert len(bench.agents()) == 2
+    assert bench.until_end().phase is Phase.SUCCEEDED
+
+
+def test_sigterm_gives_the_lease_back(bench: Bench) -> None:
+    bench.submit(prepared("train 0.1", steps=30))
+    daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: daemon.is_alive(bench.store))
+    for pid in controllers(bench.home):
+        processes.send(pid, signal.SIGTERM)
+    wait_for(lambda: bench.store.lease().holder is None)
+
+
+def test_once_looks_after_every_run_once(bench: Bench) -> None:
+    bench.submit(prepared("train 0.2", steps=3))
+    assert daemon.once(bench.store, bench.environment)
+    assert bench.run().phase in {Phase.STARTING, Phase.RUNNING}
+    assert bench.store.lease().holder is None
+
+
+def test_a_run_submitted_while_an_idle_controller_leaves_is_looked_after(bench: Bench) -> None:
+    lease = bench.store.take_lease(daemon.holder(), bench.store.lease())
+    assert lease is not None
+    bench.submit(prepared())
+    assert not bench.store.release_lease(lease, unless_unfinished=True)
+    assert bench.store.lease().holder == lease.holder
+
+
+def test_a_submit_after_an_idle_controller_gave_up_its_lease_starts_another(bench: Bench) -> None:
+    lock = filelock.acquire(bench.home / "controller.lock")  # it still runs, and will not look again
+    assert lock is not None
+    assert not daemon.is_alive(bench.store)
+
+
+def test_a_controller_of_another_machine_is_left_alone_while_its_counter_moves(bench: Bench) -> None:
+    other = bench.store.take_lease(ELSEWHERE, bench.store.lease())
+    assert other is not None
+    beating = subprocess.Popen([sys.executable, "-c", BEATING, str(bench.home), str(other.term)])
+    try:
+        assert daemon.take_lease(bench.store, standing_still=3) is None
+    finally:
+        beating.kill()
+        beating.wait()
+
+
+BEATING = f"""
+import sys, time
+from pathlib import Path
+from orchestrator.store import Lease, open_store
+store = open_store(Path(sys.argv[1]))
+while True:
+    store.renew_lease(Lease(holder={ELSEWHERE!r}, term=int(sys.argv[2])))
+    time.sleep(0.2)
+"""
+
+
+def test_a_controller_of_another_machine_whose_counter_stands_still_is_replaced_and_fenced(bench: Bench) -> None:
+    other = bench.store.take_lease(ELSEWHERE, bench.store.lease())
+    assert other is not None
+    mine = daemon.take_lease(bench.store, standing_still=1)
+    assert mine is not None
+    assert mine.term == other.term + 1
+    bench.submit(prepared())
+    with open_store(bench.home) as late, pytest.raises(LeaseLostError, match="was replaced"):
+        late.record("tiny", "failed", {"because": "a controller that slept"}, lease=other)
+    assert bench.run().phase is not Phase.FAILED
+
+
+def test_the_lease_goes_to_one_of_two_that_saw_the_same_row(bench: Bench) -> None:
+    seen = bench.store.lease()
+    assert seen == LeaseRow(holder=None, term=0, counter=0, leave=False)
+    assert bench.store.take_lease("one", seen) is not None
+    assert bench.store.take_lease("two", seen) is None

@@ -1,0 +1,155 @@
+"""The controller with real processes: whatever becomes of them, the run ends as it should."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import launch, processes
+from orchestrator.errors import JobError
+from orchestrator.model.run import Cause, Phase
+from tests.controller.bench import Bench, prepared
+
+
+def test_a_run_succeeds_when_its_job_left_the_marker(bench: Bench) -> None:
+    bench.submit(prepared())
+    run = bench.until_end()
+    assert (run.phase, run.cause, run.step, run.attempt) == (Phase.SUCCEEDED, Cause.COMPLETED, 6, 1)
+    assert bench.kinds()[:2] == ["submitted", "handed_over"]
+    assert bench.kinds()[-1] == "succeeded"
+
+
+def test_the_metrics_of_a_run_are_mirrored_one_line_a_step_in_order(bench: Bench) -> None:
+    bench.submit(prepared("once", steps=9))
+    run = bench.until_end()
+    rows = [json.loads(line) for line in Path(run.metrics).read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 10))
+    assert {row["generation"] for row in rows} == {2}
+
+
+def test_an_attempt_whose_agents_were_killed_is_followed_by_another(bench: Bench) -> None:
+    bench.submit(prepared("train 0.05", steps=20))
+    bench.until(lambda run: (run.step or 0) >= 2)
+    for pid in bench.agents():
+        processes.send(pid, signal.SIGKILL)
+    run = bench.until_end()
+    assert (run.phase, run.attempt, run.generation) == (Phase.SUCCEEDED, 2, 2)
+    lost = next(event for event in bench.store.events("tiny") if event.kind == "lost")
+    assert lost.data["cause"] == "agent_lost"
+
+
+def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: Bench) -> None:
+    bench.submit(prepared("freeze"))
+    bench.until(lambda run: (run.step or 0) >= 3)
+    survivors = bench.agents()
+    processes.send(int(json.loads((bench.home / "runs/tiny/attempts/000001/lock-1").read_text())["pid"]), signal.SIGKILL)
+    run = bench.until_end()
+    assert (run.phase, run.attempt) == (Phase.SUCCEEDED, 2)
+    assert not any(processes.carries(pid, "ORCH_HOME") for pid in survivors)
+    assert "stopping" in bench.kinds()
+
+
+def test_an_attempt_without_heartbeats_is_killed_even_where_it_is_stopped_by_a_signal(bench: Bench) -> None:
+    bench.submit(prepared("once 0.05", nodes=1, steps=30))
+    bench.until(lambda run: (run.step or 0) >= 1)
+    for pid in bench.agents():
+        processes.send(pid, signal.SIGSTOP)
+    run = bench.until_end()
+    assert (run.phase, run.attempt) == (Phase.SUCCEEDED, 2)
+    assert any(event.data.get("cause") == "hung" for event in bench.store.events("tiny"))
+
+
+def test_a_mistake_in_the_job_is_not_tried_again(bench: Bench) -> None:
+    bench.submit(prepared("mistake"))
+    run = bench.until_end()
+    assert (run.phase, run.cause, run.attempt) == (Phase.FAILED, Cause.USER_ERROR, 1)
+    assert run.first_error is not None
+
+
+def test_a_hopeless_run_fails_after_its_failures_are_spent(bench: Bench) -> None:
+    bench.submit(prepared("break", max_failures=2))
+    run = bench.until_end()
+    assert (run.phase, run.cause, run.attempt) == (Phase.FAILED, Cause.RANK_KILLED, 3)
+    assert "3 failures in a row" in run.because
+
+
+def test_a_stop_that_nobody_asked_orch_for_costs_no_failure(bench: Bench) -> None:
+    bench.submit(prepared("train 0.05", max_failures=0, steps=20))
+    bench.until(lambda run: (run.step or 0) >= 1)
+    for pid in bench.agents():
+        processes.send(pid, signal.SIGTERM)
+    run = bench.until_end()
+    assert (run.phase, run.attempt, run.failures) == (Phase.SUCCEEDED, 2, 0)
+
+
+def test_a_cancelled_run_may_save_and_leaves_no_process(bench: Bench) -> None:
+    bench.submit(prepared("train 0.1", steps=1000))
+    bench.until(lambda run: (run.step or 0) >= 1)
+    launch.cancel_run(bench.store, "tiny")
+    run = bench.until_end()
+    assert (run.phase, run.cause) == (Phase.CANCELLED, Cause.CANCELLED)
+    assert bench.agents() == []
+    outcome = json.loads((bench.home / "runs/tiny/ckpt/generations/000001/outcome.json").read_text())
+    assert outcome["result"] == "stopped"
+
+
+def test_a_cancel_of_a_job_that_does_not_listen_becomes_a_kill(bench: Bench) -> None:
+    bench.submit(prepared("freeze"))
+    bench.until(lambda run: (run.step or 0) >= 3)
+    launch.cancel_run(bench.store, "tiny")
+    began = time.monotonic()
+    assert bench.until_end().phase is Phase.CANCELLED
+    assert time.monotonic() - began > 2  # the job's own grace
+    assert bench.agents() == []
+
+
+def test_a_cancelled_run_can_be_resumed(bench: Bench) -> None:
+    bench.submit(prepared("train 0.05", steps=15))
+    bench.until(lambda run: (run.step or 0) >= 1)
+    launch.cancel_run(bench.store, "tiny", now=True)
+    assert bench.until_end().phase is Phase.CANCELLED
+    launch.resume_run(bench.store, bench.backend, "tiny", bench.environment)
+    run = bench.until_end()
+    assert (run.phase, run.attempt) == (Phase.SUCCEEDED, 2)
+    with pytest.raises(JobError, match="is complete"):
+        launch.resume_run(bench.store, bench.backend, "tiny", bench.environment)
+
+
+def test_a_secret_that_is_gone_stops_the_run_and_a_resume_brings_it_back(bench: Bench) -> None:
+    bench.environment["MY_TOKEN"] = "hush-0815"
+    bench.submit(prepared("once", secrets={"TOKEN": {"env": "MY_TOKEN"}}))
+    bench.environment.pop("MY_TOKEN")
+    run = bench.until_end()
+    assert (run.phase, run.cause) == (Phase.STOPPED, Cause.SECRET_MISSING)
+    assert "MY_TOKEN" in run.because
+    launch.resume_run(bench.store, bench.backend, "tiny", {**bench.environment, "MY_TOKEN": "hush-0815"})
+    assert bench.until_end().phase is Phase.SUCCEEDED
+    log = (bench.home / "runs/tiny/attempts/000003/agent-0.log").read_text()
+    assert "token True" in log
+    written = [path for path in bench.home.rglob("*") if path.is_file() and b"hush-0815" in path.read_bytes()]
+    assert written == []
+
+
+def test_a_checkpoint_directory_of_another_run_is_refused(bench: Bench) -> None:
+    place = bench.home.parent / "shared"
+    place.mkdir()
+    (place / "owner.json").write_text(json.dumps({"run": "other", "run_id": "123"}))
+    with pytest.raises(JobError, match="belongs to the run other"):
+        bench.submit(prepared(checkpoint_dir=str(place)))
+    assert bench.store.snapshots() == []
+
+
+def test_a_run_that_another_start_overtook_asks_its_user(bench: Bench) -> None:
+    bench.submit(prepared("freeze", nodes=1))
+    bench.until(lambda run: (run.step or 0) >= 3)
+    root = bench.home / "runs/tiny/ckpt/generations"
+    claim = json.loads((root / "000001.json").read_text())
+    (root / "000002.json").write_text(json.dumps({**claim, "generation": 2, "attempt": 7}))
+    for pid in bench.agents():
+        processes.send(pid, signal.SIGKILL)
+    run = bench.until_end()
+    assert (run.phase, run.cause) == (Phase.STOPPED, Cause.FENCED)
