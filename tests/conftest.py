@@ -70,7 +70,7 @@ def _belonging_to(directory: Path) -> dict[int, str]:
             environment = Path(entry.path, "environ").read_bytes()
         except OSError:
             continue
-        if command and (place + b"/" in command or b"ORCH_HOME=" + place in environment):
+        if command and (place + b"/" in command or b"ORCH_HOME=" + place + b"/" in environment):
             found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
     return found
 
