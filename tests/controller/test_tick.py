@@ -46,7 +46,9 @@ def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: 
     bench.submit(prepared("freeze"))
     bench.until(lambda run: (run.step or 0) >= 3)
     survivors = bench.agents()
-    processes.send(int(json.loads((bench.home / "runs/tiny/attempts/000001/lock-1").read_text())["pid"]), signal.SIGKILL)
+    processes.send(
+        int(json.loads((bench.home / "runs/tiny/attempts/000001/lock-1").read_text())["pid"]), signal.SIGKILL
+    )
     run = bench.until_end()
     assert (run.phase, run.attempt) == (Phase.SUCCEEDED, 2)
     assert not any(processes.carries(pid, "ORCH_HOME") for pid in survivors)

@@ -73,7 +73,16 @@ def _raw(slots: Sequence[Slot]) -> str:
 def _only_history(report: Report) -> Report:
     """A report of an older attempt, without what it says of that attempt's own end."""
     return dataclasses.replace(
-        report, step=None, result=None, cause=Cause.NONE, because="", retry=True, first_error=None, failures=0, beat=0, state=None
+        report,
+        step=None,
+        result=None,
+        cause=Cause.NONE,
+        because="",
+        retry=True,
+        first_error=None,
+        failures=0,
+        beat=0,
+        state=None,
     )
 
 

@@ -1,0 +1,191 @@
+"""decide(): the laws that hold for every run and every observation, and the rules one by one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.model.run import Action, Cause, Observation, Phase, Report, Run
+from orchestrator.policy import Limits, Watched, decide
+from orchestrator.policy.backoff import LONGEST, delay
+from orchestrator.policy.rules import LIVE, RULES
+
+NOW = 1000.0
+GONE = [phase for phase in Phase if phase.ended]
+
+REPORTS = st.none() | st.builds(
+    Report,
+    attempt=st.integers(0, 3),
+    generation=st.integers(0, 5),
+    success=st.booleans(),
+    result=st.sampled_from([None, "success", "stopped", "failed", "fenced"]),
+    cause=st.sampled_from(Cause),
+    retry=st.booleans(),
+    failures=st.integers(0, 9),
+    beat=st.integers(0, 9),
+)
+OBSERVATIONS = st.builds(
+    Observation,
+    phase=st.sampled_from(Phase),
+    cause=st.sampled_from(Cause),
+    report=REPORTS,
+    partial=st.sampled_from(["", "the agent of node 1 is gone"]),
+)
+RUNS = st.builds(
+    Run,
+    name=st.just("a"),
+    run_id=st.just("i"),
+    cluster=st.just("local"),
+    spec_digest=st.just("d"),
+    dir=st.just("/d"),
+    checkpoint_dir=st.just("/c"),
+    metrics=st.just("/m"),
+    submitted_at=st.just(1.0),
+    phase=st.sampled_from(Phase),
+    attempt=st.integers(1, 3),
+    cancel_requested=st.booleans(),
+    cancel_at=st.none() | st.floats(0, NOW),
+    cancel_now=st.booleans(),
+    intended_at=st.none() | st.floats(0, NOW),
+    not_before=st.none() | st.floats(0, 2 * NOW),
+    failures=st.integers(0, 9),
+    max_failures=st.integers(0, 5),
+)
+WATCHED = st.builds(Watched, beat_still=st.floats(0, 999), partial=st.floats(0, 999))
+
+
+@given(RUNS, OBSERVATIONS, WATCHED)
+def test_there_is_never_a_second_live_attempt(run: Run, seen: Observation, watched: Watched) -> None:
+    action = decide(run, seen, NOW, watched=watched).action
+    if action in {Action.RESUBMIT, Action.RESHAPE}:
+        assert seen.phase in GONE
+    if action is Action.SUBMIT:
+        assert seen.phase is Phase.PENDING
+
+
+@given(RUNS, OBSERVATIONS, WATCHED)
+def test_only_what_is_seen_to_be_over_ends_a_run(run: Run, seen: Observation, watched: Watched) -> None:
+    if decide(run, seen, NOW, watched=watched).action in {Action.FINISH, Action.GIVE_UP, Action.STOP}:
+        assert seen.phase in GONE
+
+
+@given(RUNS, OBSERVATIONS, WATCHED)
+def test_not_knowing_changes_nothing(run: Run, seen: Observation, watched: Watched) -> None:
+    if seen.phase is Phase.UNKNOWN:
+        assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
+
+
+@given(RUNS, OBSERVATIONS, WATCHED)
+def test_a_run_that_ended_stays_as_it_is(run: Run, seen: Observation, watched: Watched) -> None:
+    if run.phase.ended:
+        assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
+
+
+@given(RUNS, OBSERVATIONS)
+def test_success_needs_the_marker_and_nothing_alive(run: Run, seen: Observation) -> None:
+    decision = decide(run, seen, NOW)
+    if decision.action is Action.FINISH and decision.cause is Cause.COMPLETED:
+        assert seen.report is not None
+        assert seen.report.success
+        assert seen.phase in GONE
+
+
+@given(RUNS, OBSERVATIONS, WATCHED)
+def test_a_cancel_leads_to_an_end_and_never_to_another_attempt(run: Run, seen: Observation, watched: Watched) -> None:
+    if not run.cancel_requested or run.phase.ended:
+        return
+    decision = decide(run, seen, NOW, watched=watched)
+    if seen.phase in GONE:
+        complete = seen.report is not None and seen.report.success
+        assert decision.action is Action.FINISH
+        assert decision.cause is (Cause.COMPLETED if complete else Cause.CANCELLED)
+    elif seen.phase is Phase.UNKNOWN:
+        assert decision.action is Action.WAIT
+    else:
+        assert decision.action is Action.CANCEL
+
+
+@given(RUNS, OBSERVATIONS)
+def test_more_failures_than_allowed_end_a_run_with_its_cause(run: Run, seen: Observation) -> None:
+    failures = max(run.failures, seen.report.failures if seen.report else 0)
+    decision = decide(run, seen, NOW)
+    if failures > run.max_failures and decision.action is Action.RESUBMIT:
+        assert decision.rule == "stopped"
+    if decision.action is Action.GIVE_UP:
+        assert decision.cause is not Cause.NONE
+        assert decision.because
+
+
+@given(RUNS, OBSERVATIONS, WATCHED)
+def test_every_decision_names_its_rule_and_says_why(run: Run, seen: Observation, watched: Watched) -> None:
+    decision = decide(run, seen, NOW, watched=watched)
+    assert decision.because
+    assert decision.rule in {rule.name for rule in RULES}
+
+
+def a_run(**fields: object) -> Run:
+    base = {
+        "name": "a",
+        "run_id": "i",
+        "cluster": "local",
+        "spec_digest": "d",
+        "dir": "/d",
+        "checkpoint_dir": "/c",
+        "metrics": "/m",
+        "submitted_at": 1.0,
+        "intended_at": NOW - 2,
+        "phase": Phase.RUNNING,
+    }
+    return Run(**{**base, **fields})
+
+
+def ended(phase: Phase, cause: Cause, result: str | None = "failed", **report: object) -> Observation:
+    return Observation(phase=phase, cause=cause, report=Report(result=result, cause=cause, **report))
+
+
+@pytest.mark.parametrize(
+    ("run", "seen", "rule", "action"),
+    [
+        (a_run(), Observation(phase=Phase.PENDING), "not-yet", Action.WAIT),
+        (a_run(intended_at=NOW - 9), Observation(phase=Phase.PENDING), "hand-over", Action.SUBMIT),
+        (a_run(attempt=2), Observation(phase=Phase.PENDING), "hand-over", Action.SUBMIT),
+        (a_run(attempt=2, not_before=NOW + 1), Observation(phase=Phase.PENDING), "not-yet", Action.WAIT),
+        (a_run(), Observation(phase=Phase.FAILED, cause=Cause.AGENT_LOST), "again", Action.RESUBMIT),
+        (a_run(), ended(Phase.FAILED, Cause.USER_ERROR, retry=False), "hopeless", Action.GIVE_UP),
+        (a_run(failures=5), ended(Phase.FAILED, Cause.RANK_KILLED), "spent", Action.GIVE_UP),
+        (a_run(failures=4), ended(Phase.FAILED, Cause.RANK_KILLED), "again", Action.RESUBMIT),
+        (a_run(failures=9), ended(Phase.STOPPED, Cause.ASKED_TO_STOP, "stopped"), "stopped", Action.RESUBMIT),
+        (a_run(), ended(Phase.STOPPED, Cause.FENCED, "fenced"), "ask", Action.STOP),
+        (a_run(), ended(Phase.FAILED, Cause.NO_PROVEN_CHECKPOINT, retry=False), "ask", Action.STOP),
+    ],
+)
+def test_rules_one_by_one(run: Run, seen: Observation, rule: str, action: Action) -> None:
+    decision = decide(run, seen, NOW)
+    assert (decision.rule, decision.action) == (rule, action)
+
+
+def test_heartbeats_that_stand_still_end_the_attempt_by_force() -> None:
+    seen = Observation(phase=Phase.RUNNING, report=Report(beat=7))
+    decision = decide(a_run(), seen, NOW, Limits(hung=60), Watched(beat_still=61))
+    assert (decision.action, decision.cause, decision.force) == (Action.CANCEL, Cause.HUNG, True)
+    assert decide(a_run(), seen, NOW, Limits(hung=60), Watched(beat_still=59)).action is Action.WAIT
+
+
+def test_a_cancel_becomes_a_kill_after_the_jobs_own_grace() -> None:
+    seen = Observation(phase=Phase.STOPPING)
+    polite = decide(a_run(cancel_requested=True, cancel_at=NOW - 900, grace=900), seen, NOW)
+    assert (polite.action, polite.force) == (Action.CANCEL, False)
+    late = decide(a_run(cancel_requested=True, cancel_at=NOW - 931, grace=900), seen, NOW)
+    assert late.force
+    assert decide(a_run(cancel_requested=True, cancel_now=True), seen, NOW).force
+
+
+@given(st.integers(0, 10_000), st.text(max_size=5))
+def test_the_wait_before_another_attempt_grows_and_is_bounded(failures: int, seed: str) -> None:
+    wait = delay(failures, seed)
+    assert 0 <= wait <= LONGEST
+    if failures <= 1:
+        assert wait == 0
+    assert delay(failures + 1, seed) >= wait or wait > LONGEST * 0.7
+    assert all(phase not in LIVE for phase in GONE)
