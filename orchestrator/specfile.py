@@ -36,10 +36,10 @@ class LoadedSpec:
 
     def place(self, error: JobError) -> JobError:
         """The same error with the file and line of its field, where a later stage knew only the field."""
-        if error.file is not None or error.field is None:
+        if error.file is not None:
             return error
-        found = _find(self.root, error.field)
-        return JobError(error.message, hint=error.hint, file=found[0], line=found[1], field=error.field)
+        file, line = (self.root.file, None) if error.field is None else _find(self.root, error.field)
+        return JobError(error.message, hint=error.hint, file=file, line=line, field=error.field)
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> LoadedSpec:
@@ -67,7 +67,10 @@ def restore(text: str) -> Spec:
 
 def named(spec: Spec, name: str) -> Spec:
     """The same job under another name. Raises JobError when it is no name."""
-    return restore(canonical(replace(spec, name=name)))
+    try:
+        return restore(canonical(replace(spec, name=name)))
+    except JobError as error:
+        raise JobError(error.message, file=f"--name {name}", field="name") from None
 
 
 def check_kind(spec: Spec, kind: Kind) -> None:

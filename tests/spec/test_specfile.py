@@ -271,6 +271,8 @@ def test_the_place_of_a_field_is_known_to_later_stages(tmp_path):
     assert (raised.file, raised.line, raised.hint) == (str(tmp_path / "ds.json"), 3, "do")
     assert loaded.place(JobError("no", field="deepspeed.offload")).line == 5
     assert loaded.place(JobError("no", field="model.path")).line == 2
+    assert loaded.place(JobError("no", field="data.files[1]")).line == 3
+    assert loaded.place(JobError("no")).file == str(tmp_path / "job.yaml")
 
 
 def clean(text: str) -> bool:
@@ -305,7 +307,7 @@ def test_the_canonical_form_does_not_depend_on_the_order_of_keys():
 
 def test_a_job_under_another_name_is_checked_too():
     assert specfile.named(parse(SMALLEST), "b").name == "b"
-    with pytest.raises(JobError, match="1 to 40"):
+    with pytest.raises(JobError, match="^--name B: name: wanted 1 to 40"):
         specfile.named(parse(SMALLEST), "B")
 
 
