@@ -58,8 +58,13 @@ def candidates(asked: Asked, nvme_path: str | None) -> tuple[Candidate, ...]:
 def _all(asked: Asked, nvme_path: str | None) -> Iterator[Candidate]:
     for place in _places(asked, nvme_path):
         for stage in _stages(asked, place):
-            param = asked.offload_param or (place if stage == 3 else "none")
+            param = asked.offload_param or (place if stage == 3 and _with_parameters(asked) else "none")
             yield Candidate(stage=stage, optimizer=place, param=param)
+
+
+def _with_parameters(asked: Asked) -> bool:
+    """`deepspeed.offload` moves the parameters too; a raw offload_optimizer by itself does not."""
+    return asked.offload_optimizer is None or asked.offload == asked.offload_optimizer
 
 
 def _stages(asked: Asked, place: Where) -> tuple[int, ...]:
