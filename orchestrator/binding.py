@@ -95,7 +95,9 @@ class Binder:
             return self._bad(f"wanted a mapping with keys of {some}; found {describe(node)}", node, field)
         before = len(self.problems.found)
         for name in [name for name in node.value if name not in known]:
-            self.problems.add(unknown(name, known, self.root), node, _dot(field, name), key=name)
+            shown = len(self.problems.found) < SHOWN  # the search for the nearest is slow for thousands
+            message = unknown(name, known, self.root) if shown else "unknown key"
+            self.problems.add(message, node, _dot(field, name), key=name)
         values = {}
         for name, of in known.items():
             child = node.value.get(name)

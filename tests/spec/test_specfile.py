@@ -307,7 +307,7 @@ def test_the_canonical_form_does_not_depend_on_the_order_of_keys():
 
 def test_a_job_under_another_name_is_checked_too():
     assert specfile.named(parse(SMALLEST), "b").name == "b"
-    with pytest.raises(JobError, match="^--name B: name: wanted 1 to 40"):
+    with pytest.raises(JobError, match=r"^--name B: name: wanted 1 to 40"):
         specfile.named(parse(SMALLEST), "B")
 
 
