@@ -28,22 +28,7 @@ def create_json(path: Path, value: Mapping[str, Any]) -> bool:
 
     Raises OSError for anything but the name being taken.
     """
-    temporary = _write_beside(path, value, durable=True)
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if temporary.stat().st_nlink > 1:
-            pass  # the link was made and a network file system lost the answer
-        elif error.errno == errno.EEXIST:
-            return False
-        elif error.errno in _NO_HARD_LINKS:
-            return create_in_place(path, value)
-        else:
-            raise
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync_directory(path.parent)
-    return True
+    return _publish(_write_beside(path, value, durable=True), path, value)
 
 
 def create_in_place(path: Path, value: Mapping[str, Any]) -> bool:
@@ -61,6 +46,31 @@ def create_in_place(path: Path, value: Mapping[str, Any]) -> bool:
         os.fsync(file.fileno())
     fsync_directory(path.parent)
     return True
+
+
+def reserve(path: Path, size: int) -> None:
+    """Puts `size` bytes on the disk for what `write_reserved` shall write to `path`, full disk or not. Raises OSError."""
+    _reserved(path).write_bytes(b" " * size)
+
+
+def write_reserved(path: Path, value: Mapping[str, Any]) -> bool:
+    """Creates `path` from its reserve; False when it exists. Without a reserve, or a big enough one, as `create_json`.
+
+    Raises OSError.
+    """
+    content, place = _encode(value), _reserved(path)
+    try:
+        room = place.stat().st_size
+    except FileNotFoundError:
+        room = 0
+    if len(content) > room:
+        return create_json(path, value)
+    with place.open("r+b") as file:
+        file.write(content)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+    return _publish(place, path, value)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -82,6 +92,29 @@ def fsync_directory(directory: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _publish(temporary: Path, path: Path, value: Mapping[str, Any]) -> bool:
+    """Gives a finished file its name, if nobody has it; the temporary name goes in any case."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if temporary.stat().st_nlink > 1:
+            pass  # the link was made and a network file system lost the answer
+        elif error.errno == errno.EEXIST:
+            return False
+        elif error.errno in _NO_HARD_LINKS:
+            return create_in_place(path, value)
+        else:
+            raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(path.parent)
+    return True
+
+
+def _reserved(path: Path) -> Path:
+    return path.with_name(f".{path.name}.reserve")
 
 
 def _encode(value: Mapping[str, Any]) -> bytes:

@@ -70,6 +70,16 @@ def delete(checkpoint: Path) -> None:
     shutil.rmtree(checkpoint)
 
 
+def drop_unfinished(root: Root, generation: int) -> list[str]:
+    """Deletes what a generation that commits has not committed. Only for the generation's own end: nobody saves any more."""
+    dropped = []
+    for place in own_places(root, generation):
+        if place.manual and not place.committed:
+            shutil.rmtree(Path(root) / place.path)
+            dropped.append(place.path)
+    return dropped
+
+
 def set_aside(root: Root, claim: Claim) -> list[str]:
     """Moves the damaged checkpoints from before orch, which the run's first claim rejected, to set-aside/. Raises OSError."""
     if claim.generation != 1:

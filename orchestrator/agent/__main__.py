@@ -1,0 +1,53 @@
+"""python -m orchestrator.agent: runs one node of a job. Its exit status is one of orchestrator.agent.codes."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Sequence
+
+from orchestrator.agent import fence, job, linux, loop, options, say
+from orchestrator.agent.codes import FAILED, Ended
+from orchestrator.agent.processes import Inbox
+from orchestrator.checkpoints.atomic import write_json
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the agent to its end and returns its exit status."""
+    chosen = options.parse(argv)
+    try:
+        slot = fence.take_slot(chosen)
+    except Ended as taken:
+        say.line(chosen.node, taken.because)
+        return taken.code
+    inbox = Inbox()
+    linux.adopt_orphans()
+    ended = _run(chosen, inbox)
+    say.line(chosen.node, f"{ended.result} ({ended.cause}), exit status {ended.code}: {ended.because}")
+    _write_ending(chosen, ended)
+    del slot  # held until here; the lock goes with the process
+    return ended.code
+
+
+def _run(chosen: options.Options, inbox: Inbox) -> Ended:
+    try:
+        loop.run(chosen, job.load(chosen.bundle, chosen.run_dir), inbox)
+    except Ended as ended:
+        return ended
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return Ended(FAILED, "disk_full" if full else "unknown", f"The agent of node {chosen.node} failed: {error}")
+
+
+def _write_ending(chosen: options.Options, ended: Ended) -> None:
+    """Beside the attempt's logs: what a backend reads where it can't see the exit status."""
+    path = chosen.run_dir / "attempts" / f"{chosen.attempt:06d}" / f"ended-{chosen.node}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, fence.ending(chosen, ended))
+    except OSError as error:
+        say.line(chosen.node, f"cannot write {path}: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""How an agent ends: its exit status, and the exception that carries it to the end of the program."""
+
+from __future__ import annotations
+
+SUCCESS = 0  # the success marker exists
+SLOT_TAKEN = 81  # another agent holds this slot: nothing was done
+STOPPED = 82  # asked to stop
+FENCED = 83  # a newer claim counts
+FAILED = 84  # another attempt may help
+HOPELESS = 85  # another attempt would end the same way, or the failure budget is spent
+PREFLIGHT = 86  # this node can't run the job
+
+
+class Ended(Exception):
+    """Ends the agent. `cause` is a word of `orch status`, `because` a sentence for people."""
+
+    def __init__(self, code: int, cause: str, because: str, *, generation: int | None = None) -> None:
+        super().__init__(because)
+        self.code = code
+        self.cause = cause
+        self.because = because
+        self.generation = generation
+
+    @property
+    def result(self) -> str:
+        """The word of an outcome record."""
+        return {SUCCESS: "success", STOPPED: "stopped", FENCED: "fenced", SLOT_TAKEN: "fenced"}.get(self.code, "failed")
+
+    @property
+    def retry(self) -> bool:
+        """Whether another attempt may help."""
+        return self.code in (FAILED, STOPPED)

@@ -1,0 +1,89 @@
+"""The environment of launchers and ranks."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Mapping
+
+from orchestrator.agent.codes import HOPELESS, Ended
+from orchestrator.agent.job import Job
+from orchestrator.agent.options import Options
+from orchestrator.checkpoints.generations import Claim, checkpoints_dir, generation_dir
+
+CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "ACCELERATE_USE_CPU": "1"}
+
+
+def read_secrets(job: Job, environ: Mapping[str, str]) -> dict[str, str]:
+    """The values of the job's secrets, on this machine. Raises Ended naming all that are missing; no value is ever shown."""
+    found, missing = {}, []
+    for name, source in sorted(job.secrets.items()):
+        # A Kubernetes secret is put into the container's environment under the name that the job gives it.
+        variable = source.get("env") or (name if source.get("kubernetes") else None)
+        try:
+            value = environ.get(variable) if variable else Path(source["file"]).expanduser().read_text().rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            missing.append(f"{name} (file {source['file']}: {getattr(error, 'strerror', None) or 'not text'})")
+            continue
+        if value is None:
+            missing.append(f"{name} (environment variable {variable} is not set)")
+        else:
+            found[name] = value
+    if missing:
+        raise Ended(HOPELESS, "secret_missing", f"Missing on {os.uname().nodename}: {', '.join(missing)}.")
+    return found
+
+
+def make(
+    job: Job, options: Options, claim: Claim, *, base: Mapping[str, str], secrets: Mapping[str, str], cpu: bool
+) -> dict[str, str]:
+    """All variables of a rank, but those that its launcher sets."""
+    root, bundle = job.checkpoint_dir, options.bundle
+    library = str(bundle / "lib")
+    path = [library, *(entry for entry in base.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != library)]
+    resume = {"ORCH_RESUME_FROM": str(root / claim.resume.path)} if claim.resume else {}
+    inherited = {key: value for key, value in base.items() if key != "ORCH_RESUME_FROM"}
+    return {
+        # A machine's own name may resolve to an address that it can't reach itself.
+        **({"GLOO_SOCKET_IFNAME": "lo"} if _is_loopback(claim.address) else {}),
+        **inherited,
+        **_profile(job),
+        **(CPU if cpu else {}),
+        **job.env,
+        **secrets,
+        **resume,
+        "PYTHONPATH": os.pathsep.join(path),
+        "ORCH_RUN": job.name,
+        "ORCH_RUN_ID": job.run_id,
+        "ORCH_RUN_DIR": str(options.run_dir),
+        "ORCH_ATTEMPT": str(options.attempt),
+        "ORCH_GENERATION": str(claim.generation),
+        "ORCH_NODE": str(options.node),
+        "ORCH_GENERATION_DIR": str(generation_dir(root, claim.generation)),
+        "ORCH_CHECKPOINT_DIR": str(checkpoints_dir(root, claim.generation)),
+        "ORCH_RESUME_STEP": str(claim.resume.step if claim.resume else 0),
+        "ORCH_BUNDLE": str(bundle),
+        "ORCH_DS_CONFIG": str(bundle / "ds_config.json"),
+        "ORCH_AGENT_PID": str(os.getpid()),
+    }
+
+
+def _profile(job: Job) -> dict[str, str]:
+    """What the cluster's profile says, as variables; the job's own environment may override it."""
+    found = {}
+    if job.cache_dir:
+        found["TORCH_EXTENSIONS_DIR"] = str(Path(job.cache_dir) / "torch_extensions")
+        found["HF_HOME"] = str(Path(job.cache_dir) / "huggingface")
+    if job.socket_interface:
+        found["NCCL_SOCKET_IFNAME"] = found["GLOO_SOCKET_IFNAME"] = job.socket_interface
+    if job.hcas:
+        found["NCCL_IB_HCA"] = ",".join(job.hcas)
+    return found
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

@@ -1,0 +1,141 @@
+"""One run a directory, one agent a slot, one claim a start: what an agent may be, before it starts anything."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator.agent import linux
+from orchestrator.agent.codes import FENCED, HOPELESS, SLOT_TAKEN, SUCCESS, Ended
+from orchestrator.agent.job import Job
+from orchestrator.agent.options import Options
+from orchestrator.checkpoints import generations
+from orchestrator.checkpoints.atomic import create_json, read_json, write_json
+from orchestrator.checkpoints.generations import Claim, Root
+from orchestrator.checkpoints.report import REFUSALS
+
+
+def take_slot(options: Options) -> int | None:
+    """Locks the slot for the life of this process; the descriptor must stay open. Raises Ended when it is taken."""
+    if options.slot_lock is None:
+        return None
+    options.slot_lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(options.slot_lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 1000).decode(errors="replace").strip()
+        os.close(descriptor)
+        because = f"{options.slot_lock} is held by another agent of this slot ({holder}); this one does nothing."
+        raise Ended(SLOT_TAKEN, "fenced", because) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps({"pid": os.getpid(), "start": options.start}).encode() + b"\n")
+    return descriptor
+
+
+def own_directory(job: Job) -> None:
+    """Makes the checkpoint directory this run's. Raises Ended when it belongs to another, OSError when it can't be written."""
+    root = job.checkpoint_dir
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / "owner.json"
+    if create_json(path, {"run": job.name, "run_id": job.run_id, "created": time.time()}):
+        return
+    owner = read_json(path)
+    if owner is None:
+        because = f"{path} says whose directory this is and cannot be parsed. Mend or remove it, if you are sure."
+        raise Ended(HOPELESS, "owned", because)
+    if owner.get("run_id") != job.run_id:
+        raise Ended(
+            HOPELESS,
+            "owned",
+            f"{root} belongs to the run {owner.get('run')} ({owner.get('run_id')}), this is {job.name} ({job.run_id}). "
+            "Give this job a checkpoint.dir of its own.",
+        )
+
+
+def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Claim | None:
+    """The claim that this node is to join, of its own start and newer than `after`; None: not there yet.
+
+    `seen`: the newest number when this agent started. Raises Ended when the run has finished, or somebody else's claim
+    came since.
+    """
+    newest = generations.newest_claim(root)
+    if newest is None:
+        return None
+    if generations.succeeded(root, newest.generation):
+        raise Ended(SUCCESS, "completed", f"The run finished in generation {newest.generation}.")
+    if newest.start == options.start:
+        return newest if after is None or newest.generation > after else None
+    passed = any(claim.start == options.start for claim in generations.claims(root))
+    if newest.attempt > options.attempt or newest.generation > seen or passed:
+        raise Ended(FENCED, "fenced", fenced_by(newest), generation=after)
+    return None
+
+
+def fenced_by(claim: Claim) -> str:
+    """Who counts now."""
+    return f"Start {claim.start} of attempt {claim.attempt} has claimed generation {claim.generation}: it counts from now on."
+
+
+def join(root: Root, claim: Claim, node: int, *, device: str, gpus: int | None) -> bool:
+    """Takes this node's place in a generation; False when an earlier agent of this node already had it."""
+    directory = generations.generation_dir(root, claim.generation)
+    for name in ("ranks", "logs", "checkpoints"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    record = {
+        "node": node,
+        "host": os.uname().nodename,
+        "start": claim.start,
+        "device": device,
+        "gpus": gpus,
+        "time": time.time(),
+        "process": linux.identity(os.getpid()),
+        "pid": os.getpid(),
+    }
+    return create_json(directory / f"node-{node}.json", record)
+
+
+def refusal_path(root: Root, node: int) -> Path:
+    return Path(root) / REFUSALS / f"node-{node}.json"
+
+
+def forget_refusal(root: Root, options: Options) -> None:
+    """An earlier refusal of this very node and start is no longer its word."""
+    refusal_path(root, options.node).unlink(missing_ok=True)
+
+
+def write_refusal(root: Root, options: Options, ended: Ended) -> None:
+    """Leaves word for the other nodes and for `orch status`: this start ends before it has a generation. Raises OSError."""
+    path = refusal_path(root, options.node)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {**ending(options, ended), "generation": generations.newest_number(root)})
+
+
+def refusal_of_peer(root: Root, options: Options, nodes: int) -> dict[str, Any] | None:
+    """The word of another node of this start that has ended before it had a generation."""
+    for node in range(nodes):
+        refusal = read_json(refusal_path(root, node)) if node != options.node else None
+        if refusal is not None and refusal.get("start") == options.start and refusal.get("attempt") == options.attempt:
+            return refusal
+    return None
+
+
+def ending(options: Options, ended: Ended) -> dict[str, Any]:
+    """How an agent ended, as a record."""
+    return {
+        "node": options.node,
+        "host": os.uname().nodename,
+        "start": options.start,
+        "attempt": options.attempt,
+        "generation": ended.generation,
+        "code": ended.code,
+        "result": ended.result,
+        "cause": ended.cause,
+        "because": ended.because,
+        "retry": ended.retry,
+        "time": time.time(),
+    }

@@ -1,0 +1,75 @@
+"""The command lines of launchers, and the port where ranks meet."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Callable, Mapping
+
+from orchestrator.agent.job import Job
+from orchestrator.checkpoints.generations import Claim
+
+RANK_MODULE = "orchestrator.agent.rank"
+
+
+def command(job: Job, claim: Claim, node: int, hostfile: str, agent: int) -> list[str]:
+    """What to run on `node` for the ranks of a generation. `agent`: the process that the launcher must die with."""
+    python = job.python or sys.executable
+    return [
+        python,
+        "-m",
+        "orchestrator.agent.launched",
+        str(agent),
+        *LAUNCHERS[job.launcher](job, claim, node, hostfile),
+    ]
+
+
+def _torchrun(job: Job, claim: Claim, node: int, _hostfile: str) -> list[str]:
+    # No restarts: its store is shared over restarts and gloo then fails; the agents restart all nodes together.
+    return [
+        "torch.distributed.run",
+        f"--nnodes={job.nodes}",
+        "--node-rank",
+        str(node),
+        f"--nproc-per-node={job.ranks_per_node}",
+        f"--master-addr={claim.address}",
+        f"--master-port={claim.port}",
+        f"--rdzv-conf=timeout={int(job.timeouts.join)}",
+        "--max-restarts=0",
+        "-m",
+        RANK_MODULE,
+    ]
+
+
+def _deepspeed(job: Job, claim: Claim, node: int, hostfile: str) -> list[str]:
+    # --no_ssh: once per node, no ssh. --no_local_rank: a script gets its own arguments only.
+    return [
+        "deepspeed.launcher.runner",
+        f"--hostfile={hostfile}",
+        "--no_ssh",
+        f"--node_rank={node}",
+        f"--num_gpus={job.ranks_per_node}",
+        f"--master_addr={claim.address}",
+        f"--master_port={claim.port}",
+        "--no_local_rank",
+        "--module",
+        RANK_MODULE,
+    ]
+
+
+LAUNCHERS: Mapping[str, Callable[[Job, Claim, int, str], list[str]]] = {
+    "torchrun": _torchrun,
+    "deepspeed": _deepspeed,
+}
+
+
+def free_port() -> int:
+    """A TCP port of this machine that is free now. Somebody may still take it: that generation fails and the next chooses anew."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def default_address(nodes: int) -> str:
+    """How other nodes reach this one when nobody said so."""
+    return "127.0.0.1" if nodes == 1 else socket.gethostname()

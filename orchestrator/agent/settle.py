@@ -1,0 +1,154 @@
+"""How a generation ends for all of its nodes: node 0 decides when every node has ended; without node 0 the others do."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Mapping
+
+from orchestrator.agent import evidence, fence, outcome, say
+from orchestrator.agent.codes import FENCED, Ended
+from orchestrator.agent.evidence import Fault
+from orchestrator.agent.member import Member
+from orchestrator.agent.outcome import Evidence, Outcome
+from orchestrator.checkpoints import claiming, generations, retention
+from orchestrator.checkpoints.atomic import read_json, write_json, write_reserved
+from orchestrator.checkpoints.generations import MANUAL_COMMITS
+from orchestrator.checkpoints.layout import own_places
+
+
+def settle(member: Member) -> Mapping[str, Any] | None:
+    """The generation's outcome, once there is one; None while it goes on. Raises OSError."""
+    if member.result is not None and member.peers.outcome is not None:
+        return member.peers.outcome
+    if member.number == 0:
+        _watch_nodes(member)
+        return _conclude(member) if _is_over(member) else None
+    if member.overtaken:
+        return {"restart": True, "because": "node 0 has gone on.", "failures": 0}
+    lost = member.peers.lost([0])
+    if not lost:
+        return None
+    _lose(member, lost)
+    return _conclude(member)
+
+
+def write_fenced(member: Member, ended: Ended) -> None:
+    """The outcome of a generation whose node 0 found a newer claim. It counts for nobody but readers."""
+    fenced = Outcome("fenced", "fenced", ended.because, False, False, FENCED, None, member.claim.failures)
+    _write(member, fenced)
+
+
+def _watch_nodes(member: Member) -> None:
+    """Ends the generation when a node is missing, lost, or when nothing moves any more."""
+    if member.result is not None and member.result not in ("done", "stopped"):
+        return
+    timeouts, missing = member.node.job.timeouts, member.peers.missing()
+    if missing and member.age() > timeouts.join:
+        nodes = ", ".join(map(str, missing))
+        sentence = (
+            f"Node {nodes} did not join generation {member.claim.generation} within {timeouts.join:g} s: it has not "
+            f"started, or sees another directory than {member.node.root} of {os.uname().nodename} under that name."
+        )
+        _lose(member, {node: ("node_lost", sentence) for node in missing[:1]})
+    if missing and fence.refusal_of_peer(member.node.root, member.node.options, member.claim.nodes):
+        member.end()
+    _lose(member, member.peers.lost(node for node in member.peers.still_running() if node != 0))
+    hang = timeouts.hang
+    if hang is not None and member.result is None and member.progress_stands_still() > hang:
+        member.end_hung(f"Nothing has moved for {hang:g} s; the ranks' logs say where they were.")
+
+
+def _lose(member: Member, lost: Mapping[int, tuple[str, str]]) -> None:
+    for node, (cause, sentence) in lost.items():
+        if all(fault.node != node for fault in member.faults):
+            member.faults.append(Fault(node, time.time(), "Lost", sentence, cause=cause))
+    if lost:
+        member.end()
+
+
+def _is_over(member: Member) -> bool:
+    gone = {fault.node for fault in member.faults if fault.type == "Lost"}
+    running = set(member.peers.still_running()) - gone
+    if member.result in ("done", "stopped"):
+        running |= set(member.peers.missing()) - gone
+    return member.result is not None and not running
+
+
+def _conclude(member: Member) -> Mapping[str, Any]:
+    """Decides, writes the outcome and what goes with it, and returns what stands then."""
+    root, claim = member.node.root, member.claim
+    found = _gather(member)
+    decided = outcome.decide(found, member.node.job.signatures)
+    refusal = fence.refusal_of_peer(root, member.node.options, claim.nodes) if member.peers.missing() else None
+    if refusal is not None and decided.result == "failed":
+        because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
+        decided = replace(
+            decided, cause=refusal["cause"], because=because, retry=False, restart=False, code=refusal["code"]
+        )
+    if decided.cause == "disk_full":
+        retention.drop_unfinished(root, claim.generation)
+    if decided.result == "success":
+        _write_success(member)
+    stands = _write(member, decided)
+    if member.number == 0 and not (member.directory / MANUAL_COMMITS).exists():
+        retention.prune(root, claim.generation, member.node.job.keep)
+    return stands
+
+
+def _gather(member: Member) -> Evidence:
+    root, claim, directory = member.node.root, member.claim, member.directory
+    exits, stops = member.peers.exits, member.peers.stops
+    stopped = read_json(directory / "stopped.json")
+    asked = ", ".join(f"{stop['signal']} on node {node}" for node, stop in sorted(stops.items())) or None
+    own = {id(fault): fault for fault in member.faults if fault.node != member.number or member.number not in exits}
+    before = generations.read_outcome(root, claim.generation - 1) if claim.failures else None
+    places = [place.step for place in own_places(root, claim.generation) if place.committed or not place.manual]
+    return Evidence(
+        faults=(*evidence.rank_errors(directory), *evidence.reported_faults(exits.values()), *own.values()),
+        finished=len(evidence.done_ranks(directory)) == member.node.job.world_size,
+        asked=asked,
+        stopped_step=stopped["step"] if stopped else None,
+        step=max([*places, claim.resume.step if claim.resume else 0]) or None,
+        progressed=claiming.has_progressed(root, claim),
+        failures=claim.failures,
+        max_failures=member.node.job.max_failures,
+        out_of_memory=any(record.get("out_of_memory") for record in exits.values()),
+        built_in=member.node.job.command is None,
+        previous=before.get("first_error") if before and before.get("result") == "failed" else None,
+    )
+
+
+def _write(member: Member, decided: Outcome) -> Mapping[str, Any]:
+    claim = member.claim
+    record = {**asdict(decided), "generation": claim.generation, "attempt": claim.attempt, "time": time.time()}
+    if write_reserved(member.directory / "outcome.json", record):
+        say.line(member.number, f"generation {claim.generation}: {decided.result}. {decided.because}")
+        return record
+    return generations.read_outcome(member.node.root, claim.generation) or record
+
+
+def _write_success(member: Member) -> None:
+    claim, job = member.claim, member.node.job
+    marker = {"generation": claim.generation, "attempt": claim.attempt, "step": _last_step(member), "time": time.time()}
+    write_json(member.directory / "success.json", marker)
+    model = member.directory / "model"
+    if model.is_dir():
+        _link(job.checkpoint_dir / "model", Path(os.path.relpath(model, job.checkpoint_dir)), member.number)
+
+
+def _last_step(member: Member) -> int | None:
+    done = (read_json(path) or {} for path in (member.directory / "ranks").glob("rank-*.done.json"))
+    return max((record["step"] for record in done if isinstance(record.get("step"), int)), default=None)
+
+
+def _link(link: Path, target: Path, node: int) -> None:
+    """A convenience: replaced in one step, and left alone where somebody has something else of that name."""
+    if link.exists() and not link.is_symlink():
+        say.line(node, f"{link} is there already and is left alone; the model is in {target}")
+        return
+    temporary = link.with_name(f".{link.name}.{os.urandom(6).hex()}")
+    temporary.symlink_to(target, target_is_directory=True)
+    temporary.replace(link)
