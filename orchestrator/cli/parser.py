@@ -77,7 +77,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def build(complete: Iterable[str] = tuple(COMMANDS)) -> Parser:
     """The parser of the whole surface; only the commands in `complete` get their arguments, which is faster."""
     parser = Parser(prog="orch", description=SUMMARY, epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"orch {__version__}")
+    parser.add_argument("--version", action="version", version=f"orch {__version__}", help="show the version and exit")
     # `prog` given, or argparse would format a usage line only to throw it away.
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="orch")
     filled = set(complete)

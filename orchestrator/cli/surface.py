@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable
 
-SUMMARY = "Train with DeepSpeed on one machine or many, from one job.yaml, and continue after every failure."
+SUMMARY = "Train with DeepSpeed from one job.yaml, on one machine or many, and always go on."
 
 EPILOG = """\
 a first run:
@@ -153,7 +153,7 @@ def _completion(parser: ArgumentParser) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "init": ("write a commented job.yaml to start from", _init),
     "plan": ("show what would run, how much memory it takes, and why", _plan),
-    "render": ("write every file of a job, for any kind of cluster, and contact none", _render),
+    "render": ("write every file of a job, for any kind of cluster", _render),
     "submit": ("start a run and print its name", _submit),
     "status": ("show all runs, or one in full", _status),
     "logs": ("show what the ranks of a run wrote", _logs),

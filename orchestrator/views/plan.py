@@ -13,6 +13,10 @@ from orchestrator.views.text import Paint, field, plain
 _FIT = {True: ("fits", "good"), False: ("does not fit", "bad"), None: ("not known whether it fits", "warn")}
 _DEVICES = {"cuda": "GPUs", "cpu": "the CPU", "auto": "GPUs where there are any, else the CPU"}
 
+_LEGEND = (
+    "P parameters, N ranks, b bytes of a value, L layers, h hidden size, v vocabulary, s sequence length, m micro-batch"
+)
+
 
 def to_json(name: str, cluster: str, plan: Plan) -> dict[str, Any]:
     """Every figure of the plan, bytes as integers, with the sums that the page shows."""
@@ -40,6 +44,7 @@ def page(name: str, cluster: str, plan: Plan, *, width: int | None, paint: Paint
         per_host = "host memory per machine" if plan.topology.one_machine else "host memory per node"
         lines += ["", *_memory("memory per rank", plan.memory.rank, plan.memory.rank_limit, width, paint)]
         lines += ["", *_memory(per_host, plan.memory.host, plan.memory.host_limit, width, paint)]
+        lines += ["", paint(field("", _LEGEND, width).strip(), "dim")]
     for title, sentences, role in (("why", plan.because, "dim"), ("warnings", plan.warnings, "warn")):
         if sentences:
             lines += ["", paint(title, role), *(_sentence(sentence, width) for sentence in sentences)]
@@ -101,7 +106,7 @@ def _totals(memory: Memory) -> str:
 
 def _of(needed: int, limit: int | None) -> str:
     if limit is None:
-        return f"{units.size(needed)} (how much there is, is not known)"
+        return units.size(needed)
     return f"{units.size(needed)} of {units.size(limit)}, {units.percent(needed, limit)}"
 
 

@@ -14,16 +14,17 @@ LINES_PER_RUN = 100  # at most so many plain lines for steps
 
 
 def live(run: Row, *, width: int, paint: Paint = plain, unicode: bool = True) -> str:
-    """One line of at most `width` - 1 columns: name, phase, bar, steps, loss, speed, time left."""
+    """One line: name, phase, bar, steps, loss, speed, time left. Three columns stay free, for the terminal's `^C`."""
     parts = [str(run["phase"])]
     if run["phase"] == "running" and run["step"] is not None:
         parts.append(f"{run['step']}/{run['steps']}" if run["steps"] else f"step {run['step']}")
         parts += [f"loss {units.loss(run['loss'])}"] if run["loss"] is not None else []
         parts += [f"{units.rate(run['tokens_per_second'])} tok/s"] if run["tokens_per_second"] is not None else []
         parts += [f"{units.short_duration(run['eta'])} left"] if run["eta"] is not None else []
-    elif run["because"]:
-        parts.append(clean(run["because"]))
-    return _fit(run, parts, width - 1, paint, unicode=unicode)
+    else:
+        parts.append(units.short_duration(run["age"]))
+        parts += [clean(run["because"])] if run["because"] else []
+    return _fit(run, parts, width - 3, paint, unicode=unicode)
 
 
 def _fit(run: Row, parts: list[str], width: int, paint: Paint, *, unicode: bool) -> str:

@@ -51,7 +51,8 @@ def render(columns: Sequence[Column], rows: Sequence[Row], *, width: int | None,
     for row, line in zip(rows, cells, strict=True):
         parts = []
         for i in keep:
-            text = _pad(shorten(line[i], widths[i]), widths[i], shown[i])
+            cell = line[i] if len(line[i]) <= widths[i] else shorten(line[i], widths[i])
+            text = _pad(cell, widths[i], shown[i])
             role = shown[i].role(row)
             parts.append(paint(text, role) if role else text)
         lines.append("  ".join(parts).rstrip())

@@ -17,6 +17,8 @@ def plain(text: str, role: str) -> str:  # noqa: ARG001 - a Paint that has no co
 
 def clean(text: str) -> str:
     """On one line, and without the control characters with which a log line could write on a terminal."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else " " for char in text)
 
 

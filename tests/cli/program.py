@@ -1,0 +1,72 @@
+"""The real program in a process of its own, and runs recorded in a real store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.store import Store, open_store
+
+SUBMITTED_AT = 1_700_000_000.0
+
+
+def orch(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `orch ...` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environ(**environment),
+        timeout=60,
+        check=False,
+    )
+
+
+def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start `orch ...`; the caller ends it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env=environ(**environment),
+    )
+
+
+def environ(**changes: str) -> dict[str, str]:
+    """This process's environment with this checkout importable from anywhere."""
+    root = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": root, "COLUMNS": "80", **changes}
+
+
+def external(directory: Path) -> str:
+    """A configuration with which no command starts a controller."""
+    path = directory / "external.yaml"
+    path.write_text("controller: external\n")
+    return str(path)
+
+
+def record(home: Path, name: str, *events: tuple[str, Mapping[str, Any]], **fields: Any) -> Store:
+    """A store with a run of that name and what happened to it; `fields` are of its `submitted` event."""
+    store = open_store(home)
+    run_dir = home / "runs" / name
+    data = {
+        "run_id": "0123456789ab",
+        "cluster": "local",
+        "spec_digest": "d",
+        "dir": str(run_dir),
+        "checkpoint_dir": str(run_dir / "ckpt"),
+        "metrics": str(run_dir / "metrics.jsonl"),
+        "steps": 60,
+        **fields,
+    }
+    store.create_run(name, data, at=SUBMITTED_AT)
+    for number, (kind, changes) in enumerate(events):
+        store.record(name, kind, changes, at=SUBMITTED_AT + number + 1)
+    return store
