@@ -1,0 +1,187 @@
+"""The quoting law: whatever stands in a string field, the readers of the rendered files read it back unchanged."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import JobError
+from orchestrator.model.bundle import Bundle, File
+from orchestrator.model.cluster import Profile
+from orchestrator.model.spec import Checkpoint, Secret, Spec
+from orchestrator.rendering import quoting, render
+from orchestrator.rendering.configmap import config_map_of
+from orchestrator.rendering.jobfile import job_document
+from tests.rendering.build import ALL_KINDS, PLAN, bundle, nodes, request
+from tests.rendering.hostile import JSON_VALUES, TEXT, WITHOUT_FLOATS, WORDS, values
+
+MANY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+SPECS = values(Spec, run=st.none() | st.lists(TEXT, min_size=1, max_size=4).map(shlex.join), secrets={})
+INLINE = st.fixed_dictionaries({"zero_optimization": st.dictionaries(TEXT, JSON_VALUES, max_size=2)})
+
+
+def one_line(profile: Profile) -> Profile:
+    """What goes into a #SBATCH line has no line break; that such a one is refused has a test of its own."""
+    assume(not any(mark in (profile.shared_dir or "") for mark in "\n\r"))
+    assume(all("#" not in host for host in profile.hosts))
+    return profile
+
+
+@given(st.data())
+@MANY
+@pytest.mark.parametrize("kind", ["local", "ssh", "slurm"])
+def test_json_files_say_what_the_spec_and_the_profile_say(kind, data):
+    spec, profile = data.draw(SPECS), one_line(data.draw(values(Profile, kind=kind)))
+    made = request(kind, profile, spec=spec, plan=replace(PLAN, ds_config=data.draw(INLINE)))
+    rendered = render(made)
+    job = json.loads(rendered.text("job.json"))
+    assert job == json.loads(json.dumps(job_document(made)))
+    assert job["env"] == {**profile.env, **spec.env}
+    assert job["python"] == profile.python
+    assert job["checkpoint_dir"] == spec.checkpoint.dir
+    assert job["command"] == (shlex.split(spec.run) if spec.run is not None else None)
+    assert job["interface"] == {"socket": profile.interface.socket, "hcas": list(profile.interface.hcas)}
+    assert json.loads(rendered.text("ds_config.json")) == made.plan.ds_config
+
+
+@given(st.data())
+@MANY
+def test_a_yaml_parser_reads_every_manifest_back(data):
+    relative = values(Checkpoint).filter(lambda checkpoint: not checkpoint.dir.startswith("/"))
+    secret = values(Secret, env=None, file=None).filter(lambda secret: secret.kubernetes)
+    secrets = st.dictionaries(st.sampled_from(["HF_TOKEN", "WANDB_API_KEY"]), secret)
+    spec = data.draw(values(Spec, run=None, checkpoint=relative, secrets=secrets))
+    profile = data.draw(values(Profile, kind="kubernetes", claim=None))
+    made = request("kubernetes", profile, spec=spec)
+    rendered = render(made)
+    config_map, claim, job = (
+        yaml.load(rendered.text(name), yaml.CSafeLoader) for name in ("configmap.yaml", "claim.yaml", "pytorchjob.yaml")
+    )
+    for item in pod(job)["volumes"][0]["configMap"]["items"]:
+        assert config_map["data"][item["key"]] == rendered.text(item["path"])
+    assert claim["spec"]["resources"]["requests"]["storage"] == profile.storage
+    assert claim["spec"].get("storageClassName") == profile.storage_class
+    assert job["metadata"].get("namespace") == profile.namespace
+    container = pod(job)["containers"][0]
+    assert container["image"] == (profile.image or "orch-train:1")
+    assert expanded(container["command"])[0] == (profile.python or "python3")
+    found = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "valueFrom" in entry}
+    for name, of in spec.secrets.items():
+        reference = found[name]["secretKeyRef"]
+        assert f"{reference['name']}/{reference['key']}" == of.kubernetes
+
+
+def pod(job):
+    return job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
+
+
+def expanded(words):
+    """As the kubelet reads a command where no variable is set: $$ is a dollar, an unknown $(NAME) stays."""
+    return [word.replace("$$", "$") for word in words]
+
+
+@given(values(Profile, kind="ssh"))
+@FEW
+def test_a_hostfile_names_the_hosts_or_refuses_them(profile):
+    profile = replace(profile, hosts=profile.hosts or ("gpu1",))
+    try:
+        rendered = bundle("ssh", profile, plan=nodes(len(profile.hosts)))
+    except JobError:
+        assert any("#" in host or set("\n\r") & set(profile.shared_dir or "") for host in profile.hosts)
+        return
+    lines = rendered.text("hostfile").splitlines()
+    assert lines == [f"{host} slots=4" for host in profile.hosts]
+
+
+@given(st.lists(TEXT, min_size=1, max_size=20))
+@FEW
+def test_bash_reads_quoted_words_back(words):
+    script = f"printf '%s\\0' {quoting.shell_words(words)}"
+    read = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
+    assert read.decode().split("\0")[:-1] == words
+
+
+@given(WITHOUT_FLOATS)
+@MANY
+def test_a_yaml_parser_reads_values_back(value):
+    assert yaml.safe_load(f"key: {quoting.yaml(value)}\n") == {"key": value}
+
+
+@pytest.fixture(scope="module")
+def sbatch(tmp_path_factory):
+    """Reads #SBATCH lines with the real sbatch, which says what it read before it looks for a cluster."""
+    if shutil.which("sbatch") is None:
+        pytest.skip("sbatch is not installed")
+    place = tmp_path_factory.mktemp("sbatch")
+    conf = place / "slurm.conf"
+    conf.write_text("ClusterName=none\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\nMessageTimeout=1\n")
+
+    def read(**options):
+        lines = [f"#SBATCH --{name}={quoting.sbatch(value)}" for name, value in options.items()]
+        script = place / "job.sbatch"
+        script.write_text("\n".join(["#!/bin/bash", *lines, "exit", ""]))
+        environment = {"PATH": os.environ["PATH"], "SLURM_CONF": str(conf), "LC_ALL": "C.UTF-8"}
+        with subprocess.Popen(["sbatch", "-v", script], stderr=subprocess.PIPE, env=environment, text=True) as process:
+            said = list(itertools.takewhile(lambda line: "end of defined options" not in line, process.stderr))
+            process.kill()
+        table = [line.removesuffix("\n").removeprefix("sbatch: ").partition(": ") for line in said]
+        return {name.strip(): value for name, _, value in table if name.strip() in options}
+
+    return read
+
+
+def test_the_real_sbatch_reads_header_values_back(sbatch):
+    words = [word for word in WORDS if not set("\n\r") & set(word) and word]
+    for first in range(0, len(words), 3):
+        asked = dict(zip(("account", "comment", "qos"), words[first : first + 3], strict=False))
+        assert sbatch(**asked) == asked
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\r", "x\n"])
+def test_a_line_break_in_an_sbatch_line_is_refused(text):
+    with pytest.raises(JobError, match="line break"):
+        bundle("slurm", Profile(kind="slurm", shared_dir=f"/{text}"))
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+@pytest.mark.parametrize(("text", "why"), [("a\0b", "NUL"), ("\ud800", "surrogate")])
+def test_what_no_file_can_hold_is_refused_with_its_field(kind, text, why):
+    with pytest.raises(JobError, match=why) as refused:
+        bundle(kind, spec=replace(request(kind).spec, env={"KEY": text}))
+    assert refused.value.field == "env.KEY"
+    with pytest.raises(JobError, match=why) as refused:
+        bundle(kind, Profile(kind=kind, python=text))
+    assert refused.value.field == f"clusters.{kind}.python"
+
+
+def test_a_number_that_json_lacks_is_refused_with_its_field():
+    with pytest.raises(JobError, match="nan") as refused:
+        bundle("local", plan=replace(PLAN, ds_config={"fp16": {"loss_scale": float("nan")}}))
+    assert refused.value.field == "deepspeed.config.fp16.loss_scale"
+
+
+@given(st.dictionaries(st.text("abc/._- é", min_size=1), st.binary(max_size=20), max_size=8))
+@MANY
+def test_a_config_map_holds_every_file_under_a_key_of_its_own(contents):
+    assume(not any(path.startswith("..") for path in contents))
+    made = config_map_of(Bundle(files=tuple(File(path=path, content=contents[path]) for path in sorted(contents))))
+    keys = {item["path"]: item["key"] for item in made.items}
+    assert sorted(keys) == sorted(contents)
+    assert len(set(keys.values())) == len(contents)
+    for path, content in contents.items():
+        key = keys[path]
+        held = made.data[key].encode() if key in made.data else base64.b64decode(made.binary[key])
+        assert held == content
