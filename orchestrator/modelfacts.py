@@ -81,6 +81,7 @@ def _count_on_meta_device(config: Mapping[str, Any]) -> ModelFacts | None:
     """Any other family: built without storage by transformers, where that is installed."""
     try:
         import torch
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig, AutoModelForCausalLM
     except ImportError:
         return None
@@ -88,7 +89,7 @@ def _count_on_meta_device(config: Mapping[str, Any]) -> ModelFacts | None:
         full = AutoConfig.for_model(**config)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(full)  # type: ignore[no-untyped-call]  # transformers'
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError):
         return None  # not a causal language model, or newer than this transformers: the job's own may know it
     modules = [sum(p.numel() for p in module.parameters(recurse=False)) for module in model.modules()]
     text = full.get_text_config()

@@ -1,0 +1,163 @@
+"""The table of keys and every rendered ds_config against the installed DeepSpeed itself, offline."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from orchestrator.errors import JobError
+from orchestrator.planner.dscheck import check
+from orchestrator.planner.dskeys import BF16, CONFIG, FP16, OFFLOAD_OPTIMIZER, OFFLOAD_PARAM, ZENFLOW, ZERO
+from orchestrator.planner.dstools import COMET, COMPILE, HYBRID_ENGINE, TENSOR_PARALLEL
+from tests.planner.jobs import TINY_FACTS, gpus, job, plan, script
+
+SECTIONS = {
+    "deepspeed.runtime.zero.config:DeepSpeedZeroConfig": ZERO,
+    "deepspeed.runtime.zero.offload_config:DeepSpeedZeroOffloadOptimizerConfig": OFFLOAD_OPTIMIZER,
+    "deepspeed.runtime.zero.offload_config:DeepSpeedZeroOffloadParamConfig": OFFLOAD_PARAM,
+    "deepspeed.runtime.zenflow.zenflow_config:ZenFlowConfig": ZENFLOW,
+    "deepspeed.runtime.precision_config:DeepSpeedFP16Config": FP16,
+    "deepspeed.runtime.precision_config:DeepSpeedBF16Config": BF16,
+    "deepspeed.monitor.config:TensorBoardConfig": CONFIG.keys["tensorboard"],
+    "deepspeed.monitor.config:CSVConfig": CONFIG.keys["csv_monitor"],
+    "deepspeed.monitor.config:WandbConfig": CONFIG.keys["wandb"],
+    "deepspeed.monitor.config:CometConfig": COMET,
+    "deepspeed.compile.config:CompileConfig": COMPILE,
+    "deepspeed.runtime.config:HybridEngineConfig": HYBRID_ENGINE,
+    "deepspeed.runtime.tensor_parallel.config:TPTrainingConfig": TENSOR_PARALLEL,
+    "deepspeed.comm.config:CommsLoggerConfig": CONFIG.keys["comms_logger"],
+    "deepspeed.inference.config:WeightQuantConfig": CONFIG.keys["weight_quantization"],
+}
+
+FIELDS = """
+import importlib
+answer = {}
+for name in question:
+    module, _, model = name.partition(":")
+    fields = getattr(importlib.import_module(module), model).model_fields
+    answer[name] = [[key, field.alias] for key, field in fields.items()]
+"""
+
+REMOVED = """
+from deepspeed.runtime import config
+answer = [sorted(config._REMOVED_TOP_LEVEL_CONFIG_KEYS), sorted(config._REMOVED_ZERO_CONFIG_KEYS)]
+"""
+
+PARSE = """
+from deepspeed.runtime.config import DeepSpeedConfig
+answer = []
+for config in question:
+    # No process group here: the world is one rank.
+    config["train_batch_size"] = config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"]
+    try:
+        parsed = DeepSpeedConfig(config)
+    except Exception as error:
+        answer.append([repr(error), None, None, None])
+    else:
+        zero = parsed.zero_config
+        answer.append(["", int(zero.stage), parsed.gradient_clipping, zero.prefetch_bucket_size])
+"""
+
+
+def test_every_key_of_deepspeeds_sections_is_in_the_table(ask):
+    for name, fields in ask(FIELDS, list(SECTIONS)).items():
+        section = SECTIONS[name]
+        known = {*section.keys, *section.renamed, *section.removed}
+        theirs = {key for pair in fields for key in pair if key is not None}
+        assert theirs <= known, name
+        assert set(section.keys) <= theirs, name
+        for key, alias in fields:
+            if alias is not None:
+                assert section.renamed[key] == alias, name
+
+
+def test_every_key_that_deepspeed_removed_is_in_the_table(ask):
+    top, zero = ask(REMOVED, None)
+    assert set(top) <= set(CONFIG.removed)
+    assert set(zero) <= set(ZERO.removed)
+
+
+RAW = [
+    {},
+    {"zero_optimization": {"reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto"}},
+    {"zero_optimization": {"prefetch_bucket_size": 5e7, "sub_group_size": 1e8}},
+    {"gradient_clipping": 0.5, "wall_clock_breakdown": True, "steps_per_print": 100},
+    {"optimizer": {"type": "AdamW", "params": {"lr": "auto", "torch_adam": True}}},
+    {"optimizer": {"type": "AdamW"}, "scheduler": {"type": "WarmupDecayLR", "params": {"warmup_max_lr": "auto"}}},
+    {"data_types": {"keep_in_fp32_modules": "auto"}, "activation_checkpointing": {"partition_activations": True}},
+    {"flops_profiler": {"enabled": True}, "comms_logger": {"enabled": True}, "tensorboard": {"enabled": False}},
+    {"checkpoint": {"tag_validation": "Fail", "parallel_write": {"pipeline_stage": True}}, "aio": {"queue_depth": 8}},
+]
+
+
+def rendered():
+    places = ("none", "cpu", "nvme", "auto")
+    for zero, offload, precision, raw in itertools.product((0, 1, 2, 3, "auto"), places, ("fp32", "bf16", "fp16"), RAW):
+        for facts in (TINY_FACTS, None):
+            spec = job(
+                zero=zero,
+                offload=offload,
+                precision=precision,
+                config=raw,
+                nvme_path="/nvme",
+                nodes=2,
+                gpus_per_node=2,
+                global_batch=16,
+            )
+            try:
+                yield plan(spec, gpus(2, 2), facts)
+            except JobError:
+                assert (zero, offload) in {(0, "cpu"), (0, "nvme"), (1, "nvme"), (2, "nvme")}
+
+
+def test_deepspeed_reads_every_rendered_config(ask):
+    plans = list(rendered())
+    assert len(plans) == (5 * 4 - 4) * 3 * len(RAW) * 2
+    for made, answer in zip(plans, ask(PARSE, [made.ds_config for made in plans]), strict=True):
+        error, stage, clipping, prefetch = answer
+        assert not error, (error, made.ds_config)
+        assert stage == made.zero_stage
+        assert clipping == made.ds_config["gradient_clipping"]
+        assert isinstance(prefetch, int)
+        batch = made.batch
+        assert made.ds_config["train_batch_size"] == math.prod((batch.micro_batch, batch.accumulation, 4))
+
+
+def test_deepspeed_reads_a_scripts_config_with_batch_sizes(ask):
+    raw = {"train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 2}
+    configs = [plan(script(raw, zero=zero)).ds_config for zero in (0, 1, 2, 3, "auto")]
+    assert all(answer[0] == "" for answer in ask(PARSE, configs))
+
+
+BAD = [
+    {"zero_optimization": {"stage": 4}},
+    {"zero_optimization": {"reduce_bucket_size": 0}},
+    {"zero_optimization": {"nonsense": 1}},
+    {"zero_optimization": {"offload_optimizer": {"ratio": 2}}},
+    {"zero_optimization": {"stage": 3, "mics_shard_size": 2}},
+    {"fp16": {"loss_scale": -1}},
+    {"fp16": {"nonsense": 1}},
+    {"elasticity": {"enabled": False}},
+    {"communication_data_type": "int8"},
+    {"gradient_allreduce_op": "max"},
+    {"checkpoint": {"tag_validation": "never"}},
+    {"tensorboard": {"nonsense": 1}},
+    {"comms_logger": {"nonsense": 1}},
+    {"compile": {"nonsense": 1}},
+]
+
+
+@pytest.mark.parametrize("raw", BAD, ids=str)
+def test_orch_refuses_what_deepspeed_refuses(raw):
+    with pytest.raises(JobError):
+        check(raw)
+
+
+def test_deepspeed_refuses_those_too(ask):
+    batch = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
+    answers = ask(PARSE, [{**batch, **raw} for raw in BAD])
+    assert all(answer[0] for answer in answers), [
+        raw for raw, answer in zip(BAD, answers, strict=True) if not answer[0]
+    ]
