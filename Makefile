@@ -42,6 +42,9 @@ operators: venv
 quickstart: operators ## Train the example: two nodes, ZeRO 2, real text
 	@python tools/quickstart.py
 
+# A cache of their own: environments that share one compile over each other's results, even while they are in use.
+test test-full bench: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
+
 test: operators ## One test for each promise
 	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """HOME is an empty directory. Compiled operators are still shared: they lie in the user's cache."""
+    """HOME is an empty directory. Compiled operators are shared with later sessions: they stay in the environment."""
     home = tmp_path_factory.mktemp("nobody")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"))
+        patch.setenv("TORCH_EXTENSIONS_DIR", os.environ.get("TORCH_EXTENSIONS_DIR") or f"{sys.prefix}/torch_extensions")
         patch.setenv("HOME", str(home))
         patch.setenv("HF_HOME", str(home / "huggingface"))
         patch.setenv("HF_HUB_OFFLINE", "1")

@@ -2,13 +2,14 @@
 
 Usage: python tools/operators.py [BUILDER...]     (default: ShareMemCommBuilder, which every CPU run loads)
 
-The result lies in torch's own extension cache, where every later run finds it. A lock file that a killed build left
-there blocks the next one for ever; it is removed when no process holds it open.
+The result lies in torch's extension cache ($TORCH_EXTENSIONS_DIR, else the user's), where every later run finds it. A
+lock file that a killed build left there blocks the next one for ever; it is removed when no process holds it open.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -30,8 +31,12 @@ def main(arguments: list[str]) -> int:
 
 def known(builder: str) -> bool:
     """Whether an earlier call compiled it and the library is still there."""
-    library = read_record().get(builder)
+    library = read_record().get(key(builder))
     return library is not None and Path(library).exists()
+
+
+def key(builder: str) -> str:
+    return f"{builder} in {os.environ.get('TORCH_EXTENSIONS_DIR', 'the default cache')}"
 
 
 def read_record() -> dict[str, str]:
@@ -74,7 +79,7 @@ def build(builder: str) -> int:
     directory = Path(cpp_extension._get_build_directory(operator.name, verbose=False))  # noqa: SLF001 - no public name
     remove_stale_lock(directory / "lock")
     operator.load()
-    RECORD.write_text(json.dumps(read_record() | {builder: str(directory / f"{operator.name}.so")}))
+    RECORD.write_text(json.dumps(read_record() | {key(builder): str(directory / f"{operator.name}.so")}))
     return 0
 
 
