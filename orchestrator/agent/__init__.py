@@ -1,1 +1,1 @@
-"""What runs inside the job, one agent a node: claim, preflight, launcher, heartbeat, grace, outcome. Standard library only."""
+"""What runs inside the job, one agent a node, from its claim to its outcome. Standard library only."""

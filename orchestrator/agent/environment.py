@@ -16,7 +16,7 @@ CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "ACCELERATE_USE_CPU"
 
 
 def read_secrets(job: Job, environ: Mapping[str, str]) -> dict[str, str]:
-    """The values of the job's secrets, on this machine. Raises Ended naming all that are missing; no value is ever shown."""
+    """The values of the job's secrets, on this machine. Raises Ended naming all that are missing."""
     found, missing = {}, []
     for name, source in sorted(job.secrets.items()):
         # A Kubernetes secret is put into the container's environment under the name that the job gives it.

@@ -11,13 +11,13 @@ from typing import Any, Iterable, Mapping
 from orchestrator.agent.echo import tail
 from orchestrator.checkpoints.atomic import read_json
 
-_TORCHRUN = re.compile(r"rank\s*:\s*(\d+)\s.*?exitcode\s*:\s*(-?\d+)\s*\(pid:", re.DOTALL)
+_TORCHRUN = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")  # said at once, of the first that failed
 _DEEPSPEED = re.compile(r"exits with return code = (-?\d+)")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that went wrong. `time` is seconds since the epoch; `type` and `message` name it, `text` is all there is.
+    """One thing that went wrong. `time` is in seconds since the epoch; `type` and `message` name it, `text` says more.
 
     `type` is an exception's name, or "Signal" or "Exit" for a rank that ended without a word, "Launcher" for a launcher
     that did. Where the agents saw the cause themselves, `cause` says it and `message` is the sentence ("Lost", "Hung").
@@ -33,7 +33,9 @@ class Fault:
 
     def record(self) -> dict[str, Any]:
         """As an outcome's first_error."""
-        return {**asdict(self), "traceback": self.text}
+        found = asdict(self)
+        found["traceback"] = found.pop("text")
+        return found
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,19 @@ def status_name(status: int) -> tuple[str, str]:
         return "Signal", f"signal {-status}"
 
 
-def statuses(launcher_log: str) -> dict[int | None, int]:
-    """Exit statuses of ranks that a launcher's log tells, by rank; DeepSpeed's tells one and not whose: None."""
-    found: dict[int | None, int] = {int(rank): int(status) for rank, status in _TORCHRUN.findall(launcher_log)}
-    if not found:
-        match = _DEEPSPEED.search(launcher_log)
-        if match:
-            found[None] = int(match.group(1))
+def statuses(launcher_log: str, first_rank: int) -> dict[int | None, int]:
+    """Exit statuses that a launcher's log tells, by rank; DeepSpeed's tells one and not whose: None."""
+    found: dict[int | None, int] = {
+        first_rank + int(local): int(status) for status, local in _TORCHRUN.findall(launcher_log)
+    }
+    match = _DEEPSPEED.search(launcher_log)
+    if match:
+        found[None] = int(match.group(1))
     return found
 
 
 def local_faults(
-    directory: Path, node: int, *, silent: Iterable[Silent], status: int | None, ranks: Iterable[int], now: float
+    directory: Path, node: int, *, silent: Iterable[Silent], status: int | None, ranks: range, now: float
 ) -> list[Fault]:
     """What this node's processes leave behind: ranks without a word, or a launcher that failed without any rank's.
 
@@ -76,7 +79,7 @@ def local_faults(
         _, message = status_name(status)
         sentence = f"The launcher on node {node} was killed by {message}."
         return [Fault(node, now, "Launcher", sentence, log, cause="launcher_lost")]
-    told = statuses(log)
+    told = statuses(log, ranks.start)
     dead = list(silent)
     reported = [entry for entry in dead if entry.rank in told and told[entry.rank] != -signal.SIGTERM]
     found = []

@@ -38,7 +38,7 @@ def take_slot(options: Options) -> int | None:
 
 
 def own_directory(job: Job) -> None:
-    """Makes the checkpoint directory this run's. Raises Ended when it belongs to another, OSError when it can't be written."""
+    """Makes the checkpoint directory this run's. Raises Ended when it is another's, OSError when it is read-only."""
     root = job.checkpoint_dir
     root.mkdir(parents=True, exist_ok=True)
     path = root / "owner.json"
@@ -78,7 +78,8 @@ def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Cl
 
 def fenced_by(claim: Claim) -> str:
     """Who counts now."""
-    return f"Start {claim.start} of attempt {claim.attempt} has claimed generation {claim.generation}: it counts from now on."
+    who = f"Start {claim.start} of attempt {claim.attempt}"
+    return f"{who} has claimed generation {claim.generation}: it counts from now on."
 
 
 def join(root: Root, claim: Claim, node: int, *, device: str, gpus: int | None) -> bool:
@@ -109,7 +110,7 @@ def forget_refusal(root: Root, options: Options) -> None:
 
 
 def write_refusal(root: Root, options: Options, ended: Ended) -> None:
-    """Leaves word for the other nodes and for `orch status`: this start ends before it has a generation. Raises OSError."""
+    """Leaves word for the other nodes and for readers: this start ends before it has a generation. Raises OSError."""
     path = refusal_path(root, options.node)
     path.parent.mkdir(exist_ok=True)
     write_json(path, {**ending(options, ended), "generation": generations.newest_number(root)})

@@ -59,8 +59,6 @@ def load(bundle: Path, run_dir: Path) -> Job:
     path = bundle / "job.json"
     try:
         raw = json.loads(path.read_bytes())
-        if raw["format"] != FORMAT:
-            raise ValueError(f"format {raw['format']}, this agent reads format {FORMAT}")
         return _make(raw, bundle, run_dir)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -70,6 +68,8 @@ def load(bundle: Path, run_dir: Path) -> Job:
 
 
 def _make(raw: Mapping[str, Any], bundle: Path, run_dir: Path) -> Job:
+    if raw["format"] != FORMAT:
+        raise ValueError(f"format {raw['format']}, this agent reads format {FORMAT}")
     need, timeouts, interface = raw.get("need") or {}, raw.get("timeouts") or {}, raw.get("interface") or {}
     return Job(
         name=raw["name"],

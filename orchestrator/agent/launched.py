@@ -1,4 +1,4 @@
-"""Runs a launcher's module in this process, so that it dies with its agent: python -m orchestrator.agent.launched AGENT MODULE ...
+"""Runs a launcher's module in this process, so that it dies with its agent: launched AGENT MODULE ARGUMENTS.
 
 SIGUSR1 is ignored from here on: a scheduler that sends it to every process would end torchrun at once and leave its
 workers running. A rank that understands it sets its own handler.

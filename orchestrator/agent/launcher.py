@@ -64,7 +64,7 @@ LAUNCHERS: Mapping[str, Callable[[Job, Claim, int, str], list[str]]] = {
 
 
 def free_port() -> int:
-    """A TCP port of this machine that is free now. Somebody may still take it: that generation fails and the next chooses anew."""
+    """A TCP port that is free now. When somebody still takes it, that generation fails and the next chooses anew."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])

@@ -73,7 +73,7 @@ def running_processes() -> Iterator[int]:
 
 
 def kill_all(find: Callable[[], list[int]], *, seconds: float) -> list[int]:
-    """SIGKILL to what `find` finds until it finds nothing; what is left after `seconds` (waiting for a device) is returned."""
+    """SIGKILL to what `find` finds until it finds nothing. Returns what is left after `seconds`: stuck in a device."""
     end = time.monotonic() + seconds
     pause = 0.005
     while True:

@@ -1,4 +1,4 @@
-"""This node's part in one generation: starts its launcher, watches it and the other nodes, and sees to it that all end together."""
+"""This node's part in one generation: its launcher, and that it ends together with the other nodes'."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Mapping
 from orchestrator.agent import environment, evidence, fence, launcher, linux, say
 from orchestrator.agent.beat import Beat, Stillness
 from orchestrator.agent.codes import FENCED, Ended
-from orchestrator.agent.echo import Echo
+from orchestrator.agent.echo import Echo, tail
 from orchestrator.agent.evidence import Fault, Silent
 from orchestrator.agent.job import Job
 from orchestrator.agent.options import Options
@@ -172,15 +172,19 @@ class Member:
         records = self.directory / "ranks"
         return any((records / f"rank-{rank}.{kind}.json").exists() for kind in ("done", "error"))
 
+    def _has_ended_in_error(self, rank: int) -> bool:
+        path = self.directory / "ranks" / f"rank-{rank}.error.json"
+        if not path.exists():
+            return False
+        return not linux.is_running(self._pids.get(rank, 0)) or time.time() - path.stat().st_mtime > WORD_SECONDS
+
     def _judge(self) -> None:
         """Ends this node's part when it is over, here or elsewhere."""
         if self._launcher is None:
             return
         if self.peers.outcome is not None or any(_is_failure(record) for record in self.peers.exits.values()):
             self._end("stopped" if self._stop_since is not None else "killed")
-        elif self._launcher.status is not None:
-            self._end(self._own_result())
-        elif self._is_overdue():
+        elif self._launcher.status is not None or self._is_overdue():
             self._end(self._own_result())
 
     def _own_result(self) -> str:
@@ -197,14 +201,12 @@ class Member:
             return now - self._stop_since > (min(grace, PLAIN_STOP_SECONDS) if self._plain_stop else grace)
         if (self.directory / "stopped.json").exists():
             return False
-        died = [entry.time for entry in self._silent.values()]
-        died += [
-            path.stat().st_mtime
-            for path in (self.directory / "ranks" / f"rank-{rank}.error.json" for rank in self._ranks)
-            if path.exists()
-        ]
-        if died:
-            return clock - min(died) > WORD_SECONDS
+        if self._silent:
+            told = evidence.statuses(tail(self._launcher_log), self._ranks.start)
+            waited = clock - min(entry.time for entry in self._silent.values())
+            return bool(told) or waited > WORD_SECONDS
+        if any(self._has_ended_in_error(rank) for rank in self._ranks):
+            return True
         all_done = len(evidence.done_ranks(self.directory)) == self.node.job.world_size
         return all_done and self._stillness.seconds("done", True) > LEAVE_SECONDS
 

@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known at the end. `asked`: who asked to stop, None when nobody did; `stopped_step`: the agreed save's.
+    """All that is known at the end. `asked`: who asked to stop, None: nobody; `stopped_step`: the agreed save's.
 
     `step`: the newest checkpoint of this generation or the one it resumed from. `failures`: in a row before this
     generation. `previous`: first_error of the generation before, when that failed with no new checkpoint either.
@@ -140,23 +140,23 @@ def _explain(
     if fault.cause is not None:
         return fault.cause, True, False, fault.message
     where = f"The launcher on node {fault.node}" if fault.rank is None else f"Rank {fault.rank} on node {fault.node}"
-    killed = fault.type == "Signal" and fault.message in _KILLS
-    if killed and evidence.out_of_memory:
-        return "host_oom", True, False, f"{where} was ended by the kernel, which had run out of memory."
-    row = None if killed else signature_of(fault, signatures)
-    said = f"{where}: {_said(fault)}"
-    if row is not None:
-        return str(row["cause"]), bool(row.get("retry", True)), bool(row.get("echo")), said
-    if fault.type == "Signal":
+    if fault.type == "Signal" and fault.message in _KILLS:
+        if evidence.out_of_memory:
+            return "host_oom", True, False, f"{where} was ended by the kernel, which had run out of memory."
         return "rank_killed", True, False, f"{where} was killed by {fault.message}."
-    if fault.type == "Launcher":
-        return "launcher_lost", True, False, said
-    return "unknown" if evidence.built_in else "user_error", True, False, said
+    row = signature_of(fault, signatures)
+    if row is not None:
+        return str(row["cause"]), bool(row.get("retry", True)), bool(row.get("echo")), f"{where}: {_said(fault)}"
+    unmatched = {"Signal": "rank_killed", "Launcher": "launcher_lost"}
+    cause = unmatched.get(fault.type, "unknown" if evidence.built_in else "user_error")
+    return cause, True, False, f"{where}: {_said(fault)}"
 
 
 def _said(fault: Fault) -> str:
     if fault.type in ("Exit", "Launcher"):
         return f"ended with {fault.message} before the training was done."
+    if fault.type == "Signal":
+        return f"killed by {fault.message}."
     message = " ".join(fault.message.split())
     return f"{fault.type}: {message[:300]}" if message else fault.type
 

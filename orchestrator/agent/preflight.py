@@ -46,14 +46,14 @@ def check(job: Job, environ: Mapping[str, str]) -> Device:
             job.shm_bytes,
             where,
             "shared_memory",
-            "Raise its size (in Kubernetes an emptyDir of medium Memory at /dev/shm), or remove what old processes left there.",
+            "Raise its size (Kubernetes: an emptyDir of medium Memory), or remove what old processes left there.",
         )
     return choose_device(job, environ, where)
 
 
 def check_python(job: Job, where: str) -> None:
     if job.python is not None and shutil.which(job.python) is None:
-        because = f"{where}: there is no interpreter {job.python}. Set `python` in the cluster's profile to one that has torch."
+        because = f"{where}: no interpreter {job.python}. Set `python` in the cluster's profile to one that has torch."
         raise Ended(PREFLIGHT, "preflight", because)
 
 
@@ -101,8 +101,8 @@ def choose_device(job: Job, environ: Mapping[str, str], where: str) -> Device:
         raise Ended(
             PREFLIGHT,
             "preflight",
-            f"{where}: {job.ranks_per_node} GPUs are wanted on each node, {found} found{said}, and torch {build.version} is a "
-            "CUDA build. Look at nvidia-smi there; for training on the CPU set `device: cpu` in the cluster's profile.",
+            f"{where}: {job.ranks_per_node} GPUs are wanted on each node, {found} found{said}, and torch "
+            f"{build.version} is a CUDA build. Look at nvidia-smi there; for training on the CPU set `device: cpu` in the cluster's profile.",
         )
     return Device("cuda", gpus=found)
 

@@ -1,4 +1,4 @@
-"""Wraps the script in every rank: log, process id, and at the end how it ended. Standard library only, imported before torch."""
+"""Wraps the script in every rank: log, process id, and at the end how it ended. Runs before torch is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a generation ends for all of its nodes: node 0 decides when every node has ended; without node 0 the others do."""
+"""How a generation ends for all nodes: node 0 decides when every node has ended; without node 0 the others do."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _watch_nodes(member: Member) -> None:
             f"Node {nodes} did not join generation {member.claim.generation} within {timeouts.join:g} s: it has not "
             f"started, or sees another directory than {member.node.root} of {os.uname().nodename} under that name."
         )
-        _lose(member, {node: ("node_lost", sentence) for node in missing[:1]})
+        _lose(member, dict.fromkeys(missing[:1], ("node_lost", sentence)))
     if missing and fence.refusal_of_peer(member.node.root, member.node.options, member.claim.nodes):
         member.end()
     _lose(member, member.peers.lost(node for node in member.peers.still_running() if node != 0))

@@ -1,4 +1,4 @@
-"""Whether a file of torch, safetensors or JSON is whole, without torch: its frame is read, and where asked its small values."""
+"""Whether a file of torch, safetensors or JSON is whole, judged by its frame and without torch."""
 
 from __future__ import annotations
 

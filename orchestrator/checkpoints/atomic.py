@@ -12,7 +12,7 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Replaces `path` in one step. With `durable` the content and its name are on the disk on return. Raises OSError."""
+    """Replaces `path` in one step; with `durable` it is on the disk on return. Raises OSError."""
     temporary = _write_beside(path, value, durable=durable)
     try:
         temporary.replace(path)
@@ -32,7 +32,7 @@ def create_json(path: Path, value: Mapping[str, Any]) -> bool:
 
 
 def create_in_place(path: Path, value: Mapping[str, Any]) -> bool:
-    """`create_json` where hard links are missing: O_EXCL decides who wins, and a reader may find the content unfinished.
+    """`create_json` where hard links are missing: O_EXCL decides who wins; a reader may find the content unfinished.
 
     No beginning of a JSON object is itself valid JSON, so `read_json` tells an unfinished file from a whole one.
     """
@@ -49,7 +49,7 @@ def create_in_place(path: Path, value: Mapping[str, Any]) -> bool:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Puts `size` bytes on the disk for what `write_reserved` shall write to `path`, full disk or not. Raises OSError."""
+    """Puts `size` bytes on the disk for what `write_reserved` shall write to `path`. Raises OSError."""
     _reserved(path).write_bytes(b" " * size)
 
 
@@ -74,7 +74,7 @@ def write_reserved(path: Path, value: Mapping[str, Any]) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`; None when there is no such file, or none that is whole. Raises OSError when it can't be read."""
+    """The object in `path`; None when there is none, or none that is whole. Raises OSError when it can't be read."""
     try:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):

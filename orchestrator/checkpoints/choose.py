@@ -27,7 +27,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """`chosen` is the newest proven one, `sealed` all that hold, newest first; `existed`: there was something to lose."""
+    """`chosen` is the newest proven one, `sealed` all that hold, newest first; `existed`: there was one to lose."""
 
     chosen: Sealed | None
     sealed: tuple[Sealed, ...]
@@ -78,8 +78,8 @@ def choose(root: Root, from_step: int | None = None, *, threads: int = 8) -> Cho
             sealed.append(Sealed(candidate.path, candidate.step, verdict.digest))
     chosen = sealed[0] if sealed else None
     if from_step is not None and (chosen is None or chosen.step != from_step):
-        why = next((entry.why for entry, candidate in zip(rejected, asked) if candidate.step == from_step), "")
-        damaged = {entry.path for entry in rejected}
+        damaged = {entry.path: entry.why for entry in rejected}
+        why = next((damaged[item.path] for item in asked if item.step == from_step and item.path in damaged), "")
         steps = tuple(dict.fromkeys(item.step for item in candidates if item.path not in damaged))
         raise NoSuchStep(from_step, steps, why)
     return Choice(chosen, tuple(sealed), tuple(rejected), existed=any(candidate.settled for candidate in candidates))

@@ -86,7 +86,7 @@ def failures_after(root: Root, before: Claim, outcome: dict[str, Any] | None) ->
 
 
 def has_progressed(root: Root, before: Claim) -> bool:
-    """Whether the generation committed a checkpoint newer than the one it resumed from; whole by structure where nobody commits."""
+    """Whether it made a checkpoint newer than the one it resumed from: committed, or whole where nobody commits."""
     resumed = before.resume.step if before.resume else 0
     newer = [place for place in own_places(root, before.generation) if place.step > resumed]
     return any(place.committed or (not place.manual and verify(Path(root) / place.path).proven) for place in newer)
@@ -126,7 +126,7 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
 
 
 def _close_lost(root: Root, before: Claim, failures: int, because: str) -> None:
-    """Writes the outcome that a lost generation could not, so that a later attempt, which somebody decided on, counts anew."""
+    """Writes the outcome that a lost generation could not; a later attempt, which somebody decided on, counts anew."""
     path = generation_dir(root, before.generation) / "outcome.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     outcome = {
@@ -157,7 +157,7 @@ def _make(root: Root, request: Request, number: int, before: Claim | None) -> Cl
         address=request.address,
         port=request.port,
         time=time.time(),
-        failures=_failures_before(root, request, before),
+        failures=_failures_before(root, before),
     )
     if request.from_scratch and first:
         return made
@@ -177,7 +177,7 @@ def _make(root: Root, request: Request, number: int, before: Claim | None) -> Cl
     return replace(made, resume=resume, sealed=choice.sealed, rejected=choice.rejected, progress=progress)
 
 
-def _failures_before(root: Root, request: Request, before: Claim | None) -> int:
+def _failures_before(root: Root, before: Claim | None) -> int:
     if before is None:
         return 0
     outcome = read_outcome(root, before.generation)

@@ -3,9 +3,9 @@
     generations/000003/prunes/000001.json   {"paths": [...]}     announced: these may be gone at any moment
     generations/000003/prunes/000002.json   {"closed": true}     the generation may never delete anything again
 
-Each entry takes the next number by an exclusive create, so a generation and the claimant that follows it can't both have
-it: either the deletion was announced before the journal was closed, and the claimant reads it and does not seal what it
-names, or the announcement fails. A process that was stopped for hours in between finds the same.
+Each entry takes the next number by an exclusive create, so a generation and the claimant that follows it can't both
+have it: either the deletion was announced before the journal was closed, and the claimant reads it and does not seal
+what it names, or the announcement fails. A process that was stopped for hours in between finds the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def announce(root: Root, generation: int, paths: Iterable[str]) -> bool:
         if _is_closed(directory / _name(number)):
             return False
         number += 1
-    # Where an entry can be seen unfinished (no hard links), a claimant may have passed by it: then it has closed the next.
+    # Without hard links an entry can be seen unfinished, and a claimant may have passed by it: it closed the next then.
     return not _is_closed(directory / _name(number + 1))
 
 

@@ -15,7 +15,7 @@ _TAG_STEP = re.compile(r"(\d+)$")
 
 @dataclass(frozen=True)
 class Place:
-    """A directory that is, or was to become, a checkpoint. `path` is relative to the root; generation 0: from before orch."""
+    """A directory that is or was to become a checkpoint. Generation 0: it is from before orch."""
 
     path: str
     step: int

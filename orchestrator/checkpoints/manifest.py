@@ -32,14 +32,14 @@ def hash_file(path: Path, *, durable: bool = False) -> dict[str, Any]:
 def hash_files(
     directory: Union[str, Path], names: Iterable[str], *, threads: int = THREADS
 ) -> dict[str, dict[str, Any]]:
-    """Syncs and hashes files of `directory` by their relative names, and syncs the directories they lie in. Raises OSError."""
+    """Syncs and hashes files of `directory` by their relative names, and syncs their directories. Raises OSError."""
     base = Path(directory)
     ordered = sorted(names)
     with ThreadPoolExecutor(threads) as pool:
-        hashed = list(pool.map(lambda name: hash_file(base / name, durable=True), ordered))
+        hashed = dict(pool.map(lambda name: (name, hash_file(base / name, durable=True)), ordered))
     for parent in {(base / name).parent for name in ordered} | {base}:
         fsync_directory(parent)
-    return dict(zip(ordered, hashed))
+    return hashed
 
 
 def write_commit(
@@ -52,7 +52,7 @@ def write_commit(
     world_size: int,
     files: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Proves the checkpoint in `directory`: to be called once, when all of its files are hashed and synced. Raises OSError."""
+    """Proves the checkpoint in `directory`: call it once all of its files are hashed and synced. Raises OSError."""
     base = Path(directory)
     commit = {
         "format": FORMAT,

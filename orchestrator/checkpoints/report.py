@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -178,16 +178,14 @@ def _checkpoint(root: Root) -> CheckpointRef | None:
 def _listed(root: Path, place: Place, *, counts: bool, full: bool) -> Listed:
     directory = root / place.path
     basis = "manifest" if place.committed or place.manual else "structure"
-    if not counts and place.committed:
-        problem = Problem(".", "does not count: no claim of a newer generation has sealed it")
-        return Listed(place.step, place.path, place.generation, basis, False, (problem,), size_of(directory), False)
-    if not full and (place.committed or not place.manual):
-        return Listed(place.step, place.path, place.generation, basis, None, (), size_of(directory), counts)
+    unjudged = place.committed or not place.manual  # without a manifest where all commit, there is nothing to judge
+    listed = Listed(place.step, place.path, place.generation, basis, None, (), size_of(directory), counts)
+    if unjudged and not counts:
+        return replace(listed, proven=False, problems=(Problem(".", "does not count: the newest claim left it out"),))
+    if unjudged and not full:
+        return listed
     verdict = verify(directory)
-    proven = verdict.proven and counts
-    return Listed(
-        place.step, place.path, place.generation, verdict.basis, proven, verdict.problems, verdict.bytes, counts
-    )
+    return replace(listed, proven=verdict.proven, problems=verdict.problems)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

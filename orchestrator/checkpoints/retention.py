@@ -9,7 +9,7 @@ from typing import Iterable, Sequence
 
 from orchestrator.checkpoints import journal, manifest
 from orchestrator.checkpoints.choose import counted
-from orchestrator.checkpoints.generations import Claim, Root, newest_claim, newest_number, read_claim
+from orchestrator.checkpoints.generations import Claim, Root, newest_number, read_claim
 from orchestrator.checkpoints.layout import own_places
 from orchestrator.checkpoints.verify import verify
 
@@ -47,7 +47,7 @@ def plan(places: Iterable[Kept], *, generation: int, keep: int) -> list[str]:
 
 
 def prune(root: Root, generation: int, keep: int) -> tuple[str, ...]:
-    """Deletes what generation `generation` may, and returns the paths. Nothing, when a newer generation has been claimed.
+    """Deletes what `generation` may, and returns the paths. Nothing, when a newer generation has been claimed.
 
     Call it after a commit. Finishes what an earlier call announced and a crash cut short. Raises OSError.
     """
@@ -71,7 +71,7 @@ def delete(checkpoint: Path) -> None:
 
 
 def drop_unfinished(root: Root, generation: int) -> list[str]:
-    """Deletes what a generation that commits has not committed. Only for the generation's own end: nobody saves any more."""
+    """Deletes what a generation that commits has not committed. For its end only: nobody may be saving any more."""
     dropped = []
     for place in own_places(root, generation):
         if place.manual and not place.committed:
@@ -81,7 +81,7 @@ def drop_unfinished(root: Root, generation: int) -> list[str]:
 
 
 def set_aside(root: Root, claim: Claim) -> list[str]:
-    """Moves the damaged checkpoints from before orch, which the run's first claim rejected, to set-aside/. Raises OSError."""
+    """Moves checkpoints from before orch that the run's first claim rejected to set-aside/. Raises OSError."""
     if claim.generation != 1:
         return []
     moved = []
@@ -98,7 +98,7 @@ def set_aside(root: Root, claim: Claim) -> list[str]:
 
 
 def _kept(root: Root, claim: Claim) -> Sequence[Kept]:
-    """All checkpoint directories of the run; what counts is checked by sizes, so that a damaged one takes no good one's place."""
+    """The run's checkpoint directories. Sizes are checked, so that a damaged one takes no good one's place."""
     holds = {
         candidate.path for candidate in counted(root) if verify(Path(root) / candidate.path, contents=False).proven
     }

@@ -1,4 +1,4 @@
-"""Is a checkpoint proven? By its commit manifest, or by its structure where nobody commits; says file by file what is wrong."""
+"""Is a checkpoint proven: by its manifest, or by structure where nobody commits. Says file by file what is wrong."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def verify(path: Union[str, Path], *, threads: int = manifest.THREADS, contents:
         problems = (Problem(manifest.NAME, "is missing: the save was never finished"),)
     else:
         return _by_structure(directory)
-    return Verdict(False, "manifest", step_of(directory), problems, size_of(directory), "")
+    step, size = step_of(directory), size_of(directory)
+    return Verdict(proven=False, basis="manifest", step=step, problems=problems, bytes=size, digest="")
 
 
 def size_of(directory: Path) -> int:

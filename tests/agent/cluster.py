@@ -16,7 +16,7 @@ from typing import Any
 import orchestrator
 
 LIBRARY = Path(orchestrator.__file__).parent.parent
-# What a rank may use without torch: the environment of the contract, and a checkpoint that is committed by the real code.
+# What a rank has without torch: its environment, and checkpoints that are committed by the real code.
 PRELUDE = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -36,7 +36,7 @@ def commit(step, keep=3):
 
 def metric(step):
     with (HERE / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"step": step, "loss": 1.0 / step, "generation": GENERATION, "time": time.time()}) + "\\n")
+        file.write(json.dumps({"step": step, "loss": 1 / step, "generation": GENERATION, "time": time.time()}) + "\\n")
 
 def session():
     (HERE / "ranks" / f"rank-{RANK}.session").write_text(json.dumps({"rank": RANK, "pid": os.getpid()}))
@@ -78,7 +78,13 @@ class Cluster:
         self.agents: list[subprocess.Popen[bytes]] = []
 
     def agent(
-        self, node: int, *options: str, attempt: int = 1, start: str = "start-1", env: Mapping[str, str] = {}, **paths: Path
+        self,
+        node: int,
+        *options: str,
+        attempt: int = 1,
+        start: str = "start-1",
+        env: Mapping[str, str] = {},
+        **paths: Path,
     ) -> subprocess.Popen[bytes]:
         """Starts one agent; its output goes to a log that `story` shows."""
         argv = [sys.executable, "-m", "orchestrator.agent", "--bundle", str(paths.get("bundle", self.bundle))]
@@ -132,7 +138,9 @@ class Cluster:
     def until_step(self, step: int, generation: int = 1) -> None:
         """Waits until rank 0 of a generation has logged a step."""
         path = self.generation(generation) / "metrics.jsonl"
-        self.until(lambda: path.exists() and f'"step": {step},' in path.read_text(), hint=f"step {step} of {generation}")
+        self.until(
+            lambda: path.exists() and f'"step": {step},' in path.read_text(), hint=f"step {step} of {generation}"
+        )
 
     def rank_pid(self, rank: int, generation: int = 1) -> int:
         path = self.generation(generation) / "ranks" / f"rank-{rank}.json"
