@@ -115,17 +115,19 @@ def boot_id() -> str:
 
 
 def carries(pid: int, mark: str) -> bool:
-    """Whether a process lives and was started with `mark` (NAME=value) in its environment."""
+    """Whether a process lives and was started with `mark` (NAME=value) in its environment, or with NAME=value/more."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return False
-    return state not in "ZX" and mark.encode() in environment.split(b"\0")
+    wanted = mark.encode()
+    entries = environment.split(b"\0")
+    return state not in "ZX" and any(entry == wanted or entry.startswith(wanted + b"/") for entry in entries)
 
 
 def carriers(mark: str) -> Iterator[int]:
-    """Ids of all living processes of this machine that were started with `mark` (NAME=value) in their environment."""
+    """Ids of all living processes of this machine that carry a mark."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and int(entry.name) != os.getpid() and carries(int(entry.name), mark):
             yield int(entry.name)

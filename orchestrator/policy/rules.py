@@ -25,7 +25,7 @@ class Limits:
 
     handover: float = 5.0
     hung: float = 60.0  # heartbeats of a live attempt stand still
-    partial: float = 45.0  # a part of an attempt is gone and the rest lives on
+    partial: float = 10.0  # a part of an attempt is gone and the rest lives on
     force: float = 30.0  # on top of the job's own grace, before a cancel becomes a kill
 
 

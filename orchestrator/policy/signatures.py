@@ -33,7 +33,7 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
     Signature(
         cause=Cause.HOST_OOM,
-        pattern=r"DefaultCPUAllocator: (can't|not enough)|Cannot allocate memory|^MemoryError\b"
+        pattern=r"(?m)DefaultCPUAllocator: (can't|not enough)|Cannot allocate memory|^MemoryError\b"
         r"|oom[-_]kill|OOMKilled",
         retry=False,
         example="RuntimeError: [enforce fail at alloc_cpu.cpp:119] data. DefaultCPUAllocator: can't allocate memory",
@@ -114,14 +114,14 @@ SIGNATURES: tuple[Signature, ...] = (
     # FileNotFoundError is not among them: a file may be late on a shared file system.
     Signature(
         cause=Cause.USER_ERROR,
-        pattern=r"^(ModuleNotFoundError|ImportError|SyntaxError|IndentationError|TabError|NameError"
+        pattern=r"(?m)^(ModuleNotFoundError|ImportError|SyntaxError|IndentationError|TabError|NameError"
         r"|UnboundLocalError): ",
         retry=False,
         example="ModuleNotFoundError: No module named 'transformes'",
     ),
     Signature(
         cause=Cause.USER_ERROR,
-        pattern=r"can't open file '[^']*': \[Errno 2\] No such file or directory|^error: unrecognized arguments: ",
+        pattern=r"(?m)can't open file '[^']*': \[Errno 2\] No such file or directory|^error: unrecognized arguments: ",
         retry=False,
         example="python: can't open file '/jobs/code/trian.py': [Errno 2] No such file or directory",
     ),
@@ -156,7 +156,7 @@ SIGNATURES: tuple[Signature, ...] = (
 def classify(text: str) -> Signature | None:
     """The first row whose pattern the text holds, None when no row knows it."""
     for signature in SIGNATURES:
-        if re.search(signature.pattern, text, re.MULTILINE):
+        if re.search(signature.pattern, text):
             return signature
     return None
 

@@ -59,6 +59,7 @@ def prepared(
         "nodes": nodes,
         "ranks_per_node": 1,
         "python": None,
+        "device": "cpu",
         "command": command.split(),
         "checkpoint_dir": checkpoint_dir,
         "steps": steps,

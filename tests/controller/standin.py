@@ -113,9 +113,9 @@ def _follow(options: argparse.Namespace, root: Path, asked: list[int]) -> int:
     while not asked:
         time.sleep(0.02)
         newest = newest_claim(root)
-        if newest is not None and newest.start == options.start:
-            if (generation_dir(root, newest.generation) / "outcome.json").exists():
-                return 0
+        mine = newest is not None and newest.start == options.start
+        if mine and (generation_dir(root, newest.generation) / "outcome.json").exists():
+            return 0
     return 82
 
 

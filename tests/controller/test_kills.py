@@ -1,4 +1,4 @@
-"""kill -9 at every recorded step: of the process that submits, and of the controller. One run, one writer, no orphan."""
+"""kill -9 at every recorded step, of the process that submits and of the controller: one run, one writer, no orphan."""
 
 from __future__ import annotations
 

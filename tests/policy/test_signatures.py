@@ -30,7 +30,7 @@ def test_the_example_of_a_row_is_found_by_that_row_and_no_earlier_one(row: Signa
         ("size mismatch for lm_head: copying a param with shape", Cause.SHAPE, False),
     ],
 )
-def test_common_messages_are_told_apart(text: str, cause: Cause, retry: bool) -> None:
+def test_common_messages_are_told_apart(text: str, cause: Cause, *, retry: bool) -> None:
     found = classify(f"Traceback (most recent call last):\n  File ...\n{text}\n")
     assert found is not None
     assert (found.cause, found.retry) == (cause, retry)

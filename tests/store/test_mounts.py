@@ -29,7 +29,7 @@ nas:/data /data nfs rw 0 0
         ("/data/orch", "nfs", True),
     ],
 )
-def test_the_longest_mount_point_decides_and_of_the_same_the_last(path: str, kind: str, network: bool) -> None:
+def test_the_longest_mount_point_decides_and_of_the_same_the_last(path: str, kind: str, *, network: bool) -> None:
     assert file_system(MOUNTS, path) == kind
     assert on_network(MOUNTS, path) is network
 

@@ -93,7 +93,7 @@ class LocalBackend:
         if elsewhere is not None:
             raise Unreachable(f"attempt {submission.attempt} of {submission.run} was started on {elsewhere}, not here")
         environment = self._environment(directory, start, secrets)
-        visible = _visible_gpus(environment) if submission.nodes > 1 else []
+        visible = _visible_gpus(environment) if submission.nodes > 1 and job["device"] != "cpu" else []
         for slot in slots:
             if slot.state is not State.UNUSED:
                 continue

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.checkpoints import report as records
 from orchestrator.checkpoints.generations import Claim, claims, generation_dir, newest_claim
 from orchestrator.model.run import Cause, CheckpointRef, Generation, Observation, Phase, Report, Submission
 
+LAST_BYTES = 4096
 _STEPPING = frozenset({"training", "saving", "done"})
 
 
@@ -43,8 +45,9 @@ def observe(submission: Submission) -> Observation:
 
 
 def _living(slots: Sequence[Slot], report: Report, *, asked: bool) -> Observation:
-    gone = [slot.node for slot in slots if slot.state is State.GONE]
-    partial = f"the agent of node {', '.join(map(str, gone))} is gone" if gone else ""
+    # An agent that said how it ended has told the others; one that was killed may have left them waiting.
+    killed = [slot.node for slot in slots if slot.state is State.GONE and slot.end is None]
+    partial = f"the agent of node {', '.join(map(str, killed))} is gone" if killed else ""
     phase = Phase.RUNNING if report.result is None and report.state in _STEPPING else Phase.STARTING
     return Observation(phase=Phase.STOPPING if asked else phase, raw=_raw(slots), report=report, partial=partial)
 
@@ -62,8 +65,32 @@ def _over(submission: Submission, slots: Sequence[Slot], report: Report, mine: R
     if asked and all(slot.state is State.UNUSED for slot in slots):
         because = "it was cancelled before it began"
         return Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED, raw=raw, because=because, report=mine)
-    because = "no agent is left, and none of them said how it ended"
+    ends = [slot.end for slot in slots if slot.end is not None]
+    if len(ends) == len(slots):
+        return _as_said(raw, ends[0], mine)
+    because = f"no agent is left, and none of them said how it ended{_last_words(submission)}"
     return Observation(phase=Phase.FAILED, cause=Cause.AGENT_LOST, raw=raw, because=because, report=mine)
+
+
+def _as_said(raw: str, end: Mapping[str, Any], mine: Report) -> Observation:
+    """The end of an attempt that never had a generation, in its own agent's words."""
+    cause, because = cause_of(end.get("cause")), str(end.get("because", ""))
+    result, retry = str(end.get("result", "failed")), bool(end.get("retry", True))
+    report = dataclasses.replace(mine, result=result, cause=cause, because=because, retry=retry)
+    phase = Phase.FAILED if result == "failed" else Phase.STOPPED
+    return Observation(phase=phase, cause=cause, raw=raw, because=because, report=report)
+
+
+def _last_words(submission: Submission) -> str:
+    """The last line that an agent printed, for the reader of `because`."""
+    for node in range(submission.nodes):
+        path = attempt_dir(submission) / f"agent-{node}.log"
+        with contextlib.suppress(OSError), path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - LAST_BYTES))
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return f"; the last line of {path.name}: {lines[-1][:300]}"
+    return ""
 
 
 def _raw(slots: Sequence[Slot]) -> str:

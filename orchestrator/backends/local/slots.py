@@ -4,6 +4,7 @@ attempts/000001/
     submit.lock   held while an attempt is handed over or cancelled
     slot-0.json   written once the agent was started: {"pid", "host", "start"}
     lock-0        held by the agent for life, its pid and start inside
+    ended-0.json  written by the agent as its last act: how it ended
     asked.json    written by the first cancel: from then on nothing is started here
 """
 
@@ -71,7 +72,7 @@ def read_slot(directory: Path, node: int, start: str) -> Slot:
     if held:
         return Slot(node=node, state=State.LIVE, pid=(inside or {}).get("pid"), host=host)
     if inside:
-        return Slot(node=node, state=State.GONE, host=host, end=read_json(lock))
+        return Slot(node=node, state=State.GONE, host=host, end=read_json(directory / f"ended-{node}.json"))
     if not mark:
         return Slot(node=node, state=State.UNUSED)
     pid = mark.get("pid")

@@ -1,0 +1,104 @@
+"""Places to run the contract suite on: a row for each backend that can be submitted to on this machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orchestrator import launch, processes
+from orchestrator.backends import Backend, open_backend
+from orchestrator.backends.local.slots import start_id
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Profile
+from orchestrator.model.run import Observation, Phase, Submission
+from orchestrator.model.spec import Checkpoint, Resources, Spec
+
+LIVE = {Phase.STARTING, Phase.RUNNING, Phase.STOPPING}
+
+
+@dataclass
+class Place:
+    """A backend, and how to make, watch and hurt attempts on it."""
+
+    backend: Backend
+    work: Path
+    made: list[Submission] = field(default_factory=list)
+
+    def attempt(self, script: str, *, name: str = "tiny", nodes: int = 2, number: int = 1) -> tuple[Submission, Bundle]:
+        """An attempt of a job whose script is Python text; nothing is handed over yet."""
+        code = self.work / name
+        code.mkdir(exist_ok=True)
+        (code / "train.py").write_text(textwrap.dedent(script))
+        spec = Spec(
+            name=name,
+            run=shlex.join(["train.py"]),
+            code=name,
+            resources=Resources(nodes=nodes),
+            checkpoint=Checkpoint(dir="ckpt"),
+        )
+        prepared = launch.prepare(spec, self.backend, job_dir=str(self.work))
+        run_dir = self.backend.run_dir(name)
+        submission = Submission(
+            run=name,
+            run_id=prepared.run_id,
+            attempt=number,
+            cluster=prepared.cluster.name,
+            digest=prepared.bundle.digest,
+            dir=run_dir,
+            checkpoint_dir=f"{run_dir}/ckpt",
+            bundle_dir="",
+            nodes=nodes,
+        )
+        self.made.append(submission)
+        return submission, prepared.bundle
+
+    def see(self, submission: Submission) -> Observation:
+        return self.backend.observe([submission])[submission.run]
+
+    def until(self, submission: Submission, what: Callable[[Observation], bool], *, seconds: float = 60) -> Observation:
+        end = time.monotonic() + seconds
+        while not what(seen := self.see(submission)):
+            logs = "".join(path.read_text() for path in Path(submission.dir).glob("attempts/*/agent-*.log"))
+            assert time.monotonic() < end, f"{seen}\n{logs}"
+            time.sleep(0.1)
+        return seen
+
+    def processes(self, submission: Submission) -> list[int]:
+        return list(processes.carriers(f"ORCH_START={start_id(submission)}"))
+
+    def agents(self, submission: Submission) -> list[int]:
+        return [
+            pid
+            for pid in self.processes(submission)
+            if b"orchestrator.agent\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+
+    def kill(self, submission: Submission) -> None:
+        for pid in self.processes(submission):
+            processes.send(pid, signal.SIGKILL)
+
+
+def _local(home: Path, work: Path) -> Place:
+    return Place(open_backend("local", Profile(kind="local", device="cpu"), home), work)
+
+
+PLACES = {"local": _local}
+
+
+@pytest.fixture(params=sorted(PLACES))
+def place(request: pytest.FixtureRequest, orch_home: Path, tmp_path: Path) -> Iterator[Place]:
+    work = tmp_path / "work"
+    work.mkdir()
+    os.environ.pop("ORCH_FAULT", None)
+    made = PLACES[request.param](orch_home, work)
+    yield made
+    for submission in made.made:
+        made.kill(submission)
