@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.checkpoints.report import list_checkpoints
+from orchestrator.checkpoints.report import Listed, list_checkpoints
 from orchestrator.cli import context
 from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
@@ -20,7 +20,7 @@ from orchestrator.views import checkpoints
 def run(options: Namespace) -> int:
     root = _root(options.run)
     try:
-        listed = list_checkpoints(root, verify=options.verify)
+        listed = _list(root, verify=options.verify)
     except OSError as error:
         raise JobError(f"cannot read {error.filename or root}: {error.strerror}") from error
     rows = [checkpoints.row(one) for one in listed]
@@ -32,6 +32,15 @@ def run(options: Namespace) -> int:
     lines = checkpoints.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
     print("".join(f"{line}\n" for line in lines), end="")
     return OK
+
+
+def _list(root: Path, *, verify: bool) -> list[Listed]:
+    """What is below a directory; where that is nothing and the directory is itself a checkpoint, that one."""
+    found = list_checkpoints(root, verify=verify)
+    if found:
+        return found
+    itself = root.resolve()
+    return [one for one in list_checkpoints(itself.parent, verify=verify) if one.path == itself.name]
 
 
 def _root(name: str) -> Path:

@@ -69,7 +69,8 @@ class Printer:
             sys.stdout.flush()
             say(f"== {source.section} ==")
             self._section = source.section
-        prefix = b"" if self._rank is not None else f"[{source.kind} {source.number}] ".encode()
+        signed = self._rank is not None or (source.kind == "agent" and line.startswith(b"[agent "))
+        prefix = b"" if signed else f"[{source.kind} {source.number}] ".encode()
         # A progress bar rewrites its line: only what it showed last can stand behind a prefix.
         text = line.removesuffix(b"\r").rpartition(b"\r")[2] if prefix else line
         sys.stdout.buffer.write(prefix + text + b"\n")

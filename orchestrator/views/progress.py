@@ -15,29 +15,31 @@ LINES_PER_RUN = 100  # at most so many plain lines for steps
 
 def live(run: Row, *, width: int, paint: Paint = plain, unicode: bool = True) -> str:
     """One line: name, phase, bar, steps, loss, speed, time left. Three columns stay free, for the terminal's `^C`."""
-    parts = [str(run["phase"])]
+    room = width - 3
     if run["phase"] == "running" and run["step"] is not None:
-        parts.append(f"{run['step']}/{run['steps']}" if run["steps"] else f"step {run['step']}")
-        parts += [f"loss {units.loss(run['loss'])}"] if run["loss"] is not None else []
-        parts += [f"{units.rate(run['tokens_per_second'])} tok/s"] if run["tokens_per_second"] is not None else []
-        parts += [f"{units.short_duration(run['eta'])} left"] if run["eta"] is not None else []
+        facts = _facts(run)
+        while len(facts) > 1 and len("  ".join([run["phase"], *facts])) + 10 > room:
+            facts.pop(_FIRST_TO_GO.get(len(facts), -1))
     else:
-        parts.append(units.short_duration(run["age"]))
-        parts += [clean(run["because"])] if run["because"] else []
-    return _fit(run, parts, width - 3, paint, unicode=unicode)
+        facts = [units.short_duration(run["age"])]
+        facts += [shorten(clean(run["because"]), max(8, room - 34))] if run["because"] else []
+    name = shorten(run["name"], max(8, min(24, room - len("  ".join(["", run["phase"], *facts])))))
+    left = min(24, room - len("  ".join([name, run["phase"], *facts])) - 2)
+    shown = [paint(name, "strong"), paint(run["phase"], ROLES.get(run["phase"], ""))]
+    if run["phase"] == "running" and run["steps"] and run["step"] is not None and left >= 6:
+        shown.append(paint(bar(run["step"], run["steps"], left, unicode=unicode), "busy"))
+    return "  ".join([*shown, *facts])
 
 
-def _fit(run: Row, parts: list[str], width: int, paint: Paint, *, unicode: bool) -> str:
-    name = shorten(run["name"], max(8, min(24, width - len("  ".join(parts)) - 2)))
-    used = len("  ".join([name, *parts]))
-    room = min(24, width - used - 2)
-    if used > width:
-        parts[-1] = shorten(parts[-1], max(1, len(parts[-1]) - (used - width)))
-    phase, rest = paint(parts[0], ROLES.get(run["phase"], "")), parts[1:]
-    shown = [paint(name, "strong"), phase]
-    if run["phase"] == "running" and run["steps"] and run["step"] is not None and room >= 6:
-        shown.append(paint(bar(run["step"], run["steps"], room, unicode=unicode), "busy"))
-    return "  ".join([*shown, *rest])
+_FIRST_TO_GO = {4: 2, 3: 1}  # of steps, loss, speed, time left: the speed, then the loss
+
+
+def _facts(run: Row) -> list[str]:
+    facts = [f"{run['step']}/{run['steps']}" if run["steps"] else f"step {run['step']}"]
+    facts += [f"loss {units.loss(run['loss'])}"] if run["loss"] is not None else []
+    facts += [f"{units.rate(run['tokens_per_second'])} tok/s"] if run["tokens_per_second"] is not None else []
+    facts += [f"{units.short_duration(run['eta'])} left"] if run["eta"] is not None else []
+    return facts
 
 
 def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None) -> list[str]:

@@ -36,7 +36,7 @@ def rate(per_second: float | None) -> str:
     """Tokens per second: 812, 12.3k, 1.40M."""
     if per_second is None or not math.isfinite(per_second):
         return NOTHING
-    if per_second < 1000:
+    if per_second < 999.5:
         return f"{per_second:.0f}" if per_second >= 10 else f"{per_second:.1f}"
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if per_second >= limit * 0.9995:
