@@ -65,7 +65,8 @@ def _arguments(request: RenderRequest) -> list[str]:
         *("--run-dir", literal(run_dir)),
         *("--node", "$(PET_NODE_RANK)"),
         *("--attempt", str(request.attempt)),
-        *("--start", "$(POD_UID)"),
+        # The same in all pods, as a start must be. The generations tell apart what an operator starts under one name.
+        *("--start", job_name(request)),
         *("--address", hosts(request)[0]),
     ]
 

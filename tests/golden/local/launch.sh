@@ -24,7 +24,7 @@ cd -- "$bundle"
 
 attempt_dir=$run_dir/attempts/$(printf '%06d' "$attempt")
 mkdir -p -- "$attempt_dir"
-start=$(hostname).$$.$(date +%s)
+start=$HOSTNAME.$$.$(date +%s)
 export PYTHONPATH=$bundle/lib${PYTHONPATH:+:$PYTHONPATH}
 
 agents=()

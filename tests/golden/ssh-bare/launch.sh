@@ -31,7 +31,7 @@ while read -r host count _ || [[ -n $host ]]; do
 done <"$hostfile"
 ((${#hosts[@]} >= nodes)) || die "$hostfile names ${#hosts[@]} hosts, the job needs $nodes"
 
-start=$(hostname).$$.$(date +%s)
+start=$HOSTNAME.$$.$(date +%s)
 
 # The words of a command for the remote login shell.
 quoted() {
