@@ -25,16 +25,17 @@ def load_templates(kind: str) -> dict[str, str]:
 
 def load_payload() -> tuple[File, ...]:
     """The library that the agent, the trainer and users' scripts import inside the job, under lib/orchestrator/."""
-    return tuple(
+    files = (
         File(path=f"lib/orchestrator/{path.relative_to(_PACKAGE).as_posix()}", content=path.read_bytes())
         for path in _library()
     )
+    return tuple(sorted(files, key=lambda file: file.path))
 
 
 def _library() -> Iterator[Path]:
     yield _PACKAGE / "__init__.py"
     for directory in _CARRIED:
-        yield from sorted((_PACKAGE / directory).rglob("*.py"))
+        yield from (_PACKAGE / directory).rglob("*.py"))
 
 
 def _templates_root() -> Path:
