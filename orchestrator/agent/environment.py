@@ -12,7 +12,7 @@ from orchestrator.agent.job import Job
 from orchestrator.agent.options import Options
 from orchestrator.checkpoints.generations import Claim, checkpoints_dir, generation_dir
 
-CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "ACCELERATE_USE_CPU": "1"}
+CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
 
 
 def read_secrets(job: Job, environ: Mapping[str, str]) -> dict[str, str]:
