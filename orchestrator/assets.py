@@ -35,7 +35,7 @@ def load_payload() -> tuple[File, ...]:
 def _library() -> Iterator[Path]:
     yield _PACKAGE / "__init__.py"
     for directory in _CARRIED:
-        yield from (_PACKAGE / directory).rglob("*.py"))
+        yield from (_PACKAGE / directory).rglob("*.py")
 
 
 def _templates_root() -> Path:
