@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.model.run import Event
 from orchestrator.views import units
-from orchestrator.views.phases import QUIET
+from orchestrator.views.reasons import first_error, why
 from orchestrator.views.text import Paint, clean, field, plain
 
 Data = Mapping[str, Any]
@@ -56,9 +56,7 @@ def clean_lines(text: str) -> str:
 
 def _because(data: Data) -> str:
     """`: cause: reason`, whatever of the two there is."""
-    cause = str(data.get("cause", "") or "")
-    parts = ["" if cause in QUIET else cause, str(data.get("because", "") or "")]
-    said = ": ".join(part for part in parts if part)
+    said = why(data)
     return f": {said}" if said else ""
 
 
@@ -110,10 +108,8 @@ def _cancel_requested(data: Data) -> str:
 def _ended(word: str) -> Callable[[Data], str]:
     def tell(data: Data) -> str:
         step = f" at step {data['step']}" if data.get("step") is not None else ""
-        error = data.get("first_error") or {}
-        what = ": ".join(str(error[key]).splitlines()[0] for key in ("type", "message") if error.get(key))
-        where = ", ".join(f"{key} {error[key]}" for key in ("rank", "node") if error.get(key) is not None)
-        detail = f"\nfirst error: {what} ({where})" if what else ""
+        error = first_error(data, lines=1)
+        detail = f"\nfirst error: {error}" if error else ""
         return f"{word}{step}{_because(data)}{detail}"
 
     return tell

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.views import units
-from orchestrator.views.phases import ENDED, QUIET, ROLES, next_step
+from orchestrator.views.phases import ENDED, ROLES, next_step
+from orchestrator.views.reasons import first_error, why
 from orchestrator.views.table import Row
 from orchestrator.views.text import Paint, bar, clean, field, plain, shorten
 
@@ -43,13 +44,13 @@ def _facts(run: Row) -> list[str]:
 
 
 def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None) -> list[str]:
-    """Lines about what is new in `run`; `last_step` is the step of the newest line that was printed about steps."""
+    """Lines about what is new in `run`; of its end `closing` tells. `last_step`: what the newest line told of steps."""
     if before is None:
         return [_phase(run)]
     lines = []
     if run["attempt"] != before["attempt"]:
         lines.append(f"attempt {run['attempt']}")
-    if (run["phase"], run["because"] if run["phase"] != "running" else "") != (
+    if run["phase"] not in ENDED and (run["phase"], run["because"] if run["phase"] != "running" else "") != (
         before["phase"],
         before["because"] if before["phase"] != "running" else "",
     ):
@@ -69,23 +70,24 @@ def notices(before: Mapping[str, Any] | None, run: Row) -> list[str]:
     if before is None or run["phase"] in ENDED:
         return []
     if run["generation"] != before["generation"] and before["generation"]:
-        why = clean(run["because"])
-        return [f"generation {run['generation']} (attempt {run['attempt']})" + (f": {why}" if why else "")]
+        reason = clean(run["because"])
+        return [f"generation {run['generation']} (attempt {run['attempt']})" + (f": {reason}" if reason else "")]
     return []
 
 
 def closing(run: Row, *, width: int | None, paint: Paint = plain) -> list[str]:
-    """How it ended, and what to do next."""
-    took = units.duration(run["ended_at"] - run["submitted_at"]) if run["ended_at"] is not None else ""
-    lines = [paint(f"{run['name']} {run['phase']}", ROLES.get(run["phase"], "")) + (f" after {took}" if took else "")]
-    if run["phase"] == "succeeded":
-        facts = [_step(run)] if run["step"] is not None else []
-        facts += [f"generation {run['generation']}"] if run["generation"] > 1 else []
-        lines += [field("", ", ".join(facts), width)] if facts else []
-    else:
-        lines.append(field("why", why(run), width))
-    lines.append(field("next", next_step(run), width, paint))
-    return lines
+    """How it ended, why, and what to do next."""
+    head = paint(f"{run['name']} {run['phase']}", ROLES.get(run["phase"], ""))
+    if run["ended_at"] is not None:
+        head += f" after {units.duration(run['ended_at'] - run['submitted_at'])}"
+    facts = [f"{run['step']:,} of {run['steps']:,} steps"] if run["step"] is not None and run["steps"] else []
+    facts += [f"loss {units.loss(run['loss'])}"] if run["loss"] is not None else []
+    facts += [units.plural(run["generation"], "generation")] if run["generation"] > 1 else []
+    lines = [": ".join([head, ", ".join(facts)]) if facts else head]
+    if run["phase"] not in {"succeeded", "cancelled"}:
+        told = (("why", why(run)), ("first error", first_error(run)))
+        lines += [field(label, text, width, paint) for label, text in told if text]
+    return [*lines, field("next", next_step(run), width, paint)]
 
 
 def step_is_due(run: Row, last_step: int | None) -> bool:
@@ -97,11 +99,6 @@ def step_is_due(run: Row, last_step: int | None) -> bool:
         return step > 0
     stride = max(1, (steps or LINES_PER_RUN * 10) // LINES_PER_RUN)
     return step - last_step >= stride or (step == steps and step > last_step)
-
-
-def why(run: Row) -> str:
-    """The cause and the sentence that goes with it, "" where neither says more than the phase."""
-    return ": ".join(part for part in ("" if run["cause"] in QUIET else run["cause"], clean(run["because"])) if part)
 
 
 def _phase(run: Row) -> str:

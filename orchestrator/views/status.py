@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.views import table, units
 from orchestrator.views.phases import ENDED, QUIET, ROLES, next_step
-from orchestrator.views.progress import why
+from orchestrator.views.reasons import first_error, why
 from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, bar, field, plain
 
@@ -104,7 +104,7 @@ def _fields(run: Row, width: int | None, clock: units.Clock) -> list[tuple[str, 
     ended = run["phase"] in ENDED
     return [
         ("why", why(run), ROLES.get(run["phase"], "") if ended else ""),
-        ("first error", _first_error(run) if run["phase"] != "succeeded" else "", ""),
+        ("first error", first_error(run) if run["phase"] != "succeeded" else "", ""),
         ("progress", _progress(run, width), ""),
         ("loss", "" if run["loss"] is None else units.loss(run["loss"]), ""),
         ("speed", _speed(run), ""),
@@ -117,16 +117,6 @@ def _fields(run: Row, width: int | None, clock: units.Clock) -> list[tuple[str, 
         ("metrics", run["metrics"], ""),
         ("next", next_step(run), "strong"),
     ]
-
-
-def _first_error(run: Row) -> str:
-    error = run.get("first_error")
-    if not error:
-        return ""
-    place = ", ".join(f"{key} {error[key]}" for key in ("rank", "node") if error.get(key) is not None)
-    what = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
-    first_lines = "\n".join(what.splitlines()[:4])
-    return f"{first_lines} ({place})" if place else first_lines
 
 
 def _progress(run: Row, width: int | None) -> str:

@@ -48,7 +48,9 @@ def test_off_a_terminal_there_is_a_line_a_change_and_not_a_line_a_look(orch_home
         "tiny: step 20/60, loss 6.2500, 1.23k tokens/s\n"
     )
     assert seen[6] == "tiny: checkpoint of step 20 is proven\n"
-    assert sum("step 60/60" in line for line in seen) == 2, seen
+    assert seen[7].startswith("tiny: step 60/60")
+    assert seen[8].startswith("tiny succeeded after ")
+    assert ": 60 of 60 steps, loss 6.2500\n" in seen[8]
 
 
 @pytest.mark.parametrize("line", [["wait", "tiny"], ["logs", "tiny", "-f"], ["status", "tiny", "--watch"]])

@@ -1,0 +1,26 @@
+"""Why a run is as it is, in words: its cause, the sentence with it, the first error of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.views.phases import QUIET
+from orchestrator.views.text import clean
+
+MESSAGE_LINES = 4  # of an error's message; the whole of it is in the logs
+
+
+def why(run: Mapping[str, Any]) -> str:
+    """`cause: sentence`, whatever of the two there is; "" where neither says more than the phase."""
+    cause = str(run.get("cause") or "")
+    return ": ".join(part for part in ("" if cause in QUIET else cause, clean(str(run.get("because") or ""))) if part)
+
+
+def first_error(run: Mapping[str, Any], lines: int = MESSAGE_LINES) -> str:
+    """Type, message and place of the earliest error; "" where none was recorded."""
+    error = run.get("first_error") or {}
+    what = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
+    place = ", ".join(f"{key} {error[key]}" for key in ("rank", "node") if error.get(key) is not None)
+    text = "\n".join(clean(line) for line in what.splitlines()[:lines])
+    return f"{text} ({place})" if text and place else text
