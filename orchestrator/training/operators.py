@@ -24,7 +24,7 @@ def load_operators(session: Session, ds_config: Mapping[str, Any], *, cpu: bool)
         if builder is None or not deepspeed.ops.__compatible_ops__.get(builder.NAME, False):
             continue
         directory = _build_directory(builder.NAME)
-        with _alone_or_together(directory):
+        with _one_at_a_time(directory):
             if not _is_built(builder.NAME, directory):
                 session.records.progress("compiling")
                 if session.environment.local_rank == 0:
@@ -60,11 +60,11 @@ def _is_built(name: str, directory: str) -> bool:
 
 
 @contextlib.contextmanager
-def _alone_or_together(directory: str) -> Iterator[None]:
-    """Holds a lock that the kernel frees with its holder, beside torch's own, which outlives a killed process.
+def _one_at_a_time(directory: str) -> Iterator[None]:
+    """Holds a lock that the kernel frees with its holder, around torch's own, which outlives a killed process.
 
-    torch's lock is a file whose mere presence makes every later process wait for ever. Whoever finds itself alone here
-    knows that no other rank of orch's is building, and takes such a leftover away.
+    torch's lock is a file whose mere presence makes every later process wait for ever. Whoever is in here knows that no
+    other rank of orch's is building, so a file that is there is such a leftover, and goes.
     """
     try:
         file = open(directory + ".orch-lock", "w")
@@ -73,12 +73,7 @@ def _alone_or_together(directory: str) -> Iterator[None]:
         yield
         return
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(directory, "lock"))
-        fcntl.flock(file, fcntl.LOCK_SH)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, "lock"))
         yield
