@@ -120,8 +120,8 @@ def _await_claim(node: Node, seen: int, after: int | None) -> Claim:
             raise Ended(
                 FAILED,
                 "node_lost",
-                f"Node {options.node} ({os.uname().nodename}) has seen no claim of start {options.start} in {node.root} "
-                f"for {job.timeouts.join:g} s: node 0 has not started, or sees another directory under that name.",
+                f"Node {options.node} ({os.uname().nodename}) saw no claim of start {options.start} in {node.root} "
+                f"for {job.timeouts.join:g} s: node 0 has not started, or sees another directory.",
                 generation=after,
             )
         node.inbox.wait(WAIT)

@@ -102,7 +102,8 @@ def choose_device(job: Job, environ: Mapping[str, str], where: str) -> Device:
             PREFLIGHT,
             "preflight",
             f"{where}: {job.ranks_per_node} GPUs are wanted on each node, {found} found{said}, and torch "
-            f"{build.version} is a CUDA build. Look at nvidia-smi there; for training on the CPU set `device: cpu` in the cluster's profile.",
+            f"{build.version} is a CUDA build. Look at nvidia-smi there; "
+            "to train on the CPU set `device: cpu` in the cluster's profile.",
         )
     return Device("cuda", gpus=found)
 

@@ -21,7 +21,7 @@ def announce(root: Root, generation: int, paths: Iterable[str]) -> bool:
     """Announces the deletion of `paths` (relative to the root); False: the journal is closed, delete nothing."""
     directory = _directory(root, generation)
     entry = {"paths": sorted(paths)}
-    number = _first_free(directory)
+    number = _last(directory)
     while not create_json(directory / _name(number), entry):
         if _is_closed(directory / _name(number)):
             return False
@@ -33,9 +33,7 @@ def announce(root: Root, generation: int, paths: Iterable[str]) -> bool:
 def close(root: Root, generation: int) -> None:
     """From here on `announce` fails for ever. Closing twice is fine."""
     directory = _directory(root, generation)
-    number = _first_free(directory)
-    if number > 1 and _is_closed(directory / _name(number - 1)):
-        return
+    number = _last(directory)
     while not create_json(directory / _name(number), {"closed": True}):
         if _is_closed(directory / _name(number)):
             return
@@ -61,9 +59,9 @@ def _name(number: int) -> str:
     return f"{number:06d}.json"
 
 
-def _first_free(directory: Path) -> int:
-    """A number that is surely not beyond the first free one, whatever a network file system's cache says."""
-    return max((int(path.stem) for path in directory.glob("[0-9]*.json")), default=0) + 1
+def _last(directory: Path) -> int:
+    """The last number that is taken, or one before it where a network file system's cache is old; 1 when none is."""
+    return max((int(path.stem) for path in directory.glob("[0-9]*.json")), default=1)
 
 
 def _is_closed(path: Path) -> bool:

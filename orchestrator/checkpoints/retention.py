@@ -55,7 +55,7 @@ def prune(root: Root, generation: int, keep: int) -> tuple[str, ...]:
     if claim is None or newest_number(root) != generation:
         return ()
     unfinished = [path for path in journal.announced(root, generation) if (Path(root) / path).exists()]
-    going = plan(_kept(root, claim), generation=generation, keep=keep)
+    going = plan(survey(root, claim), generation=generation, keep=keep)
     paths = tuple(dict.fromkeys([*unfinished, *going]))
     if not paths or not journal.announce(root, generation, paths):
         return ()
@@ -97,7 +97,7 @@ def set_aside(root: Root, claim: Claim) -> list[str]:
     return moved
 
 
-def _kept(root: Root, claim: Claim) -> Sequence[Kept]:
+def survey(root: Root, claim: Claim) -> Sequence[Kept]:
     """The run's checkpoint directories. Sizes are checked, so that a damaged one takes no good one's place."""
     holds = {
         candidate.path for candidate in counted(root) if verify(Path(root) / candidate.path, contents=False).proven

@@ -1,4 +1,4 @@
-"""The files that one save of DeepSpeed consists of: by their names, and by what the model states say of the run that saved."""
+"""The files that one save of DeepSpeed must consist of, as the names there and the model states themselves say."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _prefix(config: Mapping[str, Any]) -> str:
 
 def _layers(said: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
     """Numbers of a pipeline's layers, from the names of their parameters, which only ZeRO records."""
-    found = set()
+    found: set[int] = set()
     for values in said:
         for group in values.get("param_shapes") or ():
             matches = map(_PARAMETER_OF_LAYER.match, map(str, group))
