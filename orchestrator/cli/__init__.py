@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from orchestrator.errors import INTERRUPTED, OrchError
 
@@ -15,6 +16,8 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell shows for a program that a clos
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that is no text, or a terminal that lacks a letter, is no error
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(arguments)
     except OrchError as error:

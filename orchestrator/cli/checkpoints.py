@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 from orchestrator.checkpoints.report import Listed, list_checkpoints
-from orchestrator.cli import context
+from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
 from orchestrator.paths import orch_home
@@ -25,12 +24,12 @@ def run(options: Namespace) -> int:
         raise JobError(f"cannot read {error.filename or root}: {error.strerror}") from error
     rows = [checkpoints.row(one) for one in listed]
     if options.json:
-        print(json.dumps([checkpoints.to_json(row) for row in rows], indent=2, ensure_ascii=False))
+        sys.stdout.write(output.json_list(checkpoints.to_json(row) for row in rows))
         return OK
     if not rows:
         say(f"no checkpoints in {root}")
     lines = checkpoints.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
-    print("".join(f"{line}\n" for line in lines), end="")
+    sys.stdout.write(output.lines(lines))
     return OK
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 
-from orchestrator.cli import context
+from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter
 from orchestrator.errors import OK
 from orchestrator.views import clusters
@@ -15,8 +14,8 @@ from orchestrator.views import clusters
 def run(options: Namespace) -> int:
     rows = clusters.rows(context.configuration())
     if options.json:
-        print(json.dumps([clusters.to_json(row) for row in rows], indent=2, ensure_ascii=False))
+        sys.stdout.write(output.json_list(clusters.to_json(row) for row in rows))
     else:
         lines = clusters.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
-        print("".join(f"{line}\n" for line in lines), end="")
+        sys.stdout.write(output.lines(lines))
     return OK

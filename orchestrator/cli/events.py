@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 
-from orchestrator.cli import context
+from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter
 from orchestrator.errors import OK
 from orchestrator.views import events
@@ -17,8 +16,8 @@ def run(options: Namespace) -> int:
         store.get(options.run)
         found = store.events(options.run)
     if options.json:
-        print(json.dumps([events.to_json(event) for event in found], indent=2, ensure_ascii=False))
+        sys.stdout.write(output.json_list(events.to_json(event) for event in found))
     else:
         lines = events.listing(found, clock=context.clock, width=columns(sys.stdout), paint=painter(sys.stdout))
-        print("".join(f"{line}\n" for line in lines), end="")
+        sys.stdout.write(output.lines(lines))
     return OK

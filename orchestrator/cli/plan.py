@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 
 from orchestrator import launch, specfile
 from orchestrator.cli import job as jobs
+from orchestrator.cli import output
 from orchestrator.cli.terminal import columns, painter
 from orchestrator.errors import OK, JobError, PlanError
 from orchestrator.model.plan import Plan
@@ -18,10 +18,10 @@ def run(options: Namespace) -> int:
     job = jobs.load(options)
     plan = _plan(job)
     if options.json:
-        print(json.dumps(view.to_json(job.spec.name, job.cluster, plan), indent=2, ensure_ascii=False))
+        sys.stdout.write(output.one_json(view.to_json(job.spec.name, job.cluster, plan)))
     else:
         lines = view.page(job.spec.name, job.cluster, plan, width=columns(sys.stdout), paint=painter(sys.stdout))
-        print("".join(f"{line}\n" for line in lines), end="")
+        sys.stdout.write(output.lines(lines))
     if plan.fits is False:
         sys.stdout.flush()
         raise PlanError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from argparse import Namespace
 
 from orchestrator import schema
+from orchestrator.cli import output
 from orchestrator.errors import OK
 
 
 def run(options: Namespace) -> int:
-    print(json.dumps(schema.config_schema() if options.config else schema.json_schema(), indent=2, ensure_ascii=False))
+    sys.stdout.write(output.one_json(schema.config_schema() if options.config else schema.json_schema()))
     return OK

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.cli import context
+from orchestrator.cli import context, output
 from orchestrator.cli.terminal import Screen, columns, painter, say
 from orchestrator.errors import INTERRUPTED, OK
 from orchestrator.store import Store
@@ -26,7 +25,7 @@ def run(options: Namespace) -> int:
         runs = _read(store, options.run)
         if not runs and not options.json:
             say("no runs yet; start one with: orch submit job.yaml")
-        print(_text(runs, options), end="")
+        sys.stdout.write(_text(runs, options))
         return OK
 
 
@@ -38,8 +37,8 @@ def _text(runs: Sequence[Mapping[str, Any]], options: Namespace) -> str:
     rows = [context.row(one) for one in runs]
     if options.json:
         values = [status.to_json(one) for one in rows]
-        return json.dumps(values[0] if options.run else values, indent=2, ensure_ascii=False) + "\n"
-    return "".join(f"{line}\n" for line in _lines(rows, options))
+        return output.one_json(values[0]) if options.run else output.json_list(values)
+    return output.lines(_lines(rows, options))
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], options: Namespace) -> list[str]:
@@ -70,7 +69,7 @@ def _watch(store: Store, options: Namespace) -> int:
         if screen:
             screen.close()
     if screen:
-        print(_text(runs, options), end="")
+        sys.stdout.write(_text(runs, options))
     if code == INTERRUPTED:
         say(f"detached; come back: orch status {options.run or ''} --watch".replace("  ", " "))
     return code

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
 
 from orchestrator import launch
-from orchestrator.cli import context
+from orchestrator.cli import context, output
 from orchestrator.cli import job as jobs
 from orchestrator.cli.follow import follow
 from orchestrator.cli.keeper import keep_controller
@@ -43,7 +42,7 @@ def _answer(store: Store, name: str, options: Namespace) -> int:
         print(name, flush=True)
     code = follow(store, name) if options.wait else OK
     if options.json:
-        print(json.dumps(status.to_json(context.row(context.snapshot(store, name))), indent=2, ensure_ascii=False))
+        sys.stdout.write(output.one_json(status.to_json(context.row(context.snapshot(store, name)))))
     return code
 
 
@@ -57,8 +56,8 @@ def _dry_run(prepared: Prepared, options: Namespace) -> int:
             **bundle_view.to_json(prepared.bundle),
             "plan": plan_view.to_json(name, cluster, plan),
         }
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        sys.stdout.write(output.one_json(value))
         return OK
     say("\n".join(plan_view.summary(name, cluster, plan, width=columns(sys.stderr), paint=painter(sys.stderr))))
-    print("".join(f"{line}\n" for line in bundle_view.listing(prepared.bundle)), end="")
+    sys.stdout.write(output.lines(bundle_view.listing(prepared.bundle)))
     return OK

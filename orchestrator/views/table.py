@@ -43,20 +43,28 @@ def to_json(columns: Iterable[Column], row: Row) -> dict[str, Any]:
 def render(columns: Sequence[Column], rows: Sequence[Row], *, width: int | None, paint: Paint = plain) -> list[str]:
     """Lines of a table with its head, at most `width` wide; None: as wide as it is."""
     shown = [column for column in columns if column.title is not None]
-    cells = [[clean(column.cell(row)) if column.cell else "" for column in shown] for row in rows]
-    widths = [max(len(column.title or ""), *(len(line[i]) for line in cells), 0) for i, column in enumerate(shown)]
+    cells = [[column.title or "", *_cells(column, rows)] for column in shown]
+    widths = [max(map(len, texts)) for texts in cells]
     keep = _fitting(shown, widths, width)
-    head = [_pad(shown[i].title or "", widths[i], shown[i]) for i in keep]
-    lines = [paint("  ".join(head).rstrip(), "dim")]
-    for row, line in zip(rows, cells, strict=True):
-        parts = []
-        for i in keep:
-            cell = line[i] if len(line[i]) <= widths[i] else shorten(line[i], widths[i])
-            text = _pad(cell, widths[i], shown[i])
-            role = shown[i].role(row)
-            parts.append(paint(text, role) if role else text)
-        lines.append("  ".join(parts).rstrip())
-    return lines
+    padded = [_painted(shown[i], _padded(shown[i], cells[i], widths[i]), rows, paint) for i in keep]
+    return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+
+
+def _cells(column: Column, rows: Sequence[Row]) -> list[str]:
+    return [clean(column.cell(row)) for row in rows] if column.cell else [""] * len(rows)
+
+
+def _padded(column: Column, texts: Sequence[str], width: int) -> list[str]:
+    texts = [text if len(text) <= width else shorten(text, width) for text in texts]
+    return [text.rjust(width) for text in texts] if column.right else [text.ljust(width) for text in texts]
+
+
+def _painted(column: Column, texts: list[str], rows: Sequence[Row], paint: Paint) -> list[str]:
+    if paint is plain:  # nobody sees the roles, and for a thousand rows asking for them takes a while
+        return texts
+    roles = [column.role(row) for row in rows]
+    head, *below = texts
+    return [paint(head, "dim"), *(paint(text, role) if role else text for text, role in zip(below, roles, strict=True))]
 
 
 def _fitting(columns: Sequence[Column], widths: list[int], width: int | None) -> list[int]:
@@ -78,7 +86,3 @@ def _fitting(columns: Sequence[Column], widths: list[int], width: int | None) ->
 
 def _total(widths: Sequence[int], keep: Sequence[int]) -> int:
     return sum(widths[i] for i in keep) + 2 * (len(keep) - 1)
-
-
-def _pad(text: str, width: int, column: Column) -> str:
-    return text.rjust(width) if column.right else text.ljust(width)

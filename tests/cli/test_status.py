@@ -78,7 +78,7 @@ def test_a_reader_that_leaves_early_is_no_error(orch_home: Path) -> None:
     with start("status", "--json") as program:
         assert program.stdout is not None
         assert program.stderr is not None
-        assert program.stdout.readline() == "[\n"
+        assert program.stdout.readline().startswith("[{")
         program.stdout.close()
         assert program.stderr.read() == ""
         assert program.wait() in {0, 141}
