@@ -6,7 +6,6 @@ again; forgetting it delays a decision and changes none.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from orchestrator.policy import LIMITS, Limits, Watched, decide
 from orchestrator.store import Lease, Store
 from orchestrator.store.codec import checkpoint_to_dict
 
+RENEW_SECONDS = 2.0
 # The event that tells of a live attempt's phase.
 _TOLD: Mapping[Phase, str] = {
     Phase.QUEUED: "queued",
@@ -72,15 +72,22 @@ class Desk:
 def tick(desk: Desk) -> int:
     """Look after every unfinished run once; how many there are. Raises LeaseLostError and StoreError."""
     runs = desk.store.unfinished()
+    desk.store.renew_lease(desk.lease)
     seen = observe(desk, runs)
+    renewed = time.monotonic()
+    current: dict[str, dict[str, Any]] = {}
     for run in runs:
-        desk.store.renew_lease(desk.lease)
+        if time.monotonic() - renewed > RENEW_SECONDS:
+            desk.store.renew_lease(desk.lease)
+            renewed = time.monotonic()
         try:
+            current[run.name] = _current(run, seen[run.name].report)
             _look_after(desk, run, seen[run.name])
         except StoreError:
             raise
         except (OrchError, OSError) as error:
             print(f"{run.name}: {error}", file=sys.stderr, flush=True)
+    desk.store.update({name: values for name, values in current.items() if values}, lease=desk.lease)
     return len(runs)
 
 
@@ -134,21 +141,13 @@ def _record_seen(desk: Desk, run: Run, seen: Observation) -> Run:
     events = [*_generations(desk, run, report), *_checkpoint(run, report), *_phase(run, seen)]
     if events:
         run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
-    current = _current(report)
-    changes = {name: value for name, value in current.items() if value is not None and getattr(run, name) != value}
-    if changes:
-        desk.store.update({run.name: changes}, lease=desk.lease)
-        run = dataclasses.replace(run, **changes)
     return run
 
 
-def _current(report: Report) -> dict[str, Any]:
-    return {
-        "step": report.step,
-        "steps": report.steps,
-        "loss": report.loss,
-        "tokens_per_second": report.tokens_per_second,
-    }
+def _current(run: Run, report: Report | None) -> dict[str, Any]:
+    """What moves with every step: kept in the snapshot alone, told by no event but the last."""
+    values = {name: getattr(report, name, None) for name in ("step", "steps", "loss", "tokens_per_second")}
+    return {name: value for name, value in values.items() if value is not None and getattr(run, name) != value}
 
 
 def _generations(desk: Desk, run: Run, report: Report) -> list[tuple[str, dict[str, Any]]]:
@@ -202,9 +201,10 @@ def _apply(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:
         _resubmit(desk, run, seen, decision)
     elif decision.action is Action.FINISH:
         kind = "succeeded" if decision.cause is Cause.COMPLETED else "cancelled"
-        _record(desk, run, kind, _why(decision))
+        _record(desk, run, kind, {**_why(decision), **_current(run, seen.report)})
     elif decision.action in _ENDS:
-        _record(desk, run, _ENDS[decision.action], {**_why(decision), "first_error": _first_error(seen)})
+        data = {**_why(decision), **_current(run, seen.report), "first_error": _first_error(seen)}
+        _record(desk, run, _ENDS[decision.action], data)
 
 
 def _why(decision: Decision) -> dict[str, Any]:
@@ -221,6 +221,7 @@ def _record(desk: Desk, run: Run, kind: str, data: Mapping[str, Any]) -> Run:
 
 
 def _hand_over(desk: Desk, run: Run) -> None:
+    desk.store.renew_lease(desk.lease)
     hand_over(desk.store, desk.backend(run.cluster), run, desk.environment, lease=desk.lease)
 
 
@@ -229,6 +230,7 @@ def _cancel(desk: Desk, run: Run, decision: Decision) -> None:
         return
     if run.phase is not Phase.STOPPING or run.because != decision.because:
         _record(desk, run, "stopping", _why(decision))
+    desk.store.renew_lease(desk.lease)
     try:
         desk.backend(run.cluster).cancel(run.submission, now=decision.force)
     except ClusterError as error:  # asked again by the next tick

@@ -1,6 +1,6 @@
 """The controller as a process: one per store, in the background, leaving by itself when nothing is left to do.
 
-    python -m orchestrator.daemon HOME
+    python -m orchestrator.daemon controller HOME
 
 Two things tell that a controller lives: a file lock in $ORCH_HOME, which this machine's processes see at once, and the
 lease in the store, whose counter any machine that shares the home can watch.
@@ -47,7 +47,7 @@ def ensure(store: Store, environment: Mapping[str, str]) -> bool:
     kept = processes.kept(environment, store.secret_variables())
     try:
         processes.start_detached(
-            [sys.executable, "-P", "-m", "orchestrator.daemon", str(home)],
+            [sys.executable, "-P", "-m", "orchestrator.daemon", "controller", str(home)],
             environment={**kept, "ORCH_HOME": str(home), "PYTHONPATH": processes.module_path()},
             directory="/",
             output=home / LOG,
@@ -228,4 +228,4 @@ def main(home: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[2]))

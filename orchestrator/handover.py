@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator import faults
 from orchestrator.backends import Backend
-from orchestrator.errors import ClusterError, StoreError, Unreachable
+from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.run import Cause, Run, Submission
 from orchestrator.store import Lease, Store
@@ -57,7 +57,7 @@ def stage(bundle: Bundle, run_dir: Path) -> Path:
 
 
 def load_bundle(directory: Path, digest: str) -> Bundle:
-    """The bundle that `stage` kept. Raises StoreError when it is gone or not what was recorded."""
+    """The bundle that `stage` kept. Raises JobError when it is gone or not what was recorded."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     files = tuple(
         File(
@@ -69,10 +69,7 @@ def load_bundle(directory: Path, digest: str) -> Bundle:
     )
     bundle = Bundle(files=tuple(sorted(files, key=lambda file: file.path)))
     if bundle.digest != digest:
-        raise StoreError(
-            f"the job's files in {directory} are not those that were submitted",
-            hint="submit the job again under another name",
-        )
+        raise JobError(f"the job's files in {directory} are gone or not those that were submitted")
     return bundle
 
 
@@ -130,28 +127,36 @@ def hand_over(
     submission = run.submission
     if submission is None:
         return run
-    bundle = load_bundle(Path(submission.bundle_dir), submission.digest)
-    secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
-    if secrets.missing:
-        stop = {"cause": Cause.SECRET_MISSING.value, "because": _secrets_sentence(run, secrets)}
-        return store.record(run.name, "stopped", stop, lease=lease, attempt=run.attempt)
-    data: dict[str, Any]
+    kind, data = _try(backend, run, submission, environment)
+    if kind != "handed_over":
+        return store.record(run.name, kind, data, lease=lease, attempt=run.attempt)
+    faults.point("handover.submitted")
+    if data["handle"] == submission.handle:
+        return run
+    after = store.record(run.name, kind, data, lease=lease, attempt=run.attempt)
+    faults.point("handover.recorded")
+    if after.phase.ended or after.attempt != submission.attempt:
+        backend.cancel(submission, now=True)  # the run had gone on without this attempt: nobody would look after it
+    return after
+
+
+def _try(
+    backend: Backend, run: Run, submission: Submission, environment: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """Hand over; the event, kind and data, that tells what came of it."""
     try:
+        bundle = load_bundle(Path(submission.bundle_dir), submission.digest)
+        secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
+        if secrets.missing:
+            because = f"{'; '.join(secrets.missing)}; set it and type: orch resume {run.name}"
+            return "stopped", {"cause": Cause.SECRET_MISSING.value, "because": because}
         handle = backend.submit(submission, bundle, secrets.values)
     except Unreachable as error:
-        data = {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}
-        return store.record(run.name, "postponed", data, lease=lease, attempt=run.attempt)
+        return "postponed", {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}
+    except JobError as error:
+        because = f"{error.message}: submit the job under another name"
+        return "failed", {"cause": Cause.REFUSED.value, "because": because}
     except ClusterError as error:
-        data = {"cause": Cause.REFUSED.value, "because": error.message}
-        return store.record(run.name, "failed", data, lease=lease, attempt=run.attempt)
-    faults.point("handover.submitted")
-    if submission.handle == handle:
-        return run
-    data = {"submission": submission_to_dict(replace(submission, handle=handle)), "handle": handle, "not_before": None}
-    run = store.record(run.name, "handed_over", data, lease=lease, attempt=run.attempt)
-    faults.point("handover.recorded")
-    return run
-
-
-def _secrets_sentence(run: Run, secrets: Secrets) -> str:
-    return f"{'; '.join(secrets.missing)}; set it and type: orch resume {run.name}"
+        return "failed", {"cause": Cause.REFUSED.value, "because": error.message}
+    given = submission_to_dict(replace(submission, handle=handle))
+    return "handed_over", {"submission": given, "handle": handle, "not_before": None}

@@ -196,7 +196,7 @@ def _adopted(run: Run, prepared: Prepared) -> Run:
             hint="give this one another name: --name NAME",
             field="name",
         )
-    if run.phase.ended and not (run.phase is Phase.FAILED and run.cause is Cause.REFUSED):
+    if run.phase.ended:
         again = "" if run.phase is Phase.SUCCEEDED else f"orch resume {run.name} goes on with it; "
         raise JobError(
             f"the run {run.name} has ended already: {run.phase.value}",

@@ -173,11 +173,10 @@ def _known(cause: Cause) -> Cause:
 
 
 def _due(at: Situation) -> bool:
-    if at.run.not_before is not None and at.now < at.run.not_before:
-        return False
-    # The first attempt's intention is recorded by the submitting process, which hands over itself, if it lives.
-    mine = at.run.attempt > 1 or at.run.intended_at is None
-    return mine or at.now - (at.run.intended_at or 0) >= at.limits.handover
+    if at.run.not_before is not None:
+        return at.now >= at.run.not_before
+    # No such time: `orch submit` or `orch resume` recorded the intention and hands over itself, if it lives.
+    return at.run.intended_at is None or at.now - at.run.intended_at >= at.limits.handover
 
 
 RULES: tuple[Rule, ...] = (

@@ -182,12 +182,12 @@ class Store:
         return run
 
     def update(self, changes: Mapping[str, Mapping[str, Any]], *, lease: Lease | None = None) -> None:
-        """Lay current values (step, loss, ...) over the snapshots of unfinished runs, by run name, without events."""
+        """Lay current values (step, loss, ...) over the snapshots of runs, by run name, without events."""
+        if not changes:
+            return
         with self._transaction(lease) as connection:
             for name, fields in changes.items():
-                run = self.get(name)
-                if not run.phase.ended:
-                    _write(connection, dataclasses.replace(run, **fields))
+                _write(connection, dataclasses.replace(self.get(name), **fields))
 
     def note(self, kind: str, data: Mapping[str, Any], *, lease: Lease | None = None) -> None:
         """Record an event about the controller, not about a run."""

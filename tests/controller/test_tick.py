@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import time
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import launch, processes
+from orchestrator import controller, launch, processes
+from orchestrator.backends import Backend
 from orchestrator.errors import JobError
+from orchestrator.handover import hand_over
 from orchestrator.model.run import Cause, Phase
 from tests.controller.bench import Bench, prepared
 
@@ -155,3 +158,35 @@ def test_a_run_that_another_start_overtook_asks_its_user(bench: Bench) -> None:
         processes.send(pid, signal.SIGKILL)
     run = bench.until_end()
     assert (run.phase, run.cause) == (Phase.STOPPED, Cause.FENCED)
+
+
+def test_job_files_that_were_lost_end_that_run_and_no_other(bench: Bench) -> None:
+    bench.submit(prepared("train 0.05", name="one", steps=20))
+    bench.submit(prepared("once", name="two"))
+    for path in (bench.home / "runs/one").glob("bundle-*/job.json"):
+        path.unlink()
+    for pid in bench.agents("one"):
+        processes.send(pid, signal.SIGKILL)
+    run = bench.until_end("one")
+    assert (run.phase, run.cause) == (Phase.FAILED, Cause.REFUSED)
+    assert bench.until_end("two").phase is Phase.SUCCEEDED
+
+
+def test_a_hand_over_that_comes_after_the_runs_end_leaves_nothing_running(bench: Bench) -> None:
+    run = bench.submit(prepared("train 0.1", steps=1000))
+    bench.store.record("tiny", "failed", {"cause": "unknown"})
+    assert run.submission is not None
+    late = dataclasses.replace(run, submission=dataclasses.replace(run.submission, handle=None))
+    hand_over(bench.store, bench.backend, late, bench.environment)
+    assert bench.agents() == []
+
+
+def test_a_cluster_that_left_the_configuration_leaves_its_runs_unknown(bench: Bench) -> None:
+    bench.submit(prepared("train 0.05", steps=20))
+
+    def gone(name: str) -> Backend:
+        raise JobError(f"there is no cluster {name}")
+
+    controller.tick(dataclasses.replace(bench.desk(), backend=gone))
+    assert (bench.run().phase, bench.run().because) == (Phase.UNKNOWN, "there is no cluster local")
+    assert bench.until_end().phase is Phase.SUCCEEDED

@@ -149,7 +149,8 @@ def ended(phase: Phase, cause: Cause, result: str | None = "failed", **report: o
     [
         (a_run(), Observation(phase=Phase.PENDING), "not-yet", Action.WAIT),
         (a_run(intended_at=NOW - 9), Observation(phase=Phase.PENDING), "hand-over", Action.SUBMIT),
-        (a_run(attempt=2), Observation(phase=Phase.PENDING), "hand-over", Action.SUBMIT),
+        (a_run(attempt=2), Observation(phase=Phase.PENDING), "not-yet", Action.WAIT),
+        (a_run(attempt=2, not_before=NOW), Observation(phase=Phase.PENDING), "hand-over", Action.SUBMIT),
         (a_run(attempt=2, not_before=NOW + 1), Observation(phase=Phase.PENDING), "not-yet", Action.WAIT),
         (a_run(), Observation(phase=Phase.FAILED, cause=Cause.AGENT_LOST), "again", Action.RESUBMIT),
         (a_run(), ended(Phase.FAILED, Cause.USER_ERROR, retry=False), "hopeless", Action.GIVE_UP),
