@@ -93,6 +93,7 @@ def _count_on_meta_device(config: Mapping[str, Any]) -> ModelFacts | None:
         return None  # not a causal language model, or newer than this transformers: the job's own may know it
     modules = [sum(p.numel() for p in module.parameters(recurse=False)) for module in model.modules()]
     text = full.get_text_config()
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     return ModelFacts(
         parameters=sum(p.numel() for p in model.parameters()),
         layers=text.num_hidden_layers,
@@ -100,5 +101,6 @@ def _count_on_meta_device(config: Mapping[str, Any]) -> ModelFacts | None:
         heads=text.num_attention_heads,
         vocabulary=text.vocab_size,
         largest_layer=max(modules),
+        kept=12 * text.hidden_size + 4 * inner,  # as for a Llama without grouped queries
         source="transformers, on the meta device",
     )

@@ -9,7 +9,11 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """Sizes of a model. `largest_layer` in parameters; all others are counts."""
+    """Sizes of a model, as counts. `largest_layer` in parameters.
+
+    `kept`: values that a layer keeps per token for the backward pass; `scores`: matrices of attention scores (heads x
+    tokens x tokens) that it keeps beside, where attention is not fused.
+    """
 
     parameters: int
     layers: int
@@ -18,6 +22,8 @@ class ModelFacts:
     vocabulary: int
     largest_layer: int
     source: str  # where the figures come from, for `orch plan`
+    kept: int
+    scores: int = 0
     positions: int | None = None  # the longest sequence that learned positions allow; None: no such limit
 
 

@@ -41,6 +41,8 @@ def count(config: Config, source: str) -> ModelFacts | None:
         vocabulary=complete["vocab_size"],
         largest_layer=max(*modules, *shape.layer),
         source=source,
+        kept=shape.kept,
+        scores=shape.scores,
         positions=shape.positions,
     )
 
@@ -94,7 +96,7 @@ FAMILIES: Mapping[str, Family] = {
     "mistral": Family(shape=shapes.mistral, defaults=_MISTRAL_7B),
     "mixtral": Family(
         shape=shapes.mixtral,
-        defaults={**_MISTRAL_7B, "num_local_experts": 8},
+        defaults={**_MISTRAL_7B, "num_local_experts": 8, "num_experts_per_tok": 2},
         aliases={"num_experts": "num_local_experts"},
     ),
     "qwen2": Family(shape=shapes.qwen2, defaults=_QWEN),

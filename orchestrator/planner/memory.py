@@ -145,7 +145,8 @@ def _buckets(s: Setting) -> int:
 
 
 def _activations(s: Setting) -> int:
-    layer = 17 * s.width * s.tokens * s.facts.hidden
+    scores = s.facts.scores * s.facts.heads * s.sequence_length
+    layer = s.width * s.tokens * (s.facts.kept + scores)
     if not s.recompute:
         return s.facts.layers * layer
     return s.facts.layers * s.width * s.tokens * s.facts.hidden + layer
@@ -241,8 +242,8 @@ TERMS: tuple[Row, ...] = (
     Row(
         name="activations",
         place="rank",
-        formula="L 17 b s m h; recomputed: L b s m h + one layer",
-        source="Korthikanti et al. 2022, eq. 1-6, with fused attention",
+        formula="L b s m k, k values kept a token; recomputed: L b s m h + one layer",
+        source="Korthikanti et al. 2022, section 4, with what transformers' own layers keep, measured",
         bytes=_activations,
     ),
     Row(
@@ -302,7 +303,7 @@ def measure(setting: Setting, rank_limit: int | None, host_limit: int | None) ->
     rank = _terms(setting, "rank")
     host = _terms(setting, "host")
     if not setting.on_gpu:
-        host = tuple(_on_host(term, setting.topology.ranks_per_machine) for term in rank) + host
+        host = (_ranks_on_host(rank, setting.topology.ranks_per_machine), *host)
     return Memory(rank=rank, host=host, rank_limit=rank_limit, host_limit=host_limit, rank_on_host=not setting.on_gpu)
 
 
@@ -311,5 +312,6 @@ def _terms(setting: Setting, place: str) -> tuple[Term, ...]:
     return tuple(Term(name=row.name, bytes=size, formula=row.formula) for row, size in sized if size)
 
 
-def _on_host(term: Term, ranks: int) -> Term:
-    return Term(name=term.name, bytes=term.bytes * ranks, formula=f"{term.formula}; x {ranks} ranks here")
+def _ranks_on_host(terms: tuple[Term, ...], ranks: int) -> Term:
+    each = sum(term.bytes for term in terms)
+    return Term(name="ranks", bytes=ranks * each, formula=f"all of a rank's terms, x {ranks} ranks here")

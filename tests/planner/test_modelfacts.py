@@ -82,6 +82,56 @@ def test_counts_equal_those_of_transformers_on_the_meta_device(ask):
         assert [facts.parameters, facts.layers, facts.largest_layer] == answer, config
 
 
+KEPT = """
+import torch, transformers
+torch.set_num_threads(1)
+answer = []
+for config in question:
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**config))
+    weights = {p.untyped_storage().data_ptr() for p in model.to(torch.bfloat16).parameters()}
+    kept = {}
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model.base_model(torch.zeros((1, 96), dtype=torch.long))
+    answer.append(sum(size for size, _ in kept.values()) / 2)
+"""
+
+# Without dropout: a CPU has no fused attention with it, and a GPU has.
+TRAINED = [
+    {"model_type": "llama", **SMALL},
+    {"model_type": "llama", **SMALL, "head_dim": 32},
+    {"model_type": "mixtral", **SMALL, "num_local_experts": 4},
+    {"model_type": "qwen2", **SMALL},
+    {"model_type": "qwen3", **SMALL, "head_dim": 16},
+    {"model_type": "phi3", **SMALL, "pad_token_id": 0},
+    {"model_type": "gemma", **SMALL, "head_dim": 16},
+    {"model_type": "gemma2", **SMALL, "head_dim": 16},
+    {"model_type": "olmo2", **SMALL},
+    {"model_type": "starcoder2", **SMALL},
+    {"model_type": "gpt_neox", **SMALL},
+    {"model_type": "bloom", "vocab_size": 512, "hidden_size": 96, "n_layer": 3, "n_head": 6},
+    {"model_type": "opt", **SMALL, "ffn_dim": 200, "word_embed_proj_dim": 96, "dropout": 0.0},
+    {"model_type": "gpt2", **GPT2_SMALL, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
+    {"model_type": "gptj", **GPT2_SMALL, "rotary_dim": 8},
+]
+
+
+def deeper(config):
+    return {key: value + 1 if key in ("num_hidden_layers", "n_layer") else value for key, value in config.items()}
+
+
+def test_a_layer_keeps_what_autograd_keeps(ask):
+    shallow, deep = ask(KEPT, TRAINED), ask(KEPT, [deeper(config) for config in TRAINED])
+    for config, few, many in zip(TRAINED, shallow, deep, strict=True):
+        facts = count(config, "test")
+        expected = 96 * (facts.kept + facts.scores * facts.heads * 96)
+        assert 0.9 <= expected / (many - few) <= 1.3, (config, expected / (many - few))
+
+
 def test_defaults_are_those_of_transformers(ask):
     question = {name: dict(family.aliases) for name, family in FAMILIES.items()}
     for name, (theirs, aliased) in ask(DEFAULTS, question).items():
