@@ -1,0 +1,116 @@
+"""Run identity: one name is one run, and whoever is refused is told what to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator import launch
+from orchestrator.backends import open_backend
+from orchestrator.errors import ClusterError, JobError
+from orchestrator.handover import load_bundle, stage
+from orchestrator.model.cluster import Profile
+from orchestrator.model.run import Phase
+from orchestrator.model.spec import Data, Model, Spec, Training
+from tests.controller.bench import Bench, prepared
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 320,
+}
+
+
+def spec(**changes: object) -> Spec:
+    base = {
+        "name": "tiny",
+        "model": Model(config=LLAMA),
+        "data": Data(files=("text.txt",), sequence_length=64),
+        "training": Training(steps=10, precision="fp32"),
+    }
+    return Spec(**{**base, **changes})
+
+
+def test_the_same_job_submitted_again_is_the_same_run(bench: Bench) -> None:
+    first = bench.submit(prepared("train 0.2", steps=20))
+    assert bench.submit(prepared("train 0.2", steps=20)).run_id == first.run_id
+    assert bench.kinds().count("submitted") == 1
+
+
+def test_another_job_of_the_same_name_is_refused(bench: Bench) -> None:
+    bench.submit(prepared("train 0.2"))
+    with pytest.raises(JobError, match="there is a run named tiny already") as error:
+        bench.submit(prepared("train 0.3"))
+    assert "--name" in (error.value.hint or "")
+
+
+def test_a_run_that_has_ended_is_not_adopted(bench: Bench) -> None:
+    bench.submit(prepared())
+    bench.until_end()
+    with pytest.raises(JobError, match="has ended already: succeeded"):
+        bench.submit(prepared())
+
+
+def test_a_failed_run_is_refused_with_the_way_to_go_on(bench: Bench) -> None:
+    bench.submit(prepared("mistake"))
+    bench.until_end()
+    with pytest.raises(JobError) as error:
+        bench.submit(prepared("mistake"))
+    assert "orch resume tiny" in (error.value.hint or "")
+
+
+def test_a_missing_secret_is_named_before_anything_is_written(bench: Bench) -> None:
+    with pytest.raises(JobError, match="NO_SUCH_TOKEN"):
+        bench.submit(prepared(secrets={"TOKEN": {"env": "NO_SUCH_TOKEN"}}))
+    with pytest.raises(JobError, match="/nowhere/token"):
+        bench.submit(prepared(secrets={"TOKEN": {"file": "/nowhere/token"}}))
+    assert bench.store.snapshots() == []
+    assert not (bench.home / "runs").exists()
+
+
+def test_a_cluster_that_cannot_be_submitted_to_leaves_no_run_behind(bench: Bench) -> None:
+    backend = open_backend("hpc", Profile(kind="slurm"), bench.home)
+    with pytest.raises(ClusterError):
+        launch.submit_run(bench.store, backend, prepared(), bench.environment)
+    assert bench.store.snapshots() == []
+
+
+def test_a_run_directory_of_a_lost_store_is_not_taken_over_by_another_job(bench: Bench) -> None:
+    place = bench.home / "runs" / "tiny"
+    place.mkdir(parents=True)
+    (place / "run.json").write_text(json.dumps({"run": "tiny", "run_id": "another"}))
+    with pytest.raises(ClusterError, match="holds another run"):
+        bench.submit(prepared())
+    assert bench.run().phase is Phase.FAILED
+
+
+def test_what_has_ended_cannot_be_cancelled_and_what_runs_cannot_be_resumed(bench: Bench) -> None:
+    bench.submit(prepared("train 0.2"))
+    with pytest.raises(JobError, match="has not ended"):
+        launch.resume_run(bench.store, bench.backend, "tiny", bench.environment)
+    bench.until_end()
+    with pytest.raises(JobError, match="has ended already"):
+        launch.cancel_run(bench.store, "tiny")
+
+
+def test_preparing_twice_gives_the_same_bytes_and_the_same_id(bench: Bench) -> None:
+    job_dir = str(bench.home.parent)
+    one = launch.prepare(spec(), bench.backend, job_dir=job_dir)
+    two = launch.prepare(spec(), bench.backend, job_dir=job_dir)
+    assert (one.run_id, one.bundle.digest) == (two.run_id, two.bundle.digest)
+    other = launch.prepare(spec(), bench.backend, job_dir=job_dir, name="other")
+    assert other.run_id != one.run_id
+    assert not (bench.home / "runs").exists()
+
+
+def test_a_staged_bundle_is_read_back_byte_for_byte(bench: Bench) -> None:
+    bundle = prepared().bundle
+    place = stage(bundle, bench.home / "runs" / "tiny")
+    assert load_bundle(place, bundle.digest) == bundle
+    (place / "job.json").write_text("{}")
+    with pytest.raises(JobError, match="not those that were submitted"):
+        load_bundle(place, bundle.digest)
