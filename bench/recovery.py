@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from measure import Row, table
-from trainings import SCRIPT, Training, child_with, finish
+from trainings import Training, finish
 
 SAVED = 10
 KILLED = 15
@@ -51,12 +51,14 @@ def kill_under_orch(place: Path) -> float:
     job = training.write_job("recovery", SAVED)
     command = [sys.executable, "-m", "orchestrator", "submit", str(job), "--wait"]
     process = subprocess.Popen(command, env=training.environment, **training.talk("orch"))
-    training.wait_for_step(KILLED)
-    victim = child_with([SCRIPT.name.encode(), b"orchestrator.agent.rank"], b"RANK=1")
-    killed = time.time()
-    os.kill(victim, signal.SIGKILL)
-    back = training.wait_for_restart()
-    finish(process)
+    try:
+        training.wait_for_step(KILLED)
+        killed = time.time()
+        os.kill(training.pid_of_rank("recovery", 1), signal.SIGKILL)
+        back = training.wait_for_restart()
+        finish(process)
+    finally:
+        training.end("recovery")
     return float(back["time"]) - killed
 
 

@@ -47,7 +47,10 @@ class Training:
     def under_orch(self, name: str, *, every: int = 1_000_000) -> float:
         """Submit, wait for success; wall seconds."""
         command = [sys.executable, "-m", "orchestrator", "submit", str(self.write_job(name, every)), "--wait"]
-        return finish(subprocess.Popen(command, env=self.environment, **self.talk("orch")))
+        try:
+            return finish(subprocess.Popen(command, env=self.environment, **self.talk("orch")))
+        finally:
+            self.end(name)
 
     def under_torchrun(self) -> float:
         """Two torchruns, as a person would type them; wall seconds until both ended well."""
@@ -69,6 +72,18 @@ class Training:
             )
             for node in range(NODES)
         ]
+
+    def pid_of_rank(self, name: str, rank: int) -> int:
+        """The process of a rank in the first generation of a run."""
+        ranks = self.place / "home" / "runs" / name / "ckpt" / "generations" / "000001" / "ranks"
+        return int(json.loads((ranks / f"rank-{rank}.json").read_text())["pid"])
+
+    def end(self, name: str) -> None:
+        """Leave nothing of a run behind, however the benchmark went."""
+        for command in (["cancel", name, "--now"], ["wait", name], ["controller", "--stop"]):
+            subprocess.run(
+                [sys.executable, "-m", "orchestrator", *command], env=self.environment, check=False, **self.talk("end")
+            )
 
     def write_job(self, name: str, every: int) -> Path:
         """A job of the user's own script, whose code is a copy of it."""
@@ -134,15 +149,3 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def child_with(words: Sequence[bytes], environment: bytes) -> int:
-    """The process whose command line has all of `words` and whose environment has `environment`."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command, variables = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if all(word in command for word in words) and environment in variables.split(b"\0"):
-            return int(entry.name)
-    raise LookupError(f"no process with {words} and {environment!r}")
