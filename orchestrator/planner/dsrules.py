@@ -211,6 +211,7 @@ def _trainer_arguments(case: Case) -> Problem:
         return None
     for path, ours, wanted in _counterparts(training):
         value = case.at(*path)
+        value = list(value) if isinstance(value, tuple) else value
         if value is not None and wanted is not None and value != wanted:
             return JobError(
                 f"{value} contradicts {ours}, which is {wanted}",
@@ -223,9 +224,12 @@ def _trainer_arguments(case: Case) -> Problem:
 def _counterparts(training: Training) -> tuple[tuple[tuple[str, ...], str, Any], ...]:
     args = training.args
     warmup = max(1, args["warmup_steps"]) if isinstance(args.get("warmup_steps"), int) else 1
+    given = "adam_beta1" in args or "adam_beta2" in args
+    betas = [args.get("adam_beta1", 0.9), args.get("adam_beta2", 0.999)] if given else None
     return (
         (("gradient_clipping",), "training.args.max_grad_norm", args.get("max_grad_norm")),
         (("optimizer", "params", "lr"), "training.learning_rate", training.learning_rate),
+        (("optimizer", "params", "betas"), "training.args.adam_beta1 and adam_beta2", betas),
         (("optimizer", "params", "eps"), "training.args.adam_epsilon", args.get("adam_epsilon")),
         (("optimizer", "params", "weight_decay"), "training.args.weight_decay", args.get("weight_decay")),
         (("scheduler", "params", "warmup_max_lr"), "training.learning_rate", training.learning_rate),

@@ -11,6 +11,7 @@ from orchestrator.errors import JobError
 from orchestrator.planner.dscheck import check
 from orchestrator.planner.dskeys import BF16, CONFIG, FP16, OFFLOAD_OPTIMIZER, OFFLOAD_PARAM, ZENFLOW, ZERO
 from orchestrator.planner.dstools import COMET, COMPILE, HYBRID_ENGINE, TENSOR_PARALLEL
+from orchestrator.training.arguments import make_arguments
 from tests.planner.jobs import TINY_FACTS, gpus, job, plan, script
 
 SECTIONS = {
@@ -161,3 +162,49 @@ def test_deepspeed_refuses_those_too(ask):
     assert all(answer[0] for answer in answers), [
         raw for raw, answer in zip(BAD, answers, strict=True) if not answer[0]
     ]
+
+
+TRAINER = """
+import json, os, types
+os.environ["ACCELERATE_USE_CPU"] = "true"
+from transformers import TrainingArguments
+from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
+answer = []
+for config, arguments in question:
+    arguments.pop("deepspeed")
+    arguments["use_cpu"] = True
+    filled = HfTrainerDeepSpeedConfig(config)
+    try:
+        arguments = TrainingArguments(**arguments)
+        filled.trainer_config_process(arguments)
+        model = types.SimpleNamespace(config=types.SimpleNamespace(hidden_size=64))
+        filled.trainer_config_finalize(arguments, model, 60)
+    except ValueError as error:
+        answer.append(str(error))
+    else:
+        # deepspeed itself reads auto as its default there.
+        filled.config.pop("zero_optimization")
+        answer.append("auto" if '"auto"' in json.dumps(filled.config) else "")
+"""
+
+
+def test_hugging_faces_trainer_agrees_with_every_rendered_config(ask, tmp_path):
+    question = []
+    for zero, precision, raw, facts in itertools.product((0, 2, 3), ("fp32", "bf16"), RAW, (TINY_FACTS, None)):
+        for args in ({}, {"max_grad_norm": 0.5, "adam_beta2": 0.95, "warmup_steps": 5}):
+            made = plan(job(zero=zero, precision=precision, config=raw, args=args, learning_rate=3e-4), facts=facts)
+            training = {
+                "micro_batch": made.batch.micro_batch,
+                "accumulation": made.batch.accumulation,
+                "learning_rate": 3e-4,
+                "seed": 1,
+                "precision": precision,
+                "gradient_checkpointing": False,
+                "log_every": 1,
+                "args": args,
+            }
+            arguments = make_arguments({"training": training, "steps": 60}, made.ds_config, str(tmp_path), cpu=True)
+            question.append([made.ds_config, arguments])
+    answers = ask(TRAINER, question)
+    assert len(answers) == len(question)
+    assert set(answers) == {""}

@@ -38,6 +38,10 @@ REFUSED = [
     (job(config={"gradient_clipping": 0.5}, args={"max_grad_norm": 1.0}), "gradient_clipping"),
     (job(config={"optimizer": {"type": "AdamW", "params": {"lr": 1.0}}}), "optimizer.params.lr"),
     (
+        job(config={"optimizer": {"type": "AdamW", "params": {"betas": (0.9, 0.95)}}}, args={"adam_beta2": 0.99}),
+        "optimizer.params.betas",
+    ),
+    (
         job(config={"optimizer": {"type": "AdamW", "params": {"weight_decay": 0.1}}}, args={"weight_decay": 0.2}),
         "optimizer.params.weight_decay",
     ),
