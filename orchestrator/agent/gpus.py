@@ -49,18 +49,19 @@ def visible_gpus(environ: Mapping[str, str]) -> int:
     present = _count_nvml()
     if present is None:
         present = _count_nvidia_smi()
-    allowed = environ.get("CUDA_VISIBLE_DEVICES")
-    return present if allowed is None else min(present, _allowed(allowed))
+    return allowed(environ.get("CUDA_VISIBLE_DEVICES"), present=present)
 
 
-def _allowed(value: str) -> int:
-    """How many devices CUDA_VISIBLE_DEVICES names; CUDA stops at the first that is not valid."""
+def allowed(visible: str | None, *, present: int) -> int:
+    """How many of `present` devices CUDA_VISIBLE_DEVICES leaves; CUDA stops at the first that is not valid."""
+    if visible is None:
+        return present
     count = 0
-    for entry in value.split(","):
+    for entry in visible.split(","):
         if not entry.strip() or entry.strip().startswith("-"):
             break
         count += 1
-    return count
+    return min(present, count)
 
 
 def _count_nvml() -> int | None:

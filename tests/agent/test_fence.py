@@ -1,0 +1,127 @@
+"""Slots, owners and turns: what ends an agent before it starts anything. The agents are real processes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.checkpoints import report
+from tests.agent.cluster import Cluster
+from tests.checkpoints import history
+
+SLEEP = "time.sleep(60)"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path, SLEEP, nodes=1)
+    yield made
+    made.close()
+
+
+def _ended(cluster: Cluster, node: int = 0, attempt: int = 1) -> dict[str, object]:
+    path = cluster.run_dir / "attempts" / f"{attempt:06d}" / f"ended-{node}.json"
+    value: dict[str, object] = json.loads(path.read_text())
+    return value
+
+
+def test_a_slot_has_one_agent_and_the_second_does_nothing(cluster: Cluster) -> None:
+    lock = cluster.base / "lock-0"
+    first = cluster.agent(0, "--slot-lock", str(lock))
+    cluster.until(lambda: cluster.root.joinpath("generations/000001.json").exists(), hint="the first claim")
+    assert cluster.wait([cluster.agent(0, "--slot-lock", str(lock), start="start-2")]) == [81]
+    assert json.loads(lock.read_text())["pid"] == first.pid
+    assert not cluster.root.joinpath("generations/000002.json").exists()
+    first.kill()
+    first.wait()
+    again = cluster.agent(0, "--slot-lock", str(lock), start="start-3")
+    cluster.until(lambda: cluster.root.joinpath("generations/000002.json").exists(), hint="a claim after the kill")
+    assert again.poll() is None
+
+
+def test_a_directory_of_another_run_is_refused(cluster: Cluster) -> None:
+    history.claim(cluster.root)
+    (cluster.root / "owner.json").write_text(json.dumps({"run": "other", "run_id": "ffff", "created": 0}))
+    assert cluster.wait([cluster.agent(0)]) == [85]
+    ended = _ended(cluster)
+    assert ended["cause"] == "owned"
+    assert "belongs to the run other" in str(ended["because"])
+    assert sorted(path.name for path in cluster.root.iterdir()) == ["generations", "owner.json"], "nothing was touched"
+
+
+def test_a_bundle_without_a_job_is_refused_in_words(cluster: Cluster) -> None:
+    (cluster.bundle / "job.json").write_text('{"format": 99}')
+    assert cluster.wait([cluster.agent(0)]) == [85]
+    assert "this agent reads format 1" in str(_ended(cluster)["because"])
+
+
+def test_a_missing_secret_ends_the_start_with_its_name_and_no_value(tmp_path: Path) -> None:
+    secrets = {"HF_TOKEN": {"env": "NOT_SET_ANYWHERE"}, "KEY": {"file": "/no/such/file"}, "SEEN": {"env": "SEEN"}}
+    cluster = Cluster(tmp_path, SLEEP, nodes=1, secrets=secrets)
+    assert cluster.wait([cluster.agent(0, env={"SEEN": "hunter2"})]) == [85]
+    ended = _ended(cluster)
+    assert ended["cause"] == "secret_missing"
+    assert "HF_TOKEN (environment variable NOT_SET_ANYWHERE is not set), KEY (file /no/such/file" in str(
+        ended["because"]
+    )
+    everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"hunter2" not in everything
+
+
+def test_an_older_attempt_is_fenced(cluster: Cluster) -> None:
+    history.claim(cluster.root, attempt=2, start="newer")
+    assert cluster.wait([cluster.agent(0, attempt=1)]) == [83]
+
+
+def test_a_finished_run_is_finished_for_every_node(cluster: Cluster) -> None:
+    history.claim(cluster.root)
+    (cluster.generation(1) / "success.json").write_text("{}")
+    assert cluster.wait([cluster.agent(0), cluster.agent(1)]) == [0, 0]
+
+
+def test_when_nothing_is_proven_all_nodes_stop_and_the_report_says_why(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, SLEEP, nodes=2)
+    history.claim(cluster.root)
+    (history.commit(cluster.root, 1, 10) / "latest").unlink()
+    assert cluster.wait(cluster.start()) == [85, 85]
+    said = report.read_report(cluster.root, after_generation=1)
+    assert (said.attempt, said.result, said.cause, said.retry) == (1, "failed", "no_proven_checkpoint", False)
+    assert "--from-scratch" in said.because
+
+
+def test_a_node_that_can_not_run_the_job_ends_the_start_of_all(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, SLEEP, nodes=2)
+    broken = cluster.base / "broken"
+    broken.mkdir()
+    for entry in cluster.bundle.iterdir():
+        (broken / entry.name).symlink_to(entry)
+    (broken / "job.json").unlink()
+    (broken / "job.json").write_text(json.dumps({**cluster.job, "python": "/no/such/python"}))
+    began = time.monotonic()
+    assert cluster.wait([cluster.agent(0), cluster.agent(1, bundle=broken)]) == [86, 86]
+    assert time.monotonic() - began < 15, "nobody waits for the time-out of a join"
+    assert "/no/such/python" in report.read_report(cluster.root).because
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_nodes_that_see_different_directories_say_so(tmp_path: Path, node: int) -> None:
+    cluster = Cluster(tmp_path, SLEEP, timeouts={"join": 2, "heartbeat": 5, "grace": 5})
+    assert cluster.wait([cluster.agent(node)]) == [84]
+    because = str(_ended(cluster, node)["because"])
+    assert str(cluster.root) in because
+    assert ("Node 1 did not join" if node == 0 else "saw no claim of start start-1") in because
+    assert "sees another directory" in because
+    cluster.close()
+
+
+def test_an_agent_that_is_stopped_while_it_waits_ends_at_once(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, SLEEP)
+    agent = cluster.agent(1)
+    cluster.until(lambda: (cluster.root / "owner.json").exists(), hint="the agent has begun")
+    time.sleep(0.3)
+    agent.terminate()
+    assert cluster.wait([agent], 5) == [82]

@@ -1,0 +1,149 @@
+"""The wrapper around the script of every rank, run as torchrun would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for name in ("bundle/code/pkg", "generation/ranks", "generation/logs"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path
+
+
+def _start(place: Path, script: str, command: list[str], *, agent: int | None = None) -> subprocess.Popen[bytes]:
+    (place / "bundle/code/train.py").write_text(script)
+    (place / "bundle/job.json").write_text(json.dumps({"command": command, "code": "code"}))
+    env = {
+        **os.environ,
+        "RANK": "3",
+        "ORCH_NODE": "1",
+        "ORCH_GENERATION_DIR": str(place / "generation"),
+        "ORCH_BUNDLE": str(place / "bundle"),
+        "ORCH_RUN_DIR": str(place),
+        "ORCH_AGENT_PID": str(agent or os.getpid()),
+    }
+    return subprocess.Popen([sys.executable, "-m", "orchestrator.agent.rank"], env=env)
+
+
+def _run(place: Path, script: str, *arguments: str) -> int:
+    return _start(place, script, ["train.py", *arguments]).wait(timeout=30)
+
+
+def _record(place: Path, kind: str) -> Any:
+    path = place / "generation/ranks" / f"rank-3.{kind}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _log(place: Path) -> str:
+    return (place / "generation/logs/rank-3.log").read_text()
+
+
+def test_a_script_that_returns_is_done(place: Path) -> None:
+    assert _run(place, "print('hello')") == 0
+    assert _record(place, "done") == {"rank": 3, "step": None}
+    assert _record(place, "error") is None
+    assert _log(place) == "hello\n"
+    assert json.loads((place / "generation/ranks/rank-3.json").read_text())["node"] == 1
+
+
+def test_an_exception_is_recorded_with_its_words_and_in_the_log(place: Path) -> None:
+    assert _run(place, "def f():\n    raise ValueError('no such column')\nf()") == 1
+    error = _record(place, "error")
+    assert (error["rank"], error["node"], error["type"], error["message"]) == (3, 1, "ValueError", "no such column")
+    assert "in f" in error["traceback"]
+    assert "ValueError: no such column" in _log(place)
+    assert _record(place, "done") is None
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "message"),
+    [
+        ("raise SystemExit(0)", 0, None),
+        ("raise SystemExit", 0, None),
+        ("raise SystemExit(3)", 3, "exit status 3"),
+        ("raise SystemExit('bad flag')", 1, "exit status bad flag"),
+        ("this is no python", 1, "invalid syntax"),
+        ("import nothing_of_that_name", 1, "No module named"),
+    ],
+)
+def test_every_way_to_end_leaves_its_word(place: Path, script: str, status: int, message: str | None) -> None:
+    assert _run(place, script) == status
+    error = _record(place, "error")
+    assert (error is None) == (message is None)
+    assert (_record(place, "done") is None) == (message is not None)
+    if message is not None:
+        assert message in error["message"]
+
+
+def test_an_end_past_the_interpreter_attests_nothing(place: Path) -> None:
+    assert _run(place, "import os; os._exit(0)") == 0
+    assert (_record(place, "done"), _record(place, "error")) == (None, None)
+
+
+def test_the_trainings_own_word_stands(place: Path) -> None:
+    script = f"open({str(place / 'generation/ranks/rank-3.done.json')!r}, 'w').write('{{\"rank\": 3, \"step\": 40}}')"
+    assert _run(place, script) == 0
+    assert _record(place, "done") == {"rank": 3, "step": 40}
+
+
+def test_a_script_sees_its_arguments_its_directory_and_its_neighbours_as_usual(place: Path) -> None:
+    (place / "bundle/code/neighbour.py").write_text("HERE = 'neighbour'")
+    script = "import os, sys, neighbour\nprint(sys.argv, __name__, __file__, os.getcwd(), neighbour.HERE)"
+    code = place / "bundle/code"
+    hostile = ["--n", "a b", "$(id)", "", "--", "-x"]
+    assert _run(place, script, *hostile) == 0
+    assert _log(place) == f"{['train.py', *hostile]} __main__ train.py {code} neighbour\n"
+
+
+def test_a_module_of_the_code_can_be_run(place: Path) -> None:
+    (place / "bundle/code/pkg/__init__.py").touch()
+    (place / "bundle/code/pkg/go.py").write_text("import sys; print(__name__, sys.argv[1:])")
+    assert _start(place, "", ["-m", "pkg.go", "--flag"]).wait(timeout=30) == 0
+    assert _log(place) == "__main__ ['--flag']\n"
+
+
+def test_a_crash_in_native_code_leaves_a_stack_in_the_log(place: Path) -> None:
+    assert _run(place, "import ctypes; ctypes.string_at(0)") == -signal.SIGSEGV
+    assert "Segmentation fault" in _log(place)
+
+
+def test_a_rank_dies_with_its_agent_whatever_its_parent_does(place: Path) -> None:
+    agent = subprocess.Popen(["sleep", "60"])
+    rank = _start(place, "import time; print('up'); time.sleep(60)", ["train.py"], agent=agent.pid)
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not (place / "generation/logs/rank-3.log").exists():
+        time.sleep(0.02)
+    agent.kill()
+    agent.wait()
+    assert rank.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_an_error_is_told_although_the_disk_is_full(place: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    disk = place / "generation"
+    argv = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    mounted = subprocess.run(argv, check=False, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.strip()}")
+    try:
+        (disk / "ranks").mkdir()
+        (disk / "logs").mkdir()
+        script = (
+            f"with open({str(disk / 'shard')!r}, 'wb', buffering=0) as file:\n    while True: file.write(b'x' * 4096)"
+        )
+        assert _run(place, script) != 0
+        assert _record(place, "error")["message"] == "[Errno 28] No space left on device"
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
