@@ -231,6 +231,13 @@ def test_the_batch_script_starts_one_agent_a_node(tmp_path):
     assert hostfile == "gn01 slots=4\ngn02 slots=4\n"
 
 
+def test_a_preempted_job_whose_agents_alone_were_told_is_queued_again(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    (slurm.probes / "exit-0").write_text("82")
+    assert slurm.run("bash", str(slurm.bundle / "job.sbatch")).returncode == 82
+    assert (slurm.probes / "requeued").read_text() == "77"
+
+
 def stopped(slurm, number, state="RUNNING"):
     (slurm.probes / "wait").touch()
     (slurm.probes / "state").write_text(state)
