@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from orchestrator.checkpoints import generations
+from orchestrator.checkpoints.atomic import read_json
 from orchestrator.cli import context
 from orchestrator.cli.keeper import keeper
 from orchestrator.cli.terminal import LiveLine, columns, painter, say, speaks_unicode
@@ -47,11 +49,21 @@ def _until_end(store: Store, name: str, display: Display) -> Mapping[str, Any]:
     keep_controller = keeper(store)
     while True:
         run = context.snapshot(store, name)
-        display.show(context.row(run))
+        display.show({**context.row(run), "doing": _doing(run)})
         if run["phase"] in ENDED:
             return run
         keep_controller()
         time.sleep(POLL)
+
+
+def _doing(run: Mapping[str, Any]) -> str | None:
+    """What rank 0 says it does before its first step, where its records are on this machine."""
+    if run["phase"] != "starting":
+        return None
+    root = run["checkpoint_dir"]
+    directory = generations.generation_dir(root, generations.newest_number(root))
+    said = read_json(directory / "progress.json") or {}
+    return str(said.get("state", ""))
 
 
 class _Live:

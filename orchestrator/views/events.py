@@ -80,11 +80,14 @@ def _handed_over(data: Data) -> str:
 
 
 def _generation(data: Data) -> str:
-    resumed = data.get("resumed_from")
-    source = f"from step {resumed}" if resumed is not None else "at step 0"
+    step = data.get("resumed_step")
+    source = "at step 0" if step is None else f"from the checkpoint of step {step}"
     attempt = _attempt({"attempt": data.get("of_attempt")})
-    lines = [f"generation {data.get('generation')} of {attempt} starts {source}{_because(data)}"]
+    lines = [f"generation {data.get('generation')} of {attempt} starts {source}"]
     lines += [f"not from {item.get('path')}: {item.get('why')}" for item in data.get("rejected") or ()]
+    if data.get("result"):
+        ended = why({"cause": data.get("ended_by"), "because": data.get("ended_because")})
+        lines.append(f"it ended: {data['result']}" + (f": {ended}" if ended else ""))
     return "\n".join(lines)
 
 

@@ -12,6 +12,11 @@ from orchestrator.views.table import Row
 from orchestrator.views.text import Paint, bar, clean, field, plain, shorten
 
 LINES_PER_RUN = 100  # at most so many plain lines for steps
+DOING: Mapping[str, str] = {
+    "loading": "loading model and data",
+    "compiling": "compiling DeepSpeed operators (once per machine)",
+    "saving": "saving",
+}
 
 
 def live(run: Row, *, width: int, paint: Paint = plain, unicode: bool = True) -> str:
@@ -23,7 +28,8 @@ def live(run: Row, *, width: int, paint: Paint = plain, unicode: bool = True) ->
             facts.pop(_FIRST_TO_GO.get(len(facts), -1))
     else:
         facts = [units.short_duration(run["age"])]
-        facts += [shorten(clean(run["because"]), max(8, room - 34))] if run["because"] else []
+        told = run["because"] or DOING.get(run.get("doing") or "", "")
+        facts += [shorten(clean(told), max(8, room - 34))] if told else []
     name = shorten(run["name"], max(8, min(24, room - len("  ".join(["", run["phase"], *facts])))))
     left = min(24, room - len("  ".join([name, run["phase"], *facts])) - 2)
     shown = [paint(name, "strong"), paint(run["phase"], ROLES.get(run["phase"], ""))]

@@ -130,7 +130,7 @@ def test_a_plain_line_is_due_at_every_hundredth_of_the_way() -> None:
         ("handed_over", {"attempt": 2, "handle": "42"}, "attempt 2 was handed over as 42"),
         (
             "generation",
-            {"generation": 1, "of_attempt": 1, "resumed_from": None},
+            {"generation": 1, "of_attempt": 1, "resumed_step": None},
             "generation 1 of attempt 1 starts at step 0",
         ),
         (
@@ -138,10 +138,21 @@ def test_a_plain_line_is_due_at_every_hundredth_of_the_way() -> None:
             {
                 "generation": 3,
                 "of_attempt": 2,
-                "resumed_from": 20,
+                "resumed_step": 20,
                 "rejected": [{"path": "checkpoint-30", "why": "a.pt is missing"}],
             },
-            "generation 3 of attempt 2 starts from step 20\nnot from checkpoint-30: a.pt is missing",
+            "generation 3 of attempt 2 starts from the checkpoint of step 20\nnot from checkpoint-30: a.pt is missing",
+        ),
+        (
+            "generation",
+            {
+                "generation": 1,
+                "of_attempt": 1,
+                "result": "failed",
+                "ended_by": "rank_killed",
+                "ended_because": "SIGKILL",
+            },
+            "generation 1 of attempt 1 starts at step 0\nit ended: failed: rank_killed: SIGKILL",
         ),
         ("checkpoint", {"checkpoint": {"step": 20, "path": "p"}}, "the checkpoint of step 20 is proven: p"),
         ("lost", {"cause": "rank_killed", "because": "why"}, "the attempt ended: rank_killed: why"),
