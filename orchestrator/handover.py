@@ -5,9 +5,10 @@ Needs nothing but the store and the run's own directory on this machine: no job.
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import shutil
+import tarfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,41 +36,42 @@ class Secrets:
 
 def stage(bundle: Bundle, run_dir: Path) -> Path:
     """Keep a bundle on this machine for every attempt of a run: completely or not at all. Raises StoreError."""
-    target = run_dir / f"bundle-{bundle.digest[:12]}"
-    if target.is_dir():
+    target = run_dir / f"bundle-{bundle.digest[:12]}.tar"
+    if target.is_file():
         return target
     temporary = run_dir / f".{target.name}.{os.getpid()}"
     try:
-        for file in bundle.files:
-            path = temporary / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.content)
-            path.chmod(0o755 if file.executable else 0o644)
-        temporary.rename(target)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(temporary, "w") as archive:
+            for file in bundle.files:
+                entry = tarfile.TarInfo(file.path)
+                entry.size, entry.mode = len(file.content), 0o755 if file.executable else 0o644
+                archive.addfile(entry, io.BytesIO(file.content))
+        temporary.replace(target)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not target.is_dir():  # else another process staged the same bundle first
-            raise StoreError(
-                f"the job's files cannot be written to {run_dir}: {error.strerror}",
-                hint="set ORCH_HOME to a directory that you may write to and that has room",
-            ) from error
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"the job's files cannot be written to {run_dir}: {error.strerror}",
+            hint="set ORCH_HOME to a directory that you may write to and that has room",
+        ) from error
     return target
 
 
-def load_bundle(directory: Path, digest: str) -> Bundle:
+def load_bundle(path: Path, digest: str) -> Bundle:
     """The bundle that `stage` kept. Raises JobError when it is gone or not what was recorded."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    files = tuple(
-        File(
-            path=path.relative_to(directory).as_posix(),
-            content=path.read_bytes(),
-            executable=bool(path.stat().st_mode & 0o100),
-        )
-        for path in paths
-    )
-    bundle = Bundle(files=tuple(sorted(files, key=lambda file: file.path)))
+    files = []
+    try:
+        with tarfile.open(path) as archive:
+            for entry in archive:
+                content = archive.extractfile(entry)
+                if content is not None:
+                    executable = bool(entry.mode & 0o100)
+                    files.append(File(path=entry.name, content=content.read(), executable=executable))
+    except (OSError, tarfile.TarError) as error:
+        raise JobError(f"the job's files in {path} cannot be read ({error})") from error
+    bundle = Bundle(files=tuple(files))
     if bundle.digest != digest:
-        raise JobError(f"the job's files in {directory} are gone or not those that were submitted")
+        raise JobError(f"the job's files in {path} are not those that were submitted")
     return bundle
 
 
@@ -145,7 +147,7 @@ def _try(
 ) -> tuple[str, dict[str, Any]]:
     """Hand over; the event, kind and data, that tells what came of it."""
     try:
-        bundle = load_bundle(Path(submission.bundle_dir), submission.digest)
+        bundle = load_bundle(Path(submission.bundle_file), submission.digest)
         secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
         if secrets.missing:
             because = f"{'; '.join(secrets.missing)}; set it and type: orch resume {run.name}"

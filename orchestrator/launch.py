@@ -166,7 +166,7 @@ def _record(
         digest=prepared.bundle.digest,
         dir=run_dir,
         checkpoint_dir=checkpoint_dir,
-        bundle_dir=str(staged),
+        bundle_file=str(staged),
         nodes=prepared.plan.topology.nodes,
         from_step=from_step,
         from_scratch=from_scratch,

@@ -102,7 +102,7 @@ class Submission:
     digest: str
     dir: str  # the run's directory on the cluster
     checkpoint_dir: str  # absolute, on the cluster
-    bundle_dir: str  # on this machine
+    bundle_file: str  # on this machine, an archive
     nodes: int = 1
     handle: str | None = None
     from_step: int | None = None

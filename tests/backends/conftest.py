@@ -54,7 +54,7 @@ class Place:
             digest=prepared.bundle.digest,
             dir=run_dir,
             checkpoint_dir=f"{run_dir}/ckpt",
-            bundle_dir="",
+            bundle_file="",
             nodes=nodes,
         )
         self.made.append(submission)

@@ -111,6 +111,8 @@ def test_a_staged_bundle_is_read_back_byte_for_byte(bench: Bench) -> None:
     bundle = prepared().bundle
     place = stage(bundle, bench.home / "runs" / "tiny")
     assert load_bundle(place, bundle.digest) == bundle
-    (place / "job.json").write_text("{}")
     with pytest.raises(JobError, match="not those that were submitted"):
+        load_bundle(place, "another")
+    place.write_bytes(b"")
+    with pytest.raises(JobError, match="cannot be read"):
         load_bundle(place, bundle.digest)

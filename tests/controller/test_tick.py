@@ -163,7 +163,7 @@ def test_a_run_that_another_start_overtook_asks_its_user(bench: Bench) -> None:
 def test_job_files_that_were_lost_end_that_run_and_no_other(bench: Bench) -> None:
     bench.submit(prepared("train 0.05", name="one", steps=20))
     bench.submit(prepared("once", name="two"))
-    for path in (bench.home / "runs/one").glob("bundle-*/job.json"):
+    for path in (bench.home / "runs/one").glob("bundle-*.tar"):
         path.unlink()
     for pid in bench.agents("one"):
         processes.send(pid, signal.SIGKILL)

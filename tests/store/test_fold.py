@@ -67,7 +67,7 @@ def test_a_submission_survives_its_way_to_the_file_and_back() -> None:
         digest="d",
         dir="/d",
         checkpoint_dir="/c",
-        bundle_dir="/b",
+        bundle_file="/b",
         nodes=2,
         handle="h",
         from_step=3,
