@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.errors import JobError
 from orchestrator.model.cluster import Cluster
-from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan, Topology
-from orchestrator.model.spec import Data, Spec, Training
+from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan
+from orchestrator.model.spec import Spec
 from orchestrator.planner.advice import advise
-from orchestrator.planner.asked import Asked, read_asked
+from orchestrator.planner.asked import read_asked
 from orchestrator.planner.batch import (
     TOKENS_PER_MICRO_BATCH,
     check_script_batch,
@@ -20,10 +19,10 @@ from orchestrator.planner.batch import (
     without_limit,
 )
 from orchestrator.planner.dscheck import check
-from orchestrator.planner.dsconfig import Inputs, buffers, render, zero_section
+from orchestrator.planner.dsconfig import Inputs, render
 from orchestrator.planner.dsrules import Case, apply_rules
-from orchestrator.planner.interval import make_interval, save_size
-from orchestrator.planner.memory import Setting, measure
+from orchestrator.planner.interval import make_interval
+from orchestrator.planner.sizing import Job, memory_of, recomputing, save_bytes_of
 from orchestrator.planner.stage import (
     DEFAULT_STAGE,
     DEFAULT_STAGE_OF_A_SCRIPT,
@@ -33,7 +32,7 @@ from orchestrator.planner.stage import (
     gib,
     rejection,
 )
-from orchestrator.planner.topology import limits, make_topology, shortage
+from orchestrator.planner.topology import make_topology, shortage
 
 
 def make_plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None) -> Plan:
@@ -41,113 +40,74 @@ def make_plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None) -> Plan:
     raw = check(spec.deepspeed.config)
     asked = read_asked(spec, raw)
     topology = make_topology(spec.resources, cluster)
-    job = _Job(
-        spec=spec,
-        cluster=cluster,
-        facts=facts,
-        raw=raw,
-        asked=asked,
-        topology=topology,
-        data_parallel=data_parallel(topology, asked),
-    )
-    return _plan_script(job) if spec.run is not None else _plan_built_in(job)
+    ranks = data_parallel(topology, asked)
+    job = Job(spec=spec, cluster=cluster, facts=facts, raw=raw, asked=asked, topology=topology, data_parallel=ranks)
+    return _finish(job, _choose_for_script(job) if spec.run is not None else _choose(job))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    spec: Spec
-    cluster: Cluster
-    facts: ModelFacts | None
-    raw: Mapping[str, Any]
-    asked: Asked
-    topology: Topology
-    data_parallel: int
+class _Chosen:
+    """`batch` and `memory` are None for a script of the user's own."""
 
-    @property
-    def training(self) -> Training:
-        return self.spec.training or Training()
-
-    @property
-    def sequence_length(self) -> int:
-        return (self.spec.data or Data()).sequence_length
+    candidate: Candidate
+    batch: Batch | None
+    memory: Memory | None
+    because: tuple[str, ...]
 
 
-def _plan_script(job: _Job) -> Plan:
-    """A script of the user's own: its model and its batch are not known here."""
+def _choose_for_script(job: Job) -> _Chosen:
     check_script_batch(job.asked, job.topology)
     found = candidates(job.asked, job.spec.deepspeed.nvme_path)
     choice = choose(found, lambda _: None, default=DEFAULT_STAGE_OF_A_SCRIPT)
-    interval = make_interval(job.spec.checkpoint, steps=None, nodes=job.topology.nodes, save_bytes=None)
-    short = shortage(job.topology, job.cluster)
-    inputs = Inputs(spec=job.spec, asked=job.asked, candidate=choice.candidate, batch=None, facts=None, raw=job.raw)
-    config = render(inputs)
-    apply_rules(Case(config=config, spec=job.spec, topology=job.topology))
-    return Plan(
-        topology=job.topology,
-        batch=None,
-        zero_stage=choice.candidate.stage,
-        offload=choice.candidate.offload,
-        memory=None,
-        model=None,
-        fits=False if short else None,
-        ds_config=config,
-        steps=None,
-        epochs=None,
-        checkpoint_steps=interval.steps,
-        checkpoint_seconds=interval.seconds,
-        checkpoint_bytes=None,
-        because=(
-            *((short,) if short else ()),
-            *choice.because,
-            interval.because,
-            "The model and the batch are the script's own, so memory is not estimated.",
-        ),
-        warnings=advise(job.spec, job.topology, config),
-    )
+    because = (*choice.because, "The model and the batch are the script's own, so memory is not estimated.")
+    return _Chosen(candidate=choice.candidate, batch=None, memory=None, because=because)
 
 
-def _plan_built_in(job: _Job) -> Plan:
+def _choose(job: Job) -> _Chosen:
     _check_positions(job)
     micros = micro_batches(job.asked, job.training.global_batch, job.data_parallel)
     found = candidates(job.asked, job.spec.deepspeed.nvme_path)
-    choice = choose(found, lambda candidate: _memory(job, candidate, micros[0]), default=DEFAULT_STAGE)
-    micro, why_micro = _micro_batch(job, choice.candidate, micros)
-    batch = _batch(job, micro)
-    memory = _memory(job, choice.candidate, micro)
-    size = _save_size(job, choice.candidate)
-    interval = make_interval(job.spec.checkpoint, steps=job.training.steps, nodes=job.topology.nodes, save_bytes=size)
-    short = shortage(job.topology, job.cluster)
-    inputs = Inputs(
-        spec=job.spec, asked=job.asked, candidate=choice.candidate, batch=batch, facts=job.facts, raw=job.raw
+    choice = choose(found, lambda one: memory_of(job, one, micros[0]), default=DEFAULT_STAGE)
+    micro, why = _micro_batch(job, choice.candidate, micros)
+    memory = memory_of(job, choice.candidate, micro)
+    return _Chosen(
+        candidate=choice.candidate,
+        batch=_batch(job, micro),
+        memory=memory,
+        because=(*choice.because, why, *_why_fits(job, choice.candidate, micro, memory)),
     )
+
+
+def _finish(job: Job, chosen: _Chosen) -> Plan:
+    candidate, training = chosen.candidate, job.spec.training
+    facts = job.facts if chosen.batch is not None else None
+    size = save_bytes_of(job, candidate) if facts is not None else None
+    steps = training.steps if training else None
+    interval = make_interval(job.spec.checkpoint, job.topology, steps=steps, save_bytes=size)
+    inputs = Inputs(spec=job.spec, asked=job.asked, candidate=candidate, batch=chosen.batch, facts=facts, raw=job.raw)
     config = render(inputs)
     apply_rules(Case(config=config, spec=job.spec, topology=job.topology))
+    short = shortage(job.topology, job.cluster)
     return Plan(
         topology=job.topology,
-        batch=batch,
-        zero_stage=choice.candidate.stage,
-        offload=choice.candidate.offload,
-        memory=memory,
-        model=job.facts,
-        fits=False if short else _fits(memory, choice.candidate),
+        batch=chosen.batch,
+        zero_stage=candidate.stage,
+        offload=candidate.offload,
+        memory=chosen.memory,
+        model=facts,
+        fits=False if short else _fits(chosen.memory, candidate),
         ds_config=config,
-        steps=job.training.steps,
-        epochs=job.training.epochs,
+        steps=steps,
+        epochs=training.epochs if training else None,
         checkpoint_steps=interval.steps,
         checkpoint_seconds=interval.seconds,
         checkpoint_bytes=size,
-        because=(
-            *((short,) if short else ()),
-            *choice.because,
-            why_micro,
-            *_why_fits(memory),
-            interval.because,
-        ),
+        because=(*((short,) if short else ()), *chosen.because, interval.because),
         warnings=advise(job.spec, job.topology, config),
     )
 
 
-def _check_positions(job: _Job) -> None:
+def _check_positions(job: Job) -> None:
     positions = job.facts.positions if job.facts else None
     if positions is not None and job.sequence_length > positions:
         raise JobError(
@@ -157,7 +117,7 @@ def _check_positions(job: _Job) -> None:
         )
 
 
-def _batch(job: _Job, micro: int) -> Batch:
+def _batch(job: Job, micro: int) -> Batch:
     total = job.training.global_batch
     return Batch(
         global_batch=total,
@@ -168,56 +128,21 @@ def _batch(job: _Job, micro: int) -> Batch:
     )
 
 
-def _micro_batch(job: _Job, candidate: Candidate, micros: tuple[int, ...]) -> tuple[int, str]:
+def _micro_batch(job: Job, candidate: Candidate, micros: tuple[int, ...]) -> tuple[int, str]:
     if len(micros) == 1:
         return micros[0], f"Micro-batch {micros[0]}: the only one, as asked or as the batch divides."
-    sizes = [(micro, size) for micro in micros if (size := _memory(job, candidate, micro)) and size.deciding_limit]
+    sizes = [(micro, size) for micro in micros if (size := memory_of(job, candidate, micro)) and size.deciding_limit]
+    most = f"{TOKENS_PER_MICRO_BATCH:,} tokens"
     if not sizes:
         micro = without_limit(micros, job.sequence_length)
-        return (
-            micro,
-            f"Micro-batch {micro}: memory or model size is not known, so {TOKENS_PER_MICRO_BATCH:,} tokens at most.",
-        )
+        return micro, f"Micro-batch {micro}: memory or model size is not known, so {most} at most."
     fitting = tuple(micro for micro, size in sizes if rejection(size) is None)
     if not fitting:
         return micros[0], f"Micro-batch {micros[0]}: the smallest, and even that does not fit."
     if job.topology.device == "cpu":
         micro = without_limit(fitting, job.sequence_length)
-        return (
-            micro,
-            f"Micro-batch {micro}: it fits, and more than {TOKENS_PER_MICRO_BATCH:,} tokens are no faster on a CPU.",
-        )
+        return micro, f"Micro-batch {micro}: it fits, and more than {most} are no faster on a CPU."
     return max(fitting), f"Micro-batch {max(fitting)}: the largest of {', '.join(map(str, micros))} that fits."
-
-
-def _memory(job: _Job, candidate: Candidate, micro: int) -> Memory | None:
-    if job.facts is None:
-        return None
-    zero = zero_section(candidate, job.facts, job.spec, job.raw)
-    setting = Setting(
-        facts=job.facts,
-        topology=job.topology,
-        data_parallel=job.data_parallel,
-        stage=candidate.stage,
-        offload_optimizer=candidate.optimizer,
-        offload_param=candidate.param,
-        precision=job.training.precision,
-        micro_batch=micro,
-        sequence_length=job.sequence_length,
-        recompute=job.training.gradient_checkpointing,
-        fp32_gradients=job.raw.get("data_types", {}).get("grad_accum_dtype") == "fp32",
-        gather=bool(zero.get("stage3_gather_16bit_weights_on_model_save")),
-        buffers=buffers(zero, job.facts),
-    )
-    return measure(setting, *limits(job.topology, job.cluster))
-
-
-def _save_size(job: _Job, candidate: Candidate) -> int | None:
-    if job.facts is None:
-        return None
-    zero = zero_section(candidate, job.facts, job.spec, job.raw)
-    gather = bool(zero.get("stage3_gather_16bit_weights_on_model_save"))
-    return save_size(job.facts, stage=candidate.stage, precision=job.training.precision, gather=gather)
 
 
 def _fits(memory: Memory | None, candidate: Candidate) -> bool | None:
@@ -230,12 +155,15 @@ def _fits(memory: Memory | None, candidate: Candidate) -> bool | None:
     return None if memory.deciding_limit is None or (needs_host and memory.host_limit is None) else True
 
 
-def _why_fits(memory: Memory | None) -> tuple[str, ...]:
+def _why_fits(job: Job, candidate: Candidate, micro: int, memory: Memory | None) -> Iterator[str]:
     if memory is None:
-        return ("The model's size is not known here, so memory is not estimated.",)
+        yield "The model's size is not known here, so memory is not estimated."
+        return
     why = rejection(memory)
     if why is not None:
-        return (f"It does not fit: it needs {why}.",)
-    if memory.deciding_limit is None:
-        return (f"A rank needs {gib(memory.rank_bytes)}; how much there is, is not known.",)
-    return ()
+        yield f"It does not fit: it needs {why}."
+        less = memory_of(recomputing(job), candidate, micro)
+        if less is not None and rejection(less) is None:
+            yield f"training.gradient_checkpointing: true would fit, with {gib(less.rank_bytes)} a rank."
+    elif memory.deciding_limit is None:
+        yield f"A rank needs {gib(memory.rank_bytes)}; how much there is, is not known."

@@ -57,6 +57,12 @@ def test_when_nothing_fits_the_nearest_is_planned_and_does_not_fit():
     assert "ZeRO 3 comes nearest." in made.because
 
 
+def test_recomputing_is_suggested_where_it_would_fit():
+    made = plan(big(zero=3, micro_batch=1), gpus(), llama("33b"))
+    assert made.fits is False
+    assert any(line.startswith("training.gradient_checkpointing: true would fit") for line in made.because)
+
+
 def test_with_no_limit_known_the_default_is_said_to_be_one():
     made = plan(big(zero="auto"), gpus(gpu=None), llama("7b"))
     assert (made.zero_stage, made.fits) == (2, None)
