@@ -69,7 +69,8 @@ def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Cl
     if generations.succeeded(root, newest.generation):
         raise Ended(SUCCESS, "completed", f"The run finished in generation {newest.generation}.")
     if newest.start == options.start:
-        return newest if after is None or newest.generation > after else None
+        is_open = generations.read_outcome(root, newest.generation) is None
+        return newest if is_open and newest.generation > (after or 0) else None
     passed = any(claim.start == options.start for claim in generations.claims(root))
     if newest.attempt > options.attempt or newest.generation > seen or passed:
         raise Ended(FENCED, "fenced", fenced_by(newest), generation=after)

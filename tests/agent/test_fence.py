@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from orchestrator.checkpoints import report
 from tests.agent.cluster import Cluster
+from tests.agent.conftest import MakeCluster
 from tests.checkpoints import history
 
 SLEEP = "time.sleep(60)"
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path, SLEEP, nodes=1)
-    yield made
-    made.close()
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(SLEEP, nodes=1)
 
 
 def _ended(cluster: Cluster, node: int = 0, attempt: int = 1) -> dict[str, object]:
@@ -59,16 +56,16 @@ def test_a_bundle_without_a_job_is_refused_in_words(cluster: Cluster) -> None:
     assert "this agent reads format 1" in str(_ended(cluster)["because"])
 
 
-def test_a_missing_secret_ends_the_start_with_its_name_and_no_value(tmp_path: Path) -> None:
+def test_a_missing_secret_ends_the_start_with_its_name_and_no_value(make_cluster: MakeCluster) -> None:
     secrets = {"HF_TOKEN": {"env": "NOT_SET_ANYWHERE"}, "KEY": {"file": "/no/such/file"}, "SEEN": {"env": "SEEN"}}
-    cluster = Cluster(tmp_path, SLEEP, nodes=1, secrets=secrets)
+    cluster = make_cluster(SLEEP, nodes=1, secrets=secrets)
     assert cluster.wait([cluster.agent(0, env={"SEEN": "hunter2"})]) == [85]
     ended = _ended(cluster)
     assert ended["cause"] == "secret_missing"
     assert "HF_TOKEN (environment variable NOT_SET_ANYWHERE is not set), KEY (file /no/such/file" in str(
         ended["because"]
     )
-    everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    everything = b"".join(path.read_bytes() for path in cluster.base.rglob("*") if path.is_file())
     assert b"hunter2" not in everything
 
 
@@ -83,9 +80,9 @@ def test_a_finished_run_is_finished_for_every_node(cluster: Cluster) -> None:
     assert cluster.wait([cluster.agent(0), cluster.agent(1)]) == [0, 0]
 
 
-def test_when_nothing_is_proven_all_nodes_stop_and_the_report_says_why(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, SLEEP, nodes=2)
-    history.claim(cluster.root)
+def test_when_nothing_is_proven_all_nodes_stop_and_the_report_says_why(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP, nodes=2)
+    history.claim(cluster.root, start="before")
     (history.commit(cluster.root, 1, 10) / "latest").unlink()
     assert cluster.wait(cluster.start()) == [85, 85]
     said = report.read_report(cluster.root, after_generation=1)
@@ -93,8 +90,8 @@ def test_when_nothing_is_proven_all_nodes_stop_and_the_report_says_why(tmp_path:
     assert "--from-scratch" in said.because
 
 
-def test_a_node_that_can_not_run_the_job_ends_the_start_of_all(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, SLEEP, nodes=2)
+def test_a_node_that_can_not_run_the_job_ends_the_start_of_all(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP, nodes=2)
     broken = cluster.base / "broken"
     broken.mkdir()
     for entry in cluster.bundle.iterdir():
@@ -108,20 +105,19 @@ def test_a_node_that_can_not_run_the_job_ends_the_start_of_all(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("node", [0, 1])
-def test_nodes_that_see_different_directories_say_so(tmp_path: Path, node: int) -> None:
-    cluster = Cluster(tmp_path, SLEEP, timeouts={"join": 2, "heartbeat": 5, "grace": 5})
+def test_nodes_that_see_different_directories_say_so(make_cluster: MakeCluster, node: int) -> None:
+    cluster = make_cluster(SLEEP, timeouts={"join": 2, "heartbeat": 5, "grace": 5})
     assert cluster.wait([cluster.agent(node)]) == [84]
     because = str(_ended(cluster, node)["because"])
     assert str(cluster.root) in because
     assert ("Node 1 did not join" if node == 0 else "saw no claim of start start-1") in because
     assert "sees another directory" in because
-    cluster.close()
 
 
-def test_an_agent_that_is_stopped_while_it_waits_ends_at_once(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, SLEEP)
+def test_an_agent_that_is_stopped_while_it_waits_ends_at_once(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP)
     agent = cluster.agent(1)
-    cluster.until(lambda: (cluster.root / "owner.json").exists(), hint="the agent has begun")
+    cluster.until((cluster.root / "owner.json").exists, hint="the agent has begun")
     time.sleep(0.3)
     agent.terminate()
     assert cluster.wait([agent], 5) == [82]
