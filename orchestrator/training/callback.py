@@ -21,12 +21,15 @@ class OrchCallback(TrainerCallback):
     """Saves by the job's checkpoint interval and when the agent asks to stop, commits, and keeps progress and metrics.
 
     `tokens_per_step` makes metrics count tokens; without it they do where the Trainer counts them itself
-    (`include_num_input_tokens_seen`).
+    (`include_num_input_tokens_seen`). With `say` it prints a line for each logged step; the Trainer prints its own.
     """
 
-    def __init__(self, session: Optional[Session] = None, tokens_per_step: Optional[int] = None) -> None:
+    def __init__(
+        self, session: Optional[Session] = None, *, tokens_per_step: Optional[int] = None, say: bool = False
+    ) -> None:
         self._session = session or Session.start()
         self._tokens_per_step = tokens_per_step
+        self._say = say
         self._output_dir: Optional[str] = None
         self._leaving = False
 
@@ -61,7 +64,12 @@ class OrchCallback(TrainerCallback):
         if not self._session.active or not logs or "loss" not in logs:
             return
         self._session.records.metrics(
-            state.global_step, float(logs["loss"]), self._tokens(state), logs.get("learning_rate"), peak_memory()
+            state.global_step,
+            float(logs["loss"]),
+            self._tokens(state),
+            logs.get("learning_rate"),
+            peak_memory(),
+            say=self._say,
         )
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -59,7 +59,7 @@ def train(session: Session) -> None:
         args=arguments,
         train_dataset=Rows(rows),
         processing_class=tokenizer,
-        callbacks=[OrchCallback(session, tokens_per_step=training["global_batch"] * rows.length)],
+        callbacks=[OrchCallback(session, tokens_per_step=training["global_batch"] * rows.length, say=True)],
     )
     hush_printer(trainer)
     trainer.train(resume_from_checkpoint=environment.resume_from)
@@ -69,10 +69,13 @@ def train(session: Session) -> None:
 
 
 def _choose_device(environment: Environment) -> None:
-    """Before torch is imported: a job for the CPU must not see the machine's GPUs."""
+    """Before torch is imported: a job for the CPU must not see the machine's GPUs, and its ranks share the cores."""
     if environment.job.get("device") == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ["DS_ACCELERATOR"] = "cpu"
+    together = os.environ.get("MASTER_ADDR") in ("127.0.0.1", "localhost", "::1")
+    ranks_here = environment.world_size if together else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks_here)))
 
 
 def _read_ds_config(path: str) -> dict[str, Any]:

@@ -39,8 +39,6 @@ class Records:
         now = time.monotonic()
         if state == self._state and now - self._written < PROGRESS_INTERVAL:
             return
-        if state == "training" and self._state != "training":
-            self._seconds_from = now if self._tokens_from is None else self._seconds_from
         self._state, self._written = state, now
         if self._environment.rank == 0:
             line = {"state": state, "step": self._step, "steps": self._steps, "time": time.time()}
@@ -53,8 +51,10 @@ class Records:
         tokens: Optional[float],
         learning_rate: Optional[float],
         peak_memory: Optional[int],
+        *,
+        say: bool,
     ) -> None:
-        """Appends the line of one logged step to metrics.jsonl and prints it.
+        """Appends the line of one logged step to metrics.jsonl, and prints a sentence with `say`.
 
         `loss` is written with every digit it has (null when it is not finite). `tokens` counts from step 0 of the run;
         `seconds` is the wall time since the line before, or since training began; `peak_memory` is in bytes.
@@ -82,9 +82,10 @@ class Records:
         path = os.path.join(self._environment.generation_dir, "metrics.jsonl")
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        print(_sentence(step, self._steps, loss, learning_rate, rate), flush=True)
+        if say:
+            print(_sentence(step, self._steps, loss, learning_rate, rate), flush=True)
 
-    def start_counting(self, tokens: float) -> None:
+    def start_counting(self, tokens: Optional[float]) -> None:
         """Throughput counts from here: `tokens` is what the run had seen before this generation's first step."""
         self._seconds_from, self._tokens_from = time.monotonic(), tokens
 

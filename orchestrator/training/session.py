@@ -117,7 +117,7 @@ class Session:
             return False
         self._records.progress("training", step, steps)
         if loss is not None:
-            self._records.metrics(step, float(loss), tokens, learning_rate, peak_memory())
+            self._records.metrics(step, float(loss), tokens, learning_rate, peak_memory(), say=True)
         return self.agree(step)
 
     def agree(self, step: int) -> bool:

@@ -132,7 +132,7 @@ class Job:
         launcher += list(command or ("-m", "orchestrator.training.main"))
         log = self.generation_dir / "launcher.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(launcher, env=env, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(launcher, env=env, cwd=self.directory, stdout=out, stderr=out, start_new_session=True)
         return Ranks(process, log, self.generation_dir)
 
     def run(self, *command: str, ranks: int = 2) -> str:
