@@ -19,7 +19,6 @@ def advise(spec: Spec, topology: Topology, config: Mapping[str, Any]) -> tuple[s
         *_slow_half(config, topology),
         *_slow_offload(config),
         *_without_effect(spec, config),
-        *_batch_left_to_the_script(spec, config),
     )
 
 
@@ -65,11 +64,3 @@ def _without_effect(spec: Spec, config: Mapping[str, Any]) -> Iterator[str]:
     idle = [key for key in asked if key.startswith("stage3_") or key == "sub_group_size"] if stage < 3 else []
     if idle:
         yield f"Without effect below ZeRO stage 3, and the stage is {stage}: {', '.join(idle)}."
-
-
-def _batch_left_to_the_script(spec: Spec, config: Mapping[str, Any]) -> Iterator[str]:
-    if spec.run is not None and config.get("train_batch_size") == "auto":
-        yield (
-            "The batch sizes in ds_config.json are auto, which Hugging Face's Trainer fills. A script that gives the "
-            "file to deepspeed itself needs deepspeed.config: {train_batch_size: ...}."
-        )

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from orchestrator.errors import JobError
 from orchestrator.model.spec import Precision, Spec
 from orchestrator.planner.dscheck import AUTO, FIELD
-from orchestrator.planner.memory import Where
+from orchestrator.planner.setting import Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

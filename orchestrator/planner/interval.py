@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from orchestrator.model.plan import ModelFacts, Topology
 from orchestrator.model.spec import Checkpoint, Precision
 
-# Failures that stop a job: 6.5 for 1,000 node-days (Kokolis et al. 2024, arXiv:2410.21680, two clusters).
+# Failures that stop a job: 6.5 for 1,000 node-days on two clusters (Kokolis et al. 2024, arXiv:2410.21680).
 SECONDS_BETWEEN_NODE_FAILURES = 86_400 * 1000 / 6.5
-# Measured: 142.6 million parameters at stage 2, 2.85 GB from two ranks of one machine, in 3.5 to 4.3 s. More ranks write
-# side by side, up to what one machine gets out to an ordinary shared file system.
+# Measured: 142.6 million parameters at stage 2, 2.85 GB from two ranks of one machine, in 3.5 to 4.3 s. More ranks
+# write side by side, up to what one machine gets out to an ordinary shared file system.
 RANK_BYTES_PER_SECOND = 350 * 10**6
 MACHINE_BYTES_PER_SECOND = 2 * 10**9
 SAVE_FIXED_SECONDS = 2.0

@@ -11,75 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.model.plan import Memory, ModelFacts, Term, Topology
-from orchestrator.model.spec import Precision
-
-Where = Literal["none", "cpu", "nvme"]
+from orchestrator.model.plan import Memory, Term
+from orchestrator.planner.setting import FP32, Setting
 
 GB = 10**9
-FP32 = 4  # bytes of one value
 ADAM_MOMENTS = 2 * FP32
 
 CUDA_CONTEXT = 700 * 2**20  # driver context, cuBLAS workspace and loaded kernels of one process
 NCCL_BUFFERS = 300 * 2**20  # channels of one communicator
 PROCESS_BASE = 800 * 10**6  # a rank's peak resident set with torch, deepspeed and transformers on a CPU, measured
 PROCESS_BASE_CUDA = 3 * GB  # the same with the CUDA libraries loaded
-PINNED = 1.5  # pinned blocks are rounded up to a power of two: between 1 and 2; DeepSpeed's estimator takes 1.5
 LOGITS = {"fp32": 12, "bf16": 14, "fp16": 14}  # bytes for each s x m x v: logits, fp32 copy, log-softmax, gradient
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Buffers:
-    """Sizes of DeepSpeed's buffers, in values (not bytes), as the rendered ds_config has them."""
-
-    reduce_bucket: int
-    allgather_bucket: int
-    prefetch: int
-    max_live: int
-    sub_group: int
-    overlap: bool
-    pinned: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """All that the terms depend on. `micro_batch` in sequences, `offload_*`: where that part lives."""
-
-    facts: ModelFacts
-    topology: Topology
-    data_parallel: int
-    stage: int
-    offload_optimizer: Where
-    offload_param: Where
-    precision: Precision
-    micro_batch: int
-    sequence_length: int
-    recompute: bool
-    fp32_gradients: bool
-    gather: bool
-    buffers: Buffers
-
-    @property
-    def width(self) -> int:
-        """Bytes of one parameter as the forward pass sees it."""
-        return FP32 if self.precision == "fp32" else 2
-
-    @property
-    def share(self) -> int:
-        """Parameters in one rank's partition."""
-        return -(-self.facts.parameters // self.data_parallel)
-
-    @property
-    def tokens(self) -> int:
-        return self.micro_batch * self.sequence_length
-
-    @property
-    def on_gpu(self) -> bool:
-        return self.topology.device != "cpu"
-
-    @property
-    def pinned(self) -> float:
-        return PINNED if self.on_gpu and self.buffers.pinned else 1.0
 
 
 Formula = Callable[[Setting], int]

@@ -45,6 +45,13 @@ def make_plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None) -> Plan:
     return _finish(job, _choose_for_script(job) if spec.run is not None else _choose(job))
 
 
+_SCRIPT_MEMORY = "The model and the batch are the script's own, so memory is not estimated."
+_SCRIPT_BATCH = (
+    "Batch sizes in ds_config.json are auto, which Hugging Face's Trainer fills; a script that gives the file to "
+    "deepspeed itself needs deepspeed.config: {train_batch_size: ...}."
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chosen:
     """`batch` and `memory` are None for a script of the user's own."""
@@ -59,7 +66,8 @@ def _choose_for_script(job: Job) -> _Chosen:
     check_script_batch(job.asked, job.topology)
     found = candidates(job.asked, job.spec.deepspeed.nvme_path)
     choice = choose(found, lambda _: None, default=DEFAULT_STAGE_OF_A_SCRIPT)
-    because = (*choice.because, "The model and the batch are the script's own, so memory is not estimated.")
+    sizes_left_open = job.asked.global_batch is None and job.asked.micro_batch is None
+    because = (*choice.because, _SCRIPT_MEMORY, *((_SCRIPT_BATCH,) if sizes_left_open else ()))
     return _Chosen(candidate=choice.candidate, batch=None, memory=None, because=because)
 
 

@@ -12,7 +12,8 @@ from orchestrator.model.spec import Data, Spec, Training
 from orchestrator.planner.asked import Asked
 from orchestrator.planner.dsconfig import buffers, zero_section
 from orchestrator.planner.interval import save_size
-from orchestrator.planner.memory import Setting, measure
+from orchestrator.planner.memory import measure
+from orchestrator.planner.setting import Setting
 from orchestrator.planner.stage import Candidate
 from orchestrator.planner.topology import limits
 

@@ -100,7 +100,7 @@ def test_a_script_with_no_batch_sizes_gets_auto_for_hugging_faces_trainer():
     made = plan(script())
     assert made.ds_config["train_batch_size"] == made.ds_config["gradient_clipping"] == "auto"
     assert made.ds_config["bf16"] == made.ds_config["fp16"] == {"enabled": "auto"}
-    assert any("fills" in line for line in made.warnings)
+    assert any("Trainer fills" in line for line in made.because)
 
 
 def test_a_script_with_batch_sizes_gets_a_config_that_deepspeed_itself_can_read():
