@@ -223,10 +223,11 @@ _SCHEDULED = {
 
 
 def _scheduler_params(training: Training, raw: Mapping[str, Any]) -> dict[str, Any]:
+    warmup = training.args.get("warmup_steps", 0)
     values: dict[str, Any] = {
         "warmup_min_lr": 0,
         "warmup_max_lr": training.learning_rate,
-        "warmup_num_steps": max(1, training.args.get("warmup_steps", 0)),
+        "warmup_num_steps": max(1, warmup) if isinstance(warmup, int) else AUTO,  # a share of the steps: the Trainer's
         "total_num_steps": training.steps if training.steps is not None else AUTO,
     }
     return {key: values[key] for key in _SCHEDULED.get(raw["scheduler"].get("type"), ())}

@@ -223,7 +223,8 @@ def _trainer_arguments(case: Case) -> Problem:
 
 def _counterparts(training: Training) -> tuple[tuple[tuple[str, ...], str, Any], ...]:
     args = training.args
-    warmup = max(1, args["warmup_steps"]) if isinstance(args.get("warmup_steps"), int) else 1
+    steps = args.get("warmup_steps", 0)
+    warmup = max(1, steps) if isinstance(steps, int) else None
     given = "adam_beta1" in args or "adam_beta2" in args
     betas = [args.get("adam_beta1", 0.9), args.get("adam_beta2", 0.999)] if given else None
     return (

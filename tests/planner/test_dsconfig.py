@@ -90,6 +90,12 @@ def test_a_scheduler_section_takes_the_jobs_values():
     assert by_epochs["total_num_steps"] == "auto"
 
 
+def test_a_warmup_given_as_a_share_is_left_to_the_trainer():
+    raw = {"scheduler": {"type": "WarmupLR"}}
+    params = plan(job(config=raw, args={"warmup_steps": 0.1})).ds_config["scheduler"]["params"]
+    assert params["warmup_num_steps"] == "auto"
+
+
 def test_gradient_clipping_follows_the_trainers_argument_or_the_raw_key():
     assert plan(job()).ds_config["gradient_clipping"] == 1.0
     assert plan(job(args={"max_grad_norm": 0.3})).ds_config["gradient_clipping"] == 0.3
