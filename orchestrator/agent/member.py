@@ -63,7 +63,7 @@ class Member:
         self._ranks = range(first, first + node.job.ranks_per_node)
         logs = {f"rank {rank}": self.directory / "logs" / f"rank-{rank}.log" for rank in self._ranks}
         self._launcher_log = self.directory / "logs" / f"launcher-{self.number}.log"
-        self._echo = Echo({**logs, f"launcher {self.number}": self._launcher_log})
+        self._echo = Echo(logs)
         self._stillness = Stillness()
         self._started = time.monotonic()
         self._pids: dict[int, int] = {}
@@ -226,6 +226,8 @@ class Member:
             self.faults.extend(faults)
         left = self._launcher.kill(list(self._pids.values()))
         self._echo.pump(final=True)
+        if result == "failed":  # otherwise a launcher has little to say but noise of its own end
+            Echo({f"launcher {self.number}": self._launcher_log}).pump(final=True)
         self.result = result
         record = {
             "node": self.number,
