@@ -20,20 +20,22 @@ LENGTH = 64
 class Sources(Dataset):
     """The standard library's own modules, cut into rows of bytes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         library = Path(sysconfig.get_paths()["stdlib"])
         text = b"".join((library / name).read_bytes() for name in ("argparse.py", "inspect.py", "tarfile.py"))
-        self.rows = torch.frombuffer(bytearray(text[: len(text) // LENGTH * LENGTH]), dtype=torch.uint8).view(-1, LENGTH)
+        self.rows = torch.frombuffer(bytearray(text[: len(text) // LENGTH * LENGTH]), dtype=torch.uint8).view(
+            -1, LENGTH
+        )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         row = self.rows[index].long()
         return {"input_ids": row, "labels": row}
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--max-steps", type=int, default=40)
     # The configuration that orch has checked and rendered; None trains without DeepSpeed.

@@ -6,6 +6,7 @@ Run by orch (see job.yaml) or by hand:  torchrun --nproc-per-node 2 train.py --s
 import argparse
 import os
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import deepspeed
@@ -24,24 +25,24 @@ HERE = Path(__file__).parent
 class Block(nn.Module):
     """Attention over what came before, then a feed-forward layer."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(HIDDEN), nn.LayerNorm(HIDDEN)
         self.attention = nn.MultiheadAttention(HIDDEN, 4, batch_first=True)
         self.feed = nn.Sequential(nn.Linear(HIDDEN, 4 * HIDDEN), nn.GELU(), nn.Linear(4 * HIDDEN, HIDDEN))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         future = torch.ones(LENGTH, LENGTH, dtype=torch.bool, device=x.device).triu(1)
         y = self.norm1(x)
         x = x + self.attention(y, y, y, attn_mask=future, need_weights=False)[0]
         return x + self.feed(self.norm2(x))
 
 
-def next_byte_loss(logits, labels):
+def next_byte_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 
-def batches(micro_batch, first):
+def batches(micro_batch: int, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Micro-batches of text, always the same ones in the same order, from number `first` on."""
     text = (Path(sysconfig.get_paths()["stdlib"]) / "argparse.py").read_bytes()
     number = first
@@ -54,7 +55,7 @@ def batches(micro_batch, first):
         number += 1
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=20)
     steps = parser.parse_args().steps
@@ -62,7 +63,11 @@ def main():
     session = Session.start()  # first of all: from here on the agent can ask to stop
     deepspeed.init_distributed(dist_backend=get_accelerator().communication_backend_name())
     torch.manual_seed(1)
-    layers = [LayerSpec(nn.Embedding, VOCABULARY, HIDDEN), *[LayerSpec(Block)] * 4, LayerSpec(nn.Linear, HIDDEN, VOCABULARY)]
+    layers = [
+        LayerSpec(nn.Embedding, VOCABULARY, HIDDEN),
+        *[LayerSpec(Block)] * 4,
+        LayerSpec(nn.Linear, HIDDEN, VOCABULARY),
+    ]
     model = PipelineModule(layers, num_stages=2, loss_fn=next_byte_loss, partition_method="uniform")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     config = os.environ.get("ORCH_DS_CONFIG", str(HERE / "ds_config.json"))

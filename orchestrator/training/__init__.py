@@ -1,7 +1,7 @@
 """What runs in the ranks of a job: the built-in trainer, and what a script of the user's own can add to itself.
 
-`OrchCallback` is for scripts that use the Hugging Face Trainer, `Session` for scripts that have no Trainer. Importing this
-package imports neither torch nor transformers.
+`OrchCallback` is for scripts that use the Hugging Face Trainer, `Session` for scripts that have no Trainer. Importing
+this package imports neither torch nor transformers.
 """
 
 from __future__ import annotations

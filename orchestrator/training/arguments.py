@@ -18,7 +18,7 @@ def make_arguments(
         "gradient_accumulation_steps": training["accumulation"],
         "learning_rate": training["learning_rate"],
         "seed": training["seed"],
-        # Said outright: left to itself, accelerate takes a distributed job on a machine with no GPU for a single process.
+        # Said outright: left to itself, accelerate takes a job of several ranks for one process where there is no GPU.
         "use_cpu": cpu,
         "bf16": training["precision"] == "bf16",
         "fp16": training["precision"] == "fp16",

@@ -3,8 +3,8 @@
     trainer = Trainer(..., callbacks=[OrchCallback()])
     trainer.train(resume_from_checkpoint=os.environ.get("ORCH_RESUME_FROM"))
 
-Outside orch it does nothing. Under orch, while `train` runs, checkpoints go to $ORCH_CHECKPOINT_DIR whatever `output_dir` says; each
-becomes proven when all its files are on disk; orch alone deletes old ones.
+Outside orch it does nothing. Under orch, while `train` runs, checkpoints go to $ORCH_CHECKPOINT_DIR whatever
+`output_dir` says; each becomes proven when all its files are on disk; orch alone deletes old ones.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class OrchCallback(TrainerCallback):
         self._leaving = asked and not last
         if asked or last or self._session.save_due:
             control.should_save = True
+            self._session.records.progress("saving", step)
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import json
 import os
 import sys
@@ -13,7 +15,7 @@ from orchestrator.training.session import Session
 
 
 def main() -> None:
-    """Trains to the end and leaves; under a request to stop, saves and leaves. Exit code 1 with a sentence on an error."""
+    """Trains to the end, or saves and leaves when it is asked to stop; ends with 1 and a sentence when it can't."""
     session = Session.start()
     try:
         train(session)
@@ -31,7 +33,7 @@ def train(session: Session) -> None:
 
     import deepspeed
     import torch
-    from transformers import TrainingArguments, set_seed
+    from transformers import set_seed
 
     from orchestrator.training.arguments import make_arguments
     from orchestrator.training.callback import OrchCallback
@@ -49,7 +51,7 @@ def train(session: Session) -> None:
         # transformers starts DeepSpeed's own communication only on a GPU, but ZeRO 3 makes the model with it.
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
     # Before the model: at ZeRO 3 transformers reads from here that it must be made in partitions.
-    arguments = TrainingArguments(**make_arguments(environment.job, ds_config, environment.checkpoint_dir, cpu=cpu))
+    arguments = _arguments(make_arguments(environment.job, ds_config, environment.checkpoint_dir, cpu=cpu))
     tokenizer = load_tokenizer(training)
     # The Trainer does it too, but after the random weights are made.
     set_seed(arguments.seed)
@@ -84,6 +86,21 @@ def _read_ds_config(path: str) -> dict[str, Any]:
     return config
 
 
+def _arguments(wanted: dict[str, Any]) -> Any:
+    from transformers import TrainingArguments
+
+    known = [field.name for field in dataclasses.fields(TrainingArguments) if field.init]
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" Is it {near[0]}?" if near else ""
+            raise TrainingError(f"training.args: transformers' TrainingArguments have no {name}.{hint}")
+    try:
+        return TrainingArguments(**wanted)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"training.args: transformers refuses them: {error}") from error
+
+
 def _pack(session: Session, data: Any, tokenizer: Any) -> Any:
     """Rank 0 packs, for all: every rank maps the same file in the checkpoint directory."""
     from orchestrator.training.packing import pack
@@ -107,7 +124,10 @@ def _make_model(training: Any, tokenizer: Any) -> Any:
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[training["precision"]]
     model = training["model"]
     if model.get("config") is None:
-        made = AutoModelForCausalLM.from_pretrained(model["path"], revision=model.get("revision"), dtype=dtype)
+        try:
+            made = AutoModelForCausalLM.from_pretrained(model["path"], revision=model.get("revision"), dtype=dtype)
+        except OSError as error:
+            raise TrainingError(f"model: {model['path']} cannot be loaded: {error}") from error
     else:
         ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
         keys = {**ends, "pad_token_id": tokenizer.pad_token_id, **model["config"]}

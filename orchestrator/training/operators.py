@@ -67,13 +67,15 @@ def _one_at_a_time(directory: str) -> Iterator[None]:
     other rank of orch's is building, so a file that is there is such a leftover, and goes.
     """
     try:
-        file = open(directory + ".orch-lock", "w")
+        descriptor = os.open(directory + ".orch-lock", os.O_WRONLY | os.O_CREAT, 0o644)
     except OSError:
         # Not writable: operators built into the image, where nobody builds and nothing can be left over.
         yield
         return
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, "lock"))
         yield
+    finally:
+        os.close(descriptor)

@@ -1,11 +1,12 @@
 """Text packed into rows of equal length, in one file that all ranks map into memory.
 
-The file lies beside the generations, under a name made from what it was made of: packing is done once for a run, however
-often its processes start, and whoever writes it writes the same bytes.
+The file lies beside the generations, under a name made from what it was made of: packing is done once for a run,
+however often its processes start, and whoever writes it writes the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,11 +35,11 @@ class Rows:
     """The rows as a map-style dataset of a causal language model: labels are the inputs, the model shifts them."""
 
     def __init__(self, packed: Packed) -> None:
-        import numpy
+        import numpy as np
 
         self._rows = packed.rows
         shape = (packed.rows, packed.length)
-        self._ids = numpy.memmap(packed.path, dtype=f"uint{packed.width * 8}", mode="r", shape=shape)
+        self._ids = np.memmap(packed.path, dtype=f"uint{packed.width * 8}", mode="r", shape=shape)
 
     def __len__(self) -> int:
         return self._rows
@@ -63,8 +64,12 @@ def pack(data: Mapping[str, Any], tokenizer: Any, directory: str) -> Packed:
     if not os.path.exists(path):
         os.makedirs(directory, exist_ok=True)
         temporary = f"{path}.{os.getpid()}.tmp"
-        _write(temporary, _tokens(data, files, tokenizer), width)
-        os.replace(temporary, path)
+        try:
+            _write(temporary, _tokens(data, files, tokenizer), width)
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
     tokens = os.path.getsize(path) // width
     if tokens < length:
         raise TrainingError(
@@ -83,7 +88,8 @@ def trim(packed: Packed, global_batch: int) -> Packed:
     if rows == 0:
         raise TrainingError(
             f"The data fills {packed.rows:,} sequences of {packed.length:,} tokens, but one step takes "
-            f"{global_batch:,} (training.global_batch). Give more text, or make global_batch or data.sequence_length smaller."
+            f"{global_batch:,} (training.global_batch). "
+            "Give more text, or make global_batch or data.sequence_length smaller."
         )
     return Packed(path=packed.path, rows=rows, length=packed.length, width=packed.width)
 
@@ -102,23 +108,22 @@ def _key(data: Mapping[str, Any], files: Sequence[str], tokenizer: Any) -> str:
 
 def _write(path: str, tokens: Iterator[Any], width: int) -> None:
     with open(path, "wb") as file:
-        for ids in tokens:
-            file.write(ids.astype(f"uint{width * 8}").tobytes())
+        file.writelines(ids.astype(f"uint{width * 8}").tobytes() for ids in tokens)
         file.flush()
         os.fsync(file.fileno())
 
 
 def _tokens(data: Mapping[str, Any], files: Sequence[str], tokenizer: Any) -> Iterator[Any]:
     """Arrays of token ids in order, with an end-of-text token after each document."""
-    import numpy
+    import numpy as np
 
     end = tokenizer.eos_token_id
     documents = read_documents(data, files)
     if is_bytes(tokenizer):
         for pieces in documents:
             for piece in pieces:
-                yield numpy.frombuffer(piece.encode("utf-8", "replace"), dtype="uint8")
-            yield numpy.array([end], dtype="int64")
+                yield np.frombuffer(piece.encode("utf-8", "replace"), dtype="uint8")
+            yield np.array([end], dtype="int64")
         return
     waiting: list[tuple[str, bool]] = []
     for text, last in _marked(documents):
@@ -138,14 +143,14 @@ def _marked(documents: Iterator[Iterator[str]]) -> Iterator[tuple[str, bool]]:
 
 
 def _encode(waiting: Sequence[tuple[str, bool]], tokenizer: Any, end: Optional[int]) -> Iterator[Any]:
-    import numpy
+    import numpy as np
 
     if not waiting:
         return
     # verbose=False: whole documents are longer than the model's window, which packing is there for.
     encoded = tokenizer([text for text, _ in waiting], add_special_tokens=False, verbose=False)["input_ids"]
-    for ids, (_, last) in zip(encoded, waiting):
+    for ids, (_, last) in zip(encoded, waiting):  # noqa: B905 - Python 3.9 has no strict
         if ids:
-            yield numpy.asarray(ids, dtype="int64")
+            yield np.asarray(ids, dtype="int64")
         if last and end is not None:
-            yield numpy.array([end], dtype="int64")
+            yield np.array([end], dtype="int64")

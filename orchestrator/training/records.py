@@ -6,8 +6,11 @@ import json
 import math
 import os
 import time
-from typing import Any, Optional
+from pathlib import Path
+from typing import Optional
 
+from orchestrator.checkpoints.atomic import create_json, write_json, write_reserved
+from orchestrator.checkpoints.generations import MANUAL_COMMITS
 from orchestrator.training.environment import Environment
 
 PROGRESS_INTERVAL = 1.0  # seconds between two writes of progress.json while the state stays the same
@@ -18,6 +21,7 @@ class Records:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self._directory = Path(environment.generation_dir)
         self._state: Optional[str] = None
         self._step = environment.resume_step
         self._steps: Optional[int] = None
@@ -27,10 +31,12 @@ class Records:
 
     def register(self) -> None:
         """Tells the agent that this rank understands a request to stop, and that commits here are explicit."""
-        self._write(self._rank_file("session"), {"rank": self._environment.rank, "pid": os.getpid()})
+        session = self._rank_file("session")
+        session.parent.mkdir(parents=True, exist_ok=True)
         if self._environment.rank == 0:
-            os.makedirs(self._environment.checkpoint_dir, exist_ok=True)
-            self._write("manual-commits", {"time": time.time()})
+            Path(self._environment.checkpoint_dir).mkdir(parents=True, exist_ok=True)
+            (self._directory / MANUAL_COMMITS).touch()
+        write_json(session, {"rank": self._environment.rank, "pid": os.getpid()}, durable=False)
 
     def progress(self, state: str, step: Optional[int] = None, steps: Optional[int] = None) -> None:
         """Records the state and the step; a change of state at once, anything else at most once a second."""
@@ -42,7 +48,7 @@ class Records:
         self._state, self._written = state, now
         if self._environment.rank == 0:
             line = {"state": state, "step": self._step, "steps": self._steps, "time": time.time()}
-            self._write("progress.json", line)
+            write_json(self._directory / "progress.json", line, durable=False)
 
     def metrics(
         self,
@@ -79,8 +85,7 @@ class Records:
             "peak_memory": peak_memory,
             "time": time.time(),
         }
-        path = os.path.join(self._environment.generation_dir, "metrics.jsonl")
-        with open(path, "a", encoding="utf-8") as file:
+        with (self._directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if say:
             print(_sentence(step, self._steps, loss, learning_rate, rate), flush=True)
@@ -92,11 +97,11 @@ class Records:
     def stopped(self, step: int) -> None:
         """Rank 0: the checkpoint of an agreed stop is committed."""
         if self._environment.rank == 0:
-            self._write("stopped.json", {"step": step, "time": time.time()})
+            write_json(self._directory / "stopped.json", {"step": step, "time": time.time()})
 
     def done(self, step: Optional[int]) -> None:
         """This rank attests that the training came to its end."""
-        self._write(self._rank_file("done.json"), {"rank": self._environment.rank, "step": step})
+        create_json(self._rank_file("done.json"), {"rank": self._environment.rank, "step": step})
 
     def error(self, error: BaseException, trace: str) -> None:
         """This rank's error, in the form in which the rank wrapper records an uncaught one."""
@@ -108,18 +113,10 @@ class Records:
             "message": str(error),
             "traceback": trace,
         }
-        self._write(self._rank_file("error.json"), line)
+        write_reserved(self._rank_file("error.json"), line)
 
-    def _rank_file(self, suffix: str) -> str:
-        return os.path.join("ranks", f"rank-{self._environment.rank}.{suffix}")
-
-    def _write(self, name: str, content: Any) -> None:
-        path = os.path.join(self._environment.generation_dir, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{path}.{os.getpid()}.tmp"
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.replace(temporary, path)
+    def _rank_file(self, suffix: str) -> Path:
+        return self._directory / "ranks" / f"rank-{self._environment.rank}.{suffix}"
 
 
 def _sentence(

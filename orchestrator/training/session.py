@@ -19,21 +19,17 @@ Outside orch (no ORCH_ variables) every call does nothing, so that the same scri
 
 from __future__ import annotations
 
-import datetime
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from orchestrator.training.commit import commit
+from orchestrator.training.control import Control
 from orchestrator.training.environment import Environment, TrainingError, read_environment
 from orchestrator.training.records import Records
-from orchestrator.training.shares import deal, list_files
 
-# A peer that dies closes its connection, which ends a wait at once. The limit is only for a peer that hangs, and hanging is
-# for the agent to judge; a save of hundreds of gigabytes must fit.
-CONTROL_TIMEOUT = datetime.timedelta(days=1)
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
@@ -43,7 +39,7 @@ class Session:
     def __init__(self, environment: Optional[Environment]) -> None:
         self._environment = environment
         self._records = Records(environment) if environment else None
-        self._group: Any = None
+        self._control = Control()
         self._stop_asked = False
         self._saved_at = time.monotonic()
         self._due = False
@@ -69,14 +65,18 @@ class Session:
     def environment(self) -> Environment:
         """Raises TrainingError outside orch."""
         if self._environment is None:
-            raise TrainingError("No orch agent started this process: the ORCH_ variables are not set. Use `orch submit`.")
+            raise TrainingError(
+                "No orch agent started this process: the ORCH_ variables are not set. Use `orch submit`."
+            )
         return self._environment
 
     @property
     def records(self) -> Records:
         """Raises TrainingError outside orch."""
         if self._records is None:
-            raise TrainingError("No orch agent started this process: the ORCH_ variables are not set. Use `orch submit`.")
+            raise TrainingError(
+                "No orch agent started this process: the ORCH_ variables are not set. Use `orch submit`."
+            )
         return self._records
 
     @property
@@ -128,7 +128,7 @@ class Session:
         every_seconds = self._environment.job.get("every_seconds")
         late = every_seconds is not None and time.monotonic() - self._saved_at >= every_seconds
         # Only rank 0's clock counts: the ranks' clocks would disagree at the edge of an interval.
-        stop, timed = self._any(self._stop_asked, late and self._environment.rank == 0)
+        stop, timed = self._control.any(self._stop_asked, late and self.rank == 0)
         self._due = timed or (every_steps is not None and step % every_steps == 0)
         return stop
 
@@ -138,21 +138,15 @@ class Session:
         Every rank calls it after its own part is written. Raises TrainingError when a newer generation has taken over,
         or when a file cannot be read back.
         """
-        if self._environment is None:
+        if self._environment is None or self._records is None:
             return
-        self._records_of("saving", step)
-        self._check_fence()
-        files, problem = self._prove(directory)
-        if self.rank == 0 and not problem:
-            problem = self._publish(directory, step, files)
-        problem = self._broadcast(problem)
-        if problem:
-            raise TrainingError(problem)
+        self._records.progress("saving", step)
+        commit(self._control, self._environment, directory, step)
         self._saved_at = time.monotonic()
-        self._records_of("training", step)
+        self._records.progress("training", step)
 
     def stopped(self, step: int) -> None:
-        """Tells the agent that the checkpoint of `step` is committed as it asked, and ends this process with status 0."""
+        """Tells the agent that the checkpoint of `step` is committed as it asked; ends this process with status 0."""
         if self._records is None:
             return
         self._records.stopped(step)
@@ -177,10 +171,7 @@ class Session:
         DeepSpeed's threads abort about one ordinary interpreter exit in five after a run that went well (SIGABRT);
         leaving past the interpreter's clean-up is the cure, once everybody is done and everything is flushed.
         """
-        self.barrier()
-        dist = _distributed()
-        if dist is not None:
-            dist.destroy_process_group()
+        self._control.close()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -188,16 +179,11 @@ class Session:
     @property
     def rank(self) -> int:
         """This process's rank; 0 where there is no process group."""
-        dist = _distributed()
-        return int(dist.get_rank()) if dist is not None else 0
-
-    def barrier(self) -> None:
-        """Waits for all ranks."""
-        self._any(False, False)
+        return self._control.rank
 
     def share(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
-        return self._broadcast(value)
+        return self._control.share(value)
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if os.getpid() != self._pid:
@@ -207,113 +193,12 @@ class Session:
             return
         self._stop_asked = True
 
-    def _records_of(self, state: str, step: int) -> None:
-        if self._records is not None:
-            self._records.progress(state, step)
 
-    def _control(self, dist: Any) -> Any:
-        """The process group of these messages: gloo, so that they neither wait for nor use the GPUs' queues."""
-        if self._group is None:
-            self._group = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
-        return self._group
-
-    def _any(self, *flags: bool) -> tuple[bool, ...]:
-        dist = _distributed()
-        if dist is None:
-            return flags
-        import torch
-
-        tensor = torch.tensor([int(flag) for flag in flags], dtype=torch.int32, device="cpu")
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._control(dist))
-        return tuple(bool(flag) for flag in tensor.tolist())
-
-    def _broadcast(self, value: Any) -> Any:
-        dist = _distributed()
-        if dist is None:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._control(dist))
-        return box[0]
-
-    def _gather(self, value: Any) -> Sequence[Any]:
-        """Every rank's value on rank 0, elsewhere nothing."""
-        dist = _distributed()
-        if dist is None:
-            return [value]
-        values: Optional[list[Any]] = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-        dist.gather_object(value, values, dst=0, group=self._control(dist))
-        return values or []
-
-    def _check_fence(self) -> None:
-        from orchestrator.checkpoints import generations
-
-        environment = self.environment
-        newest = None
-        if self.rank == 0:
-            claim = generations.newest_claim(environment.root)
-            newest = claim.generation if claim is not None else None
-        newest = self._broadcast(newest)
-        if newest is not None and newest > environment.generation:
-            raise TrainingError(
-                f"Generation {newest} of run {environment.run} has taken over from generation "
-                f"{environment.generation}, which this process belongs to. Nothing that it saves from now on counts."
-            )
-
-    def _prove(self, directory: str) -> tuple[dict[str, Any], Optional[str]]:
-        """Hashes and fsyncs every file, each on the rank that wrote it; rank 0 gets all entries, and what went wrong."""
-        from orchestrator.checkpoints import manifest
-
-        self.barrier()
-        dist = _distributed()
-        world = dist.get_world_size() if dist is not None else 1
-        names = self._broadcast(list_files(directory) if self.rank == 0 else None)
-        mine: Any
-        try:
-            mine = manifest.hash_files(directory, deal(names, world)[self.rank])
-        except OSError as error:
-            mine = f"Rank {self.rank} cannot read back what was saved in {directory}: {error}"
-        merged: dict[str, Any] = {}
-        for part in self._gather(mine):
-            if isinstance(part, str):
-                return {}, part
-            merged.update(part)
-        return merged, None
-
-    def _publish(self, directory: str, step: int, files: Mapping[str, Any]) -> Optional[str]:
-        """On rank 0: the manifest, then pruning. Returns what went wrong."""
-        from orchestrator.checkpoints import manifest, retention
-
-        environment = self.environment
-        try:
-            manifest.write_commit(
-                directory,
-                step=step,
-                generation=environment.generation,
-                attempt=environment.attempt,
-                run_id=environment.run_id,
-                world_size=environment.world_size,
-                files=files,
-            )
-            retention.prune(environment.root, environment.generation, int(environment.job.get("keep") or 1))
-        except OSError as error:
-            return f"The checkpoint of step {step} in {directory} cannot be committed: {error}"
-        return None
-
-
-def peak_memory() -> Optional[int]:
+def peak_memory() -> int:
     """The most memory this rank has held, in bytes: of its GPU, or of the process where it trains on the CPU."""
     import resource
 
-    import torch
-
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _distributed() -> Any:
-    """torch.distributed where a process group exists, else None; never imports torch by itself."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return None
-    return torch.distributed

@@ -25,7 +25,7 @@ def list_files(directory: str) -> list[tuple[str, int]]:
 
 
 def deal(files: Sequence[tuple[str, int]], world_size: int) -> list[list[str]]:
-    """The files of each rank: its own by name (they are in its machine's cache), the others to whoever has least to read."""
+    """The files of each rank: its own by name (its machine has them in memory), the others to who has least to read."""
     shares: list[list[str]] = [[] for _ in range(world_size)]
     load = [0] * world_size
     others = []

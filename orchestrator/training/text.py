@@ -95,7 +95,9 @@ def _dataset_documents(data: Mapping[str, Any]) -> Iterator[Iterator[str]]:
     import datasets
 
     name, split = data["dataset"], data["split"]
-    if os.path.isfile(os.path.join(name, "dataset_info.json")) or os.path.isfile(os.path.join(name, "dataset_dict.json")):
+    if os.path.isfile(os.path.join(name, "dataset_info.json")) or os.path.isfile(
+        os.path.join(name, "dataset_dict.json")
+    ):
         loaded = datasets.load_from_disk(name)
         rows = loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded
     else:

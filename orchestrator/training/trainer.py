@@ -39,30 +39,34 @@ class CausalTrainer(Trainer):
             return [], None
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
-    def save_model(self, output_dir: Optional[str] = None, _internal_call: bool = False) -> None:
+    def save_model(self, output_dir: Optional[str] = None, *args: Any, **kwargs: Any) -> None:
         """The weights beside a checkpoint's shards; at ZeRO 3 only where the ds_config asks for them.
 
         There the Trainer would call save_checkpoint in their stead, and again for the shards themselves: twice the
         bytes, and good shards are cut off and written anew.
         """
-        engine = self.model_wrapped
+        engine: Any = self.model_wrapped
         if output_dir is None or not _partitioned(engine) or engine.zero_gather_16bit_weights_on_model_save():
-            super().save_model(output_dir, _internal_call)
+            super().save_model(output_dir, *args, **kwargs)
         elif self.args.should_save:
-            self.model.config.save_pretrained(output_dir)
-            self.processing_class.save_pretrained(output_dir)
+            model: Any = self.model
+            tokenizer: Any = self.processing_class
+            model.config.save_pretrained(output_dir)
+            tokenizer.save_pretrained(output_dir)
 
     def write_model(self, directory: str) -> None:
         """The finished model: safetensors, config and tokenizer, from every ZeRO stage. All ranks call it.
 
         The directory appears when everything in it is on disk.
         """
-        state = _gather(self.model) if _partitioned(self.model_wrapped) else None
+        model: Any = self.model
+        tokenizer: Any = self.processing_class
+        state = _gather(model) if _partitioned(self.model_wrapped) else None
         if not self.args.should_save:
             return
         partial = directory + ".partial"
-        self.model.save_pretrained(partial, state_dict=state)
-        self.processing_class.save_pretrained(partial)
+        model.save_pretrained(partial, state_dict=state)
+        tokenizer.save_pretrained(partial)
         for name in os.listdir(partial):
             _fsync(os.path.join(partial, name))
         os.replace(partial, directory)
@@ -79,6 +83,11 @@ def _gather(model: Any) -> Optional[dict[str, torch.Tensor]]:
     first = torch.distributed.get_rank() == 0
     state: dict[str, torch.Tensor] = {}
     seen: dict[int, torch.Tensor] = {}
+    # Persistent buffers alone: these are in no partition, and what is gathered below replaces the partitioned rest.
+    buffers = {name for name, _ in model.named_buffers()}
+    for name, tensor in model.state_dict().items() if first else ():
+        if name in buffers:
+            state[name] = tensor.detach().to("cpu", copy=True)
     for prefix, module in model.named_modules():
         parameters = dict(module.named_parameters(recurse=False))
         # modifier_rank=0 frees what was gathered as soon as the block ends.
@@ -87,9 +96,6 @@ def _gather(model: Any) -> Optional[dict[str, torch.Tensor]]:
                 if parameter.ds_id not in seen:
                     seen[parameter.ds_id] = parameter.detach().to("cpu", copy=True)
                 state[f"{prefix}.{name}" if prefix else name] = seen[parameter.ds_id]
-        for name, buffer in module.named_buffers(recurse=False):
-            if first and name not in module._non_persistent_buffers_set:
-                state[f"{prefix}.{name}" if prefix else name] = buffer.detach().to("cpu", copy=True)
     return state if first else None
 
 

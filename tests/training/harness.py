@@ -70,6 +70,7 @@ class Job:
     every_steps: int | None = 3
     job: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    extensions: Path | None = None  # of compiled operators, in place of the user's
     generation: int = 0
     resume: tuple[Path, int] | None = None
 
@@ -132,7 +133,9 @@ class Job:
         launcher += list(command or ("-m", "orchestrator.training.main"))
         log = self.generation_dir / "launcher.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(launcher, env=env, cwd=self.directory, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(
+                launcher, env=env, cwd=self.directory, stdout=out, stderr=out, start_new_session=True
+            )
         return Ranks(process, log, self.generation_dir)
 
     def run(self, *command: str, ranks: int = 2) -> str:
@@ -146,7 +149,9 @@ class Job:
         if self.resume is not None:
             path, step = self.resume
             sealed = (Sealed(str(path.relative_to(self.root)), step, str(manifest.digest(path))),)
-        claim = Claim(self.generation, "test", "0123456789ab", 1, "start", 1, "127.0.0.1", 0, time.time(), sealed=sealed)
+        claim = Claim(
+            self.generation, "test", "0123456789ab", 1, "start", 1, "127.0.0.1", 0, time.time(), sealed=sealed
+        )
         assert write_claim(self.root, claim)
 
     def _environment(self) -> dict[str, str]:
@@ -161,6 +166,8 @@ class Job:
             "ORCH_BUNDLE": str(self.directory / "bundle"),
             "ORCH_DS_CONFIG": str(self.directory / "bundle" / "ds_config.json"),
         }
+        if self.extensions is not None:
+            variables["TORCH_EXTENSIONS_DIR"] = str(self.extensions)
         if self.resume is not None:
             variables["ORCH_RESUME_FROM"], variables["ORCH_RESUME_STEP"] = str(self.resume[0]), str(self.resume[1])
         return variables

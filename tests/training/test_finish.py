@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,26 +33,25 @@ for name, tensor in model.state_dict().items():
 assert model.generate(torch.tensor([[65, 66]]), max_new_tokens=2, do_sample=False).shape == (1, 4)
 """
 CASES = [
-    pytest.param(3, False, "fp32", id="zero3"),
-    pytest.param(1, False, "fp32", id="zero1", marks=pytest.mark.full),
-    pytest.param(2, False, "fp32", id="zero2", marks=pytest.mark.full),
-    pytest.param(3, True, "fp32", id="zero3-cpu-offload", marks=pytest.mark.full),
-    pytest.param(2, False, "bf16", id="zero2-bf16", marks=pytest.mark.full),
-    pytest.param(3, False, "bf16", id="zero3-bf16", marks=pytest.mark.full),
+    pytest.param(ds_config(3), "fp32", id="zero3"),
+    pytest.param(ds_config(1), "fp32", id="zero1", marks=pytest.mark.full),
+    pytest.param(ds_config(2), "fp32", id="zero2", marks=pytest.mark.full),
+    pytest.param(ds_config(3, offload=True), "fp32", id="zero3-cpu-offload", marks=pytest.mark.full),
+    pytest.param(ds_config(2, precision="bf16"), "bf16", id="zero2-bf16", marks=pytest.mark.full),
+    pytest.param(ds_config(3, precision="bf16"), "bf16", id="zero3-bf16", marks=pytest.mark.full),
 ]
 
 
-@pytest.mark.parametrize(("stage", "offload", "precision"), CASES)
+@pytest.mark.parametrize(("config", "precision"), CASES)
 def test_the_model_of_every_stage_loads_in_plain_transformers(
-    tmp_path: Path, stage: int, offload: bool, precision: str
+    tmp_path: Path, config: dict[str, Any], precision: str
 ) -> None:
-    config = ds_config(stage, offload=offload, precision=precision)
     job = Job(tmp_path / "job", config, every_steps=None, job={"steps": STEPS}, training={"precision": precision})
     log = job.run()
 
     checkpoint = job.generation_dir / "checkpoints" / f"checkpoint-{STEPS}"
     assert verify(checkpoint).proven
-    assert (checkpoint / "model.safetensors").exists() == (stage < 3)
+    assert (checkpoint / "model.safetensors").exists() == (config["zero_optimization"]["stage"] < 3)
     load = [sys.executable, "-c", LOAD, str(job.generation_dir / "model"), str(checkpoint)]
     subprocess.run(load, check=True, timeout=120)
 
@@ -64,3 +64,14 @@ def test_the_model_of_every_stage_loads_in_plain_transformers(
     assert line["tokens"] == STEPS * GLOBAL_BATCH * 32
     assert min(line[key] for key in ("seconds", "tokens_per_second", "peak_memory", "learning_rate", "time")) > 0
     assert f"step {STEPS}/{STEPS} loss {line['loss']:.4f}" in log
+
+
+@pytest.mark.full
+def test_a_resume_from_the_last_step_trains_no_more_and_writes_the_model(tmp_path: Path) -> None:
+    job = Job(tmp_path / "job", ds_config(2), every_steps=None, job={"steps": STEPS})
+    job.run()
+    first = (job.generation_dir / "model" / "model.safetensors").read_bytes()
+    job.resume = (job.generation_dir / "checkpoints" / f"checkpoint-{STEPS}", STEPS)
+    job.run()
+    assert (job.generation_dir / "model" / "model.safetensors").read_bytes() == first
+    assert not (job.generation_dir / "metrics.jsonl").exists()

@@ -17,7 +17,14 @@ from orchestrator.training.tokenizer import END_ID, bytes_tokenizer, load_tokeni
 
 
 def data(*files: str, length: int = 4, **keys: object) -> dict[str, object]:
-    return {"files": list(files), "dataset": None, "split": "train", "text_field": "text", "sequence_length": length, **keys}
+    return {
+        "files": list(files),
+        "dataset": None,
+        "split": "train",
+        "text_field": "text",
+        "sequence_length": length,
+        **keys,
+    }
 
 
 def ids(packed: object) -> list[int]:
@@ -85,7 +92,9 @@ def test_rows_are_whole_global_batches(tmp_path: Path) -> None:
 def test_too_little_text_is_said_in_figures(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 50)
     packed = pack(data(f"{tmp_path}/a.txt"), bytes_tokenizer(), str(tmp_path / "packed"))
-    with pytest.raises(TrainingError, match=r"fills 12 sequences of 4 tokens, but one step takes 16 \(training.global_batch\)"):
+    with pytest.raises(
+        TrainingError, match=r"fills 12 sequences of 4 tokens, but one step takes 16 \(training.global_batch\)"
+    ):
         trim(packed, 16)
     with pytest.raises(TrainingError, match=r"has 51 tokens, less than one sequence of 64 \(data.sequence_length\)"):
         pack(data(f"{tmp_path}/a.txt", length=64), bytes_tokenizer(), str(tmp_path / "packed"))

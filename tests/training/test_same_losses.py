@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,17 +14,16 @@ pytestmark = pytest.mark.deepspeed
 
 SAVED = 3
 CASES = [
-    pytest.param(2, False, id="zero2"),
-    pytest.param(0, False, id="zero0", marks=pytest.mark.full),
-    pytest.param(1, False, id="zero1", marks=pytest.mark.full),
-    pytest.param(3, False, id="zero3", marks=pytest.mark.full),
-    pytest.param(3, True, id="zero3-cpu-offload", marks=pytest.mark.full),
+    pytest.param(ds_config(2), id="zero2"),
+    pytest.param(ds_config(0), id="zero0", marks=pytest.mark.full),
+    pytest.param(ds_config(1), id="zero1", marks=pytest.mark.full),
+    pytest.param(ds_config(3), id="zero3", marks=pytest.mark.full),
+    pytest.param(ds_config(3, offload=True), id="zero3-cpu-offload", marks=pytest.mark.full),
 ]
 
 
-@pytest.mark.parametrize(("stage", "offload"), CASES)
-def test_losses_after_kill_and_resume_are_bit_identical(tmp_path: Path, stage: int, offload: bool) -> None:
-    config = ds_config(stage, offload=offload)
+@pytest.mark.parametrize("config", CASES)
+def test_losses_after_kill_and_resume_are_bit_identical(tmp_path: Path, config: dict[str, Any]) -> None:
     undisturbed = Job(tmp_path / "undisturbed", config)
     undisturbed.run()
 

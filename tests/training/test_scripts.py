@@ -1,4 +1,4 @@
-"""The example scripts: a user's own Trainer and a pipeline go on, after a kill, with the losses of an undisturbed run."""
+"""The example scripts: a user's own Trainer and a pipeline go on after a kill with the losses of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PIPELINE = str(ROOT / "examples" / "pipeline" / "train.py")
 
 
 def own_config() -> dict[str, Any]:
-    batch = {key: "auto" for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")}
-    return {**ds_config(2), **batch}
+    filled_by_the_trainer = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+    return {**ds_config(2), **dict.fromkeys(filled_by_the_trainer, "auto")}
 
 
 def pipeline_config() -> dict[str, Any]:
@@ -71,7 +71,15 @@ def test_an_own_script_saves_on_all_ranks_when_one_is_asked_to_stop(tmp_path: Pa
 @pytest.mark.full
 @pytest.mark.parametrize("script", [[OWN, "--max-steps", "2"], [PIPELINE, "--steps", "2"]])
 def test_the_same_script_runs_by_hand_outside_orch(tmp_path: Path, script: list[str]) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run([*launcher, *script], cwd=tmp_path, env=env, check=True, timeout=240)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -82,7 +82,9 @@ def test_torch_is_not_imported_for_a_session(tmp_path: Path) -> None:
 
 
 def test_a_save_is_due_every_so_many_steps(tmp_path: Path) -> None:
-    done = run(environment(tmp_path, every_steps=3), "for n in range(1, 8): session.step(n); print(n, session.save_due)")
+    done = run(
+        environment(tmp_path, every_steps=3), "for n in range(1, 8): session.step(n); print(n, session.save_due)"
+    )
     assert [line for line in done.stdout.splitlines() if line.endswith("True")] == ["3 True", "6 True"]
 
 
@@ -128,7 +130,9 @@ def test_done_attests_and_ends_the_process(tmp_path: Path) -> None:
 
 def test_metrics_keep_every_digit_of_the_loss(tmp_path: Path) -> None:
     loss = 0.1 + 0.2
-    done = run(environment(tmp_path), f"session.step(1, 2, loss={loss!r}, tokens=10)\nsession.step(2, 2, loss=float('nan'))")
+    done = run(
+        environment(tmp_path), f"session.step(1, 2, loss={loss!r}, tokens=10)\nsession.step(2, 2, loss=float('nan'))"
+    )
     assert done.returncode == 0, done.stderr
     lines = (generation_dir(tmp_path / "root", 1) / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["loss"] for line in lines] == [loss, None]
