@@ -90,6 +90,8 @@ def _arguments(wanted: dict[str, Any]) -> Any:
     from transformers import TrainingArguments
 
     known = [field.name for field in dataclasses.fields(TrainingArguments) if field.init]
+    if "activation_checkpointing" not in known:  # its name in older versions
+        wanted["gradient_checkpointing"] = wanted.pop("activation_checkpointing")
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)

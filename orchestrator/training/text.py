@@ -95,6 +95,7 @@ def _dataset_documents(data: Mapping[str, Any]) -> Iterator[Iterator[str]]:
     import datasets
 
     name, split = data["dataset"], data["split"]
+    datasets.disable_progress_bars()
     if os.path.isfile(os.path.join(name, "dataset_info.json")) or os.path.isfile(
         os.path.join(name, "dataset_dict.json")
     ):

@@ -32,7 +32,7 @@ def test_too_little_text_ends_with_a_sentence_and_no_traceback(tmp_path: Path) -
         ({"warmup_step": 3}, "TrainingArguments have no warmup_step. Is it warmup_steps?"),
         (
             {"lr_scheduler_type": "zigzag"},
-            "training.args: transformers refuses them: 'zigzag' is not a valid SchedulerType",
+            "training.args: transformers refuses them: zigzag is not a valid SchedulerType",
         ),
     ],
 )

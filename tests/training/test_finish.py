@@ -46,7 +46,8 @@ CASES = [
 def test_the_model_of_every_stage_loads_in_plain_transformers(
     tmp_path: Path, config: dict[str, Any], precision: str
 ) -> None:
-    job = Job(tmp_path / "job", config, every_steps=None, job={"steps": STEPS}, training={"precision": precision})
+    training = {"precision": precision, "gradient_checkpointing": precision == "bf16"}
+    job = Job(tmp_path / "job", config, every_steps=None, job={"steps": STEPS}, training=training)
     log = job.run()
 
     checkpoint = job.generation_dir / "checkpoints" / f"checkpoint-{STEPS}"
