@@ -154,7 +154,10 @@ def _explain(
 
 def _said(fault: Fault) -> str:
     if fault.type in ("Exit", "Launcher"):
-        return f"ended with {fault.message} before the training was done."
+        last = next((line.strip() for line in reversed(fault.text.splitlines()) if line.strip()), "")
+        return (
+            f"ended with {fault.message} before the training was done{f'; its log ends: {last[:300]}' if last else '.'}"
+        )
     if fault.type == "Signal":
         return f"killed by {fault.message}."
     message = " ".join(fault.message.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping
@@ -75,14 +76,12 @@ def check_write(root: Path, where: str) -> None:
 
 def choose_device(job: Job, environ: Mapping[str, str], where: str) -> Device:
     """CPU or GPUs for the ranks of this node. Raises Ended when torch is missing or sees too few GPUs."""
-    if job.device == "cpu":
-        return Device("cpu")
     build = gpus.torch_build(job.python)
     if build is None:
-        interpreter = job.python or "the agent's interpreter"
-        raise Ended(
-            PREFLIGHT, "preflight", f"{where}: {interpreter} has no torch. Set `python` in the cluster's profile."
-        )
+        because = f"{where}: {job.python or sys.executable} has no torch. Set `python` in the cluster's profile."
+        raise Ended(PREFLIGHT, "preflight", because)
+    if job.device == "cpu":
+        return Device("cpu")
     if build.accelerator is None:
         if job.device == "cuda":
             because = (
