@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from typing import Sequence
 
 from orchestrator.agent import fence, job, linux, loop, options, say
-from orchestrator.agent.codes import FAILED, Ended
+from orchestrator.agent.codes import Ended
 from orchestrator.agent.processes import Inbox
 from orchestrator.checkpoints.atomic import write_json
 
@@ -34,9 +33,6 @@ def _run(chosen: options.Options, inbox: Inbox) -> Ended:
         loop.run(chosen, job.load(chosen.bundle, chosen.run_dir), inbox)
     except Ended as ended:
         return ended
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Ended(FAILED, "disk_full" if full else "unknown", f"The agent of node {chosen.node} failed: {error}")
 
 
 def _write_ending(chosen: options.Options, ended: Ended) -> None:

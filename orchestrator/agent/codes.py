@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a full disk answers
+
 SUCCESS = 0  # the success marker exists
 SLOT_TAKEN = 81  # another agent holds this slot: nothing was done
 STOPPED = 82  # asked to stop
@@ -12,14 +16,20 @@ PREFLIGHT = 86  # this node can't run the job
 
 
 class Ended(Exception):
-    """Ends the agent. `cause` is a word of `orch status`, `because` a sentence for people."""
+    """Ends the agent. `cause` is a word of `orch status`, `because` a sentence for people.
 
-    def __init__(self, code: int, cause: str, because: str, *, generation: int | None = None) -> None:
+    `told`: an outcome record says it already.
+    """
+
+    def __init__(
+        self, code: int, cause: str, because: str, *, generation: int | None = None, told: bool = False
+    ) -> None:
         super().__init__(because)
         self.code = code
         self.cause = cause
         self.because = because
         self.generation = generation
+        self.told = told
 
     @property
     def result(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.agent import linux
-from orchestrator.agent.codes import FENCED, HOPELESS, SLOT_TAKEN, SUCCESS, Ended
+from orchestrator.agent.codes import FENCED, FULL, HOPELESS, PREFLIGHT, SLOT_TAKEN, SUCCESS, Ended
 from orchestrator.agent.job import Job
 from orchestrator.agent.options import Options
 from orchestrator.checkpoints import generations
@@ -38,13 +38,18 @@ def take_slot(options: Options) -> int | None:
 
 
 def own_directory(job: Job) -> None:
-    """Makes the checkpoint directory this run's. Raises Ended when it is another's, OSError when it is read-only."""
+    """Makes the checkpoint directory this run's. Raises Ended when it is another's, or can't be written."""
     root = job.checkpoint_dir
-    root.mkdir(parents=True, exist_ok=True)
     path = root / "owner.json"
-    if create_json(path, {"run": job.name, "run_id": job.run_id, "created": time.time()}):
-        return
-    owner = read_json(path)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if create_json(path, {"run": job.name, "run_id": job.run_id, "created": time.time()}):
+            return
+        owner = read_json(path)
+    except OSError as error:
+        cause = "disk_full" if error.errno in FULL else "preflight"
+        because = f"{os.uname().nodename}: cannot write in the checkpoint directory {root}: {error.strerror}."
+        raise Ended(PREFLIGHT, cause, f"{because} Choose another, or mend it.") from error
     if owner is None:
         because = f"{path} says whose directory this is and cannot be parsed. Mend or remove it, if you are sure."
         raise Ended(HOPELESS, "owned", because)

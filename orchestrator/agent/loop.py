@@ -8,11 +8,12 @@ from typing import Any, Mapping, NoReturn
 
 from orchestrator.agent import fence, launcher, preflight, processes, say
 from orchestrator.agent.beat import Beat
-from orchestrator.agent.codes import FAILED, FENCED, HOPELESS, STOPPED, SUCCESS, Ended
+from orchestrator.agent.codes import FAILED, FENCED, FULL, HOPELESS, STOPPED, SUCCESS, Ended
 from orchestrator.agent.environment import read_secrets
 from orchestrator.agent.job import Job
 from orchestrator.agent.member import TICK, Member, Node
 from orchestrator.agent.options import Options
+from orchestrator.agent.peers import Peers
 from orchestrator.agent.processes import Inbox
 from orchestrator.agent.settle import settle, write_fenced
 from orchestrator.checkpoints import claiming, generations, retention
@@ -23,29 +24,42 @@ MAX_BACKOFF = 60.0  # seconds
 
 
 def run(options: Options, job: Job, inbox: Inbox) -> NoReturn:
-    """Runs this node until it ends; always raises Ended, or OSError when the checkpoint directory fails."""
-    secrets = read_secrets(job, os.environ)
+    """Runs this node until it ends; always raises Ended."""
     fence.own_directory(job)
-    seen = generations.newest_number(job.checkpoint_dir)
-    fence.forget_refusal(job.checkpoint_dir, options)
-    after: int | None = None
     try:
+        fence.forget_refusal(job.checkpoint_dir, options)
+        secrets = read_secrets(job, os.environ)
         device = preflight.check(job, os.environ)
         if device.warning:
             say.line(options.node, f"warning: {device.warning}")
-        node = Node(options, job, inbox, Beat(), device, dict(os.environ), secrets)
-        claim = _next_claim(node, seen, None)
+        _generations(Node(options, job, inbox, Beat(), device, dict(os.environ), secrets))
     except Ended as ended:
         _leave_word(options, job, ended)
         raise
+    except OSError as error:
+        cause = "disk_full" if error.errno in FULL else "unknown"
+        failed = Ended(FAILED, cause, f"The agent of node {options.node} ({os.uname().nodename}) failed: {error}")
+        _leave_word(options, job, failed)
+        raise failed from error
+
+
+def _generations(node: Node) -> NoReturn:
+    """One generation after the other, until one of them ends for good."""
+    seen = generations.newest_number(node.root)
+    swept = processes.sweep(node.root, node.options.node)
+    if swept:
+        say.line(node.options.node, f"ended {len(swept)} processes that a dead agent had left behind")
+    claim = _next_claim(node, seen, None)
     while True:
-        after = claim.generation
-        ended_as = _generation(node, claim)
-        if not ended_as.get("restart"):
-            raise Ended(int(ended_as["code"]), ended_as["cause"], ended_as["because"], generation=after)
-        say.line(options.node, f"generation {after} ended: {ended_as['because']} Starting again.")
-        _pause(node, backoff(int(ended_as.get("failures", 0))), after)
-        claim = _next_claim(node, seen, after)
+        number = claim.generation
+        outcome = _generation(node, claim)
+        if not outcome.get("restart"):
+            code, cause, because = int(outcome["code"]), str(outcome["cause"]), str(outcome["because"])
+            raise Ended(code, cause, because, generation=number, told=True)
+        say.line(node.options.node, f"generation {number} ended: {outcome['because']} Starting again.")
+        if node.options.node == 0:
+            _pause(node, backoff(int(outcome["failures"])), number)
+        claim = _next_claim(node, seen, number)
 
 
 def backoff(failures: int) -> float:
@@ -54,8 +68,13 @@ def backoff(failures: int) -> float:
 
 
 def _leave_word(options: Options, job: Job, ended: Ended) -> None:
-    if ended.code not in (SUCCESS, FENCED):
+    """For the other nodes and for readers, where no outcome says it."""
+    if ended.told or ended.code in (SUCCESS, FENCED):
+        return
+    try:
         fence.write_refusal(job.checkpoint_dir, options, ended)
+    except OSError as error:
+        say.line(options.node, f"cannot leave word in {job.checkpoint_dir}: {error}")
 
 
 def _next_claim(node: Node, seen: int, after: int | None) -> Claim:
@@ -90,9 +109,8 @@ def _claim(node: Node, after: int | None) -> Claim:
     say.line(0, _sentence(claim))
     for path in retention.set_aside(node.root, claim):
         say.line(0, f"moved {path} to set-aside/")
-    swept = processes.sweep(node.root, 0)
-    if swept:
-        say.line(0, f"ended {len(swept)} processes that a dead agent had left behind")
+    if (options.from_scratch or options.from_step is not None) and claim.asked is None and after is None:
+        say.line(0, f"attempt {options.attempt} has gone back once, as asked; it goes on from there")
     return claim
 
 
@@ -106,16 +124,21 @@ def _await_claim(node: Node, seen: int, after: int | None) -> Claim:
     """Node 0's next claim. Raises Ended when there will be none."""
     options, job = node.options, node.job
     deadline = time.monotonic() + job.timeouts.join
+    before = generations.read_claim(node.root, after) if after is not None else None
+    peers = Peers(node.root, before, heartbeat=job.timeouts.heartbeat) if before is not None else None
     while True:
         claim = fence.check_turn(node.root, options, seen, after)
         if claim is not None:
-            processes.sweep(node.root, options.node)
             return claim
         refusal = fence.refusal_of_peer(node.root, options, job.nodes)
         if refusal is not None:
             because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
             raise Ended(int(refusal["code"]), refusal["cause"], because, generation=after)
         _check_stop(node, after)
+        if peers is not None:
+            peers.look()
+            for cause, because in peers.lost([0]).values():
+                raise Ended(FAILED, cause, because, generation=after)
         if time.monotonic() > deadline:
             raise Ended(
                 FAILED,

@@ -20,7 +20,7 @@ from orchestrator.agent.peers import Peers
 from orchestrator.agent.preflight import Device
 from orchestrator.agent.processes import Inbox, Launcher
 from orchestrator.checkpoints import generations
-from orchestrator.checkpoints.atomic import read_json, reserve, write_json, write_reserved
+from orchestrator.checkpoints.atomic import read_json, reserve, write_reserved
 from orchestrator.checkpoints.generations import Claim
 
 TICK = 0.2  # seconds between two looks at the other nodes; the end of a child wakes the agent at once
@@ -78,8 +78,9 @@ class Member:
         """Starts the launcher. Raises OSError."""
         options, job, claim = self.node.options, self.node.job, self.claim
         self.node.beat.move(self.directory / f"beat-{self.number}.json")
-        for name in ("outcome.json", f"exit-{self.number}.json") if self.number == 0 else (f"exit-{self.number}.json",):
-            reserve(self.directory / name, RESERVED)
+        for name in ("outcome", f"exit-{self.number}", f"stop-{self.number}"):
+            if name != "outcome" or self.number == 0:
+                reserve(self.directory / f"{name}.json", RESERVED)
         env = environment.make(
             job, options, claim, base=self.node.base, secrets=self.node.secrets, cpu=self.node.device.is_cpu
         )
@@ -137,7 +138,8 @@ class Member:
         asked = self.node.inbox.stop
         if asked is not None and self.number not in self.peers.stops:
             say.line(self.number, f"{asked.name}: asking the ranks to save and leave")
-            write_json(self.directory / f"stop-{self.number}.json", {"signal": asked.name, "time": time.time()})
+            record = {"signal": asked.name, "time": time.time()}
+            write_reserved(self.directory / f"stop-{self.number}.json", record)
             self.peers.look()
         if not self.peers.stops:
             return
@@ -200,7 +202,7 @@ class Member:
             grace = self.node.job.timeouts.grace
             return now - self._stop_since > (min(grace, PLAIN_STOP_SECONDS) if self._plain_stop else grace)
         if (self.directory / "stopped.json").exists():
-            return False
+            return self._stillness.seconds("stopped", True) > LEAVE_SECONDS
         if self._silent:
             told = evidence.statuses(tail(self._launcher_log), self._ranks.start)
             waited = clock - min(entry.time for entry in self._silent.values())
@@ -242,9 +244,11 @@ class Member:
         self.peers.look()
 
     def _check_fence(self) -> None:
+        if generations.newest_number(self.node.root) <= self.claim.generation:
+            return
         newest = generations.newest_claim(self.node.root)
         if newest is None or newest.generation <= self.claim.generation:
-            return
+            return  # taken, and not to be read yet
         self.end()
         self.overtaken = True
         if newest.start != self.claim.start:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Mapping
 
 from orchestrator.agent import gpus
-from orchestrator.agent.codes import PREFLIGHT, Ended
+from orchestrator.agent.codes import FULL, PREFLIGHT, Ended
 from orchestrator.agent.job import Job
 from orchestrator.checkpoints.generations import generations_dir
 from orchestrator.checkpoints.verify import size_of
@@ -71,7 +71,7 @@ def check_write(root: Path, where: str) -> None:
         because = (
             f"{where}: cannot write in the checkpoint directory {root}: {error.strerror}. Choose another, or mend it."
         )
-        raise Ended(PREFLIGHT, "disk_full" if error.errno == 28 else "preflight", because) from error
+        raise Ended(PREFLIGHT, "disk_full" if error.errno in FULL else "preflight", because) from error
 
 
 def choose_device(job: Job, environ: Mapping[str, str], where: str) -> Device:

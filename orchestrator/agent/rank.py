@@ -61,7 +61,7 @@ def _run(bundle: Path) -> None:
     else:
         sys.path[0] = str(Path(command[0]).resolve().parent)
         sys.argv = command
-        runpy.run_path(command[0], run_name="__main__")
+        runpy.run_path(str(Path(command[0]).absolute()), run_name="__main__")
 
 
 def _redirect(log: Path) -> None:

@@ -13,6 +13,7 @@ from orchestrator.checkpoints.generations import (
     Claim,
     Resume,
     Root,
+    claims,
     generation_dir,
     newest_claim,
     newest_number,
@@ -30,7 +31,8 @@ ENDED_WELL = frozenset({"success", "stopped", "fenced"})
 class Request:
     """What a start asks for. `follows`: the generation it has just ended, None for the first claim of a start.
 
-    `from_step` and `from_scratch` are the user's word for one attempt; its first claim obeys them.
+    `from_step` and `from_scratch` are the user's word. It is obeyed once in an attempt: when a scheduler starts the
+    attempt again with the same arguments, that start goes on from the newest checkpoint.
     """
 
     run: str
@@ -44,6 +46,13 @@ class Request:
     follows: int | None = None
     from_step: int | None = None
     from_scratch: bool = False
+
+    @property
+    def asked(self) -> str | None:
+        """The user's word, as a claim records it."""
+        if self.from_scratch:
+            return "from-scratch"
+        return f"from-step {self.from_step}" if self.from_step is not None else None
 
 
 class Refused(Exception):
@@ -112,9 +121,8 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
     outcome = read_outcome(root, before.generation)
     final = outcome is not None and outcome.get("result") == "failed" and outcome.get("retry") is False
     if final and outcome is not None and before.attempt == request.attempt:
-        raise Refused(
-            str(outcome.get("cause", "unknown")), f"Attempt {before.attempt} has ended: {outcome.get('because', '')}"
-        )
+        because = f"Attempt {before.attempt} has ended: {outcome.get('because', '')} To try again takes a new attempt."
+        raise Refused(str(outcome.get("cause", "unknown")), because)
     failures = failures_after(root, before, outcome)
     if not final and failures > request.max_failures and request.follows is None:
         because = (
@@ -145,8 +153,9 @@ def _close_lost(root: Root, before: Claim, failures: int, because: str) -> None:
 
 
 def _make(root: Root, request: Request, number: int, before: Claim | None) -> Claim:
-    # A scheduler may start the same attempt again with the same arguments: they were the word for its first claim.
-    first = request.follows is None and (before is None or before.attempt < request.attempt)
+    asked = request.asked if request.follows is None else None
+    if any(older.asked == asked for older in claims(root) if older.attempt == request.attempt):
+        asked = None
     made = Claim(
         generation=number,
         run=request.run,
@@ -158,11 +167,12 @@ def _make(root: Root, request: Request, number: int, before: Claim | None) -> Cl
         port=request.port,
         time=time.time(),
         failures=_failures_before(root, before),
+        asked=asked,
     )
-    if request.from_scratch and first:
+    if asked is not None and request.from_scratch:
         return made
     try:
-        choice = choose.choose(root, request.from_step if first else None)
+        choice = choose.choose(root, request.from_step if asked is not None else None)
     except choose.NoSuchStep as error:
         raise Refused("no_proven_checkpoint", f"{error} Resume from one of them, or without --from.") from error
     progress = choice.existed or bool(choice.sealed) or (before is not None and before.progress)

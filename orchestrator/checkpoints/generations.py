@@ -47,6 +47,7 @@ class Claim:
 
     `progress`: a checkpoint has counted before, or there were some from before orch, so that starting at step 0 would
     throw work away. `failures`: generations in a row that ended without a new proven checkpoint before this one.
+    `asked`: the user's word that this claim obeyed, as in "from-step 20".
     """
 
     generation: int
@@ -63,6 +64,7 @@ class Claim:
     rejected: tuple[Rejected, ...] = ()
     progress: bool = False
     failures: int = 0
+    asked: str | None = None
     format: int = field(default=FORMAT)
 
     @classmethod

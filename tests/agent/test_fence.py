@@ -50,6 +50,16 @@ def test_a_directory_of_another_run_is_refused(cluster: Cluster) -> None:
     assert sorted(path.name for path in cluster.root.iterdir()) == ["generations", "owner.json"], "nothing was touched"
 
 
+def test_a_directory_that_can_not_be_made_is_a_preflight_that_says_no(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP, nodes=1, checkpoint_dir="file/ckpt")
+    cluster.run_dir.mkdir()
+    (cluster.run_dir / "file").touch()
+    assert cluster.wait([cluster.agent(0)]) == [86]
+    assert f"cannot write in the checkpoint directory {cluster.run_dir / 'file/ckpt'}: Not a directory" in str(
+        _ended(cluster)["because"]
+    )
+
+
 def test_a_bundle_without_a_job_is_refused_in_words(cluster: Cluster) -> None:
     (cluster.bundle / "job.json").write_text('{"format": 99}')
     assert cluster.wait([cluster.agent(0)]) == [85]

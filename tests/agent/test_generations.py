@@ -144,6 +144,19 @@ def test_the_failure_budget_holds_over_starts_with_nobody_to_count_them(make_clu
     assert backoff > 2, "the second failure in a row is waited after"
 
 
+@pytest.mark.parametrize(("act", "code"), [("terminate", 82), ("kill", 84)])
+def test_between_two_generations_nobody_waits_for_a_node_0_that_is_gone(
+    make_cluster: MakeCluster, act: str, code: int
+) -> None:
+    cluster = make_cluster("os._exit(10 + GENERATION)", timeouts={"join": 60, "heartbeat": 30, "grace": 5})
+    agents = cluster.start()
+    cluster.until((cluster.generation(2) / "outcome.json").exists, hint="the pause after the second failure")
+    getattr(agents[0], act)()
+    assert cluster.wait([agents[1]], 10) == [code]
+    assert agents[0].wait() == (82 if act == "terminate" else -signal.SIGKILL)
+    assert not cluster.root.joinpath("generations/000003.json").exists()
+
+
 def test_lost_generations_count_too(make_cluster: MakeCluster) -> None:
     cluster = make_cluster("time.sleep(60)", nodes=1, max_failures=1)
     for number in (1, 2):

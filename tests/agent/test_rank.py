@@ -99,11 +99,24 @@ def test_the_trainings_own_word_stands(place: Path) -> None:
 
 def test_a_script_sees_its_arguments_its_directory_and_its_neighbours_as_usual(place: Path) -> None:
     (place / "bundle/code/neighbour.py").write_text("HERE = 'neighbour'")
-    script = "import os, sys, neighbour\nprint(sys.argv, __name__, __file__, os.getcwd(), neighbour.HERE)"
+    script = "import os, sys, neighbour\nprint(sys.argv[1:], __name__, __file__, os.getcwd(), neighbour.HERE)"
     code = place / "bundle/code"
     hostile = ["--n", "a b", "$(id)", "", "--", "-x"]
     assert _run(place, script, *hostile) == 0
-    assert _log(place) == f"{['train.py', *hostile]} __main__ train.py {code} neighbour\n"
+    assert _log(place) == f"{hostile} __main__ {code / 'train.py'} {code} neighbour\n"
+
+
+def test_a_script_can_spawn_workers_that_import_it_again(place: Path) -> None:
+    script = """
+import multiprocessing
+def double(number):
+    return number * 2
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        print(pool.map(double, [1, 2, 3]))
+"""
+    assert _run(place, script) == 0
+    assert _log(place) == "[2, 4, 6]\n"
 
 
 def test_a_module_of_the_code_can_be_run(place: Path) -> None:

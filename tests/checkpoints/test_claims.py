@@ -146,6 +146,15 @@ def test_from_scratch_is_obeyed_once_and_holds_until_the_next_checkpoint(tmp_pat
     assert requeued.resume.step == 5
 
 
+def test_from_scratch_is_obeyed_in_an_attempt_that_was_refused_without_it(tmp_path: Path) -> None:
+    history.claim(tmp_path)
+    (history.commit(tmp_path, 1, 10) / "latest").unlink()
+    with pytest.raises(claiming.Refused):
+        history.claim(tmp_path, start="by hand")
+    made = history.claim(tmp_path, start="by hand again", from_scratch=True)
+    assert (made.resume, made.asked) == (None, "from-scratch")
+
+
 def test_from_step_goes_back_and_what_was_newer_counts_no_more(tmp_path: Path) -> None:
     history.claim(tmp_path)
     for step in (10, 20, 30):
@@ -153,8 +162,9 @@ def test_from_step_goes_back_and_what_was_newer_counts_no_more(tmp_path: Path) -
     made = history.claim(tmp_path, attempt=2, from_step=20)
     assert made.resume is not None
     assert (made.resume.step, history.sealed_steps(made)) == (20, [20, 10])
+    history.commit(tmp_path, 2, 25)
     again = history.claim(tmp_path, attempt=2, start="requeued", from_step=20)
-    assert history.sealed_steps(again) == [20, 10]
+    assert history.sealed_steps(again) == [25, 20, 10]
 
 
 def test_from_a_step_that_has_no_proven_checkpoint_names_those_that_have_one(tmp_path: Path) -> None:
