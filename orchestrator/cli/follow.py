@@ -49,21 +49,21 @@ def _until_end(store: Store, name: str, display: Display) -> Mapping[str, Any]:
     keep_controller = keeper(store)
     while True:
         run = context.snapshot(store, name)
-        display.show({**context.row(run), "doing": _doing(run)})
+        display.show({**context.row(run), **_from_records(run)})
         if run["phase"] in ENDED:
             return run
         keep_controller()
         time.sleep(POLL)
 
 
-def _doing(run: Mapping[str, Any]) -> str | None:
-    """What rank 0 says it does before its first step, where its records are on this machine."""
-    if run["phase"] != "starting":
-        return None
-    root = run["checkpoint_dir"]
-    directory = generations.generation_dir(root, generations.newest_number(root))
-    said = read_json(directory / "progress.json") or {}
-    return str(said.get("state", ""))
+def _from_records(run: Mapping[str, Any]) -> dict[str, str]:
+    """What the job's own records add where they are on this machine: what it does before its first step, and why the
+    generation before this one ended.
+    """
+    root, number = run["checkpoint_dir"], run["generation"]
+    said = read_json(generations.generation_dir(root, number) / "progress.json") if run["phase"] == "starting" else None
+    ended = generations.read_outcome(root, number - 1) if number > 1 else None
+    return {"doing": str((said or {}).get("state", "")), "before": str((ended or {}).get("because", ""))}
 
 
 class _Live:

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.model.run import Event
 from orchestrator.views import units
 from orchestrator.views.reasons import first_error, why
-from orchestrator.views.text import Paint, clean, field, plain
+from orchestrator.views.text import Paint, plain, wrapped
 
 Data = Mapping[str, Any]
 
@@ -43,15 +43,9 @@ def sentence(event: Event) -> str:
 
 def _line(event: Event, time: str, width: int | None, paint: Paint) -> str:
     lead = len(time) + 2
-    text = clean_lines(sentence(event))
-    wrapped = field("", text, None if width is None else width + 13 - lead).splitlines()
-    body = f"\n{' ' * lead}".join(line.strip() for line in wrapped)
+    body = f"\n{' ' * lead}".join(wrapped(sentence(event), None if width is None else width - lead))
     role = _ROLES.get(event.kind, "")
     return f"{paint(time, 'dim')}  {paint(body, role) if role else body}"
-
-
-def clean_lines(text: str) -> str:
-    return "\n".join(clean(line) for line in text.splitlines())
 
 
 def _because(data: Data) -> str:

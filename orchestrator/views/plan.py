@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan, Term, Topology
 from orchestrator.views import units
-from orchestrator.views.text import Paint, field, plain
+from orchestrator.views.text import Paint, field, plain, wrapped
 
 _FIT = {True: ("fits", "good"), False: ("does not fit", "bad"), None: ("not known whether it fits", "warn")}
 _DEVICES = {"cuda": "GPUs", "cpu": "the CPU", "auto": "GPUs where there are any, else the CPU"}
@@ -44,7 +44,7 @@ def page(name: str, cluster: str, plan: Plan, *, width: int | None, paint: Paint
         per_host = "host memory per machine" if plan.topology.one_machine else "host memory per node"
         lines += ["", *_memory("memory per rank", plan.memory.rank, plan.memory.rank_limit, width, paint)]
         lines += ["", *_memory(per_host, plan.memory.host, plan.memory.host_limit, width, paint)]
-        lines += ["", paint(field("", _LEGEND, width).strip(), "dim")]
+        lines += ["", *(paint(line, "dim") for line in wrapped(_LEGEND, width))]
     for title, sentences, role in (("why", plan.because, "dim"), ("warnings", plan.warnings, "warn")):
         if sentences:
             lines += ["", paint(title, role), *(_sentence(sentence, width) for sentence in sentences)]
@@ -114,12 +114,9 @@ def _memory(title: str, terms: Sequence[Term], limit: int | None, width: int | N
     names = max([5, *(len(term.name) for term in terms)])
     lines = [paint(title, "strong")]
     for term in terms:
-        text = f"  {term.name:<{names}}  {units.size(term.bytes):>9}"
-        formula = f"   {term.formula}"
-        if width is None or len(text) + len(formula) <= width:
-            lines.append(text + paint(formula, "dim"))
-        else:
-            lines += [text, paint(_wrapped(term.formula, width), "dim")]
+        lead = f"  {term.name:<{names}}  {units.size(term.bytes):>9}   "
+        first, *more = wrapped(term.formula, None if width is None else width - len(lead))
+        lines += [lead + paint(first, "dim"), *(" " * len(lead) + paint(line, "dim") for line in more)]
     total = sum(term.bytes for term in terms)
     role = "" if limit is None else "bad" if total > limit else "good"
     text = f"  {'total':<{names}}  {units.size(total):>9}"
@@ -127,11 +124,6 @@ def _memory(title: str, terms: Sequence[Term], limit: int | None, width: int | N
     return [*lines, paint(text + tail, role) if role else text + tail]
 
 
-def _wrapped(formula: str, width: int) -> str:
-    return field("", formula, width).rstrip()
-
-
 def _sentence(sentence: str, width: int | None) -> str:
     """An item of a list, wrapped under its text."""
-    wrapped = field("", sentence, None if width is None else width + 9).splitlines()
-    return "\n".join(("  - " if number == 0 else "    ") + line.strip() for number, line in enumerate(wrapped))
+    return "  - " + "\n    ".join(wrapped(sentence, None if width is None else width - 4))

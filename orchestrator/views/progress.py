@@ -62,7 +62,7 @@ def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None
     ):
         lines.append(_phase(run))
     if run["generation"] != before["generation"] and run["generation"]:
-        lines.append(f"generation {run['generation']} (attempt {run['attempt']})")
+        lines.append(_generation(run))
     if step_is_due(run, last_step):
         lines.append(_step(run))
     newest = run["checkpoint"]
@@ -72,13 +72,15 @@ def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None
 
 
 def notices(before: Mapping[str, Any] | None, run: Row) -> list[str]:
-    """What must stay to be read above a line that is rewritten: failures and new starts."""
-    if before is None or run["phase"] in ENDED:
+    """What must stay to be read above a line that is rewritten: new starts, and why they were needed."""
+    if before is None or run["phase"] in ENDED or run["generation"] == before["generation"] or not before["generation"]:
         return []
-    if run["generation"] != before["generation"] and before["generation"]:
-        reason = clean(run["because"])
-        return [f"generation {run['generation']} (attempt {run['attempt']})" + (f": {reason}" if reason else "")]
-    return []
+    return [_generation(run)]
+
+
+def _generation(run: Row) -> str:
+    reason = clean(run["because"] or run.get("before") or "")
+    return f"generation {run['generation']} (attempt {run['attempt']})" + (f": {reason}" if reason else "")
 
 
 def closing(run: Row, *, width: int | None, paint: Paint = plain) -> list[str]:

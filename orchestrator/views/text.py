@@ -34,13 +34,17 @@ def shorten(text: str, width: int) -> str:
 
 def field(label: str, text: str, width: int | None, paint: Paint = plain, role: str = "") -> str:
     """`label   text`, wrapped under itself at `width` (None: not at all). Long words, as paths are, stay whole."""
-    indent = " " * LABEL
+    first, *more = wrapped(text, None if width is None else width - LABEL)
+    painted = [paint(line, role) if role else line for line in (first, *more)]
+    return paint(f"{label:<{LABEL}}", "dim") + f"\n{' ' * LABEL}".join(painted)
+
+
+def wrapped(text: str, room: int | None) -> list[str]:
+    """Lines of at most `room` columns (None: as long as they are), at least one; line ends of the text stay."""
     lines = [clean(line) for line in text.splitlines()] or [""]
-    if width is not None:
-        room = max(20, width - LABEL)
-        lines = [part for line in lines for part in _wrap(line, room)]
-    painted = [paint(line, role) if role else line for line in lines]
-    return paint(f"{label:<{LABEL}}", "dim") + f"\n{indent}".join(painted)
+    if room is None:
+        return lines
+    return [part for line in lines for part in _wrap(line, max(20, room))]
 
 
 def bar(part: float, whole: float, width: int, *, unicode: bool = True) -> str:
