@@ -57,9 +57,7 @@ def _until_end(store: Store, name: str, display: Display) -> Mapping[str, Any]:
 
 
 def _from_records(run: Mapping[str, Any]) -> dict[str, str]:
-    """What the job's own records add where they are on this machine: what it does before its first step, and why the
-    generation before this one ended.
-    """
+    """What records on this machine add: what a start does before its first step, why the generation before it ended."""
     root, number = run["checkpoint_dir"], run["generation"]
     said = read_json(generations.generation_dir(root, number) / "progress.json") if run["phase"] == "starting" else None
     ended = generations.read_outcome(root, number - 1) if number > 1 else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 
 Paint = Callable[[str, str], str]  # text and role (good, bad, warn, busy, dim, strong) -> text
@@ -63,4 +62,6 @@ def listing(lines: Sequence[str]) -> str:
 
 
 def _wrap(line: str, room: int) -> list[str]:
+    import textwrap  # the table of all runs wraps nothing and starts faster without it
+
     return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
