@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import JobError
-from orchestrator.model.spec import Spec
+from orchestrator.model.spec import STDLIB, Spec
 
 Missing = tuple[str, str]  # field, what is wrong
 
@@ -51,6 +51,8 @@ def _data(spec: Spec, base: Path) -> Iterator[Missing]:
     if spec.data is None:
         return
     for place, pattern in enumerate(spec.data.files):
+        if pattern.startswith(STDLIB):
+            continue  # under the library of the Python that trains, which may be another one than this
         matches = glob.iglob(pattern, root_dir=base, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         if not any((base / match).is_file() for match in matches):
             field = "data.files" if len(spec.data.files) == 1 else f"data.files[{place}]"

@@ -24,6 +24,7 @@ _KUBERNETES_KEY = Pattern(
 )
 _ANY_VARIABLE = Pattern(regex="[A-Za-z_][A-Za-z0-9_]*", words="the name of an environment variable")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+STDLIB = "stdlib:"  # before a glob: under the library of the Python that trains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,8 @@ class Data:
     files: tuple[str, ...] = field(
         default=(),
         metadata=key(
-            "Globs of .txt, .jsonl or .parquet files; any other ending is read as text.",
+            "Globs of .txt, .jsonl or .parquet files; any other ending is read as text. "
+            "`stdlib:` before a glob: under the standard library of the Python that trains.",
             one_or_many=True,
             pattern=PATH,
         ),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.model.spec import STDLIB
 from orchestrator.rendering.request import RenderRequest
 
 CLAIM_MOUNT = "/shared"  # where a pod sees the claim
@@ -40,6 +41,8 @@ def absolute(path: str, start: str) -> str:
 
 def absolute_glob(pattern: str, start: str) -> str:
     """`absolute` for a glob: what looks like a wildcard in `start` is none."""
+    if pattern.startswith(STDLIB):
+        return pattern
     return absolute(pattern, _WILDCARD.sub(r"[\g<0>]", start))
 
 
