@@ -1,14 +1,15 @@
-"""A real run in a directory of its own: submits with the real command, finds the real processes, reads the real files."""
+"""A real run in a directory of its own: the real command, the real processes, the real files."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ class Lab:
         self.jobs = root / "jobs"
         self.jobs.mkdir(parents=True)
         (self.jobs / "text.txt").write_text(TEXT)
-        self.env = {**os.environ, "ORCH_HOME": str(self.home), "ORCH_CONFIG": str(root / "config.yaml")}
-        self.env.pop("ORCH_FAULT", None)
+        self.env = {**os.environ, "ORCH_HOME": str(self.home), "PYTHON": sys.executable}
+        self.env.pop("ORCH_CONFIG", None)
 
     def job(self, name: str = "tiny", *, zero: int = 2, offload: str = "none", steps: int = 40, **changes: Any) -> Path:
         """Write a job of two nodes with one rank each; `changes` replace whole top-level keys."""
@@ -53,13 +54,11 @@ class Lab:
         path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
         return path
 
-    def orch(
-        self, *args: str, check: bool = True, timeout: float = 300, env: Mapping[str, str] = {}
-    ) -> subprocess.CompletedProcess[str]:
+    def orch(self, *args: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run the real command line to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "orchestrator", *args],
-            env={**self.env, **env},
+            env=self.env,
             cwd=self.jobs,
             text=True,
             capture_output=True,
@@ -67,7 +66,8 @@ class Lab:
             check=False,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"orch {' '.join(args)} ended {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.story()}")
+            said = f"{done.stdout}\n{done.stderr}\n{self.story()}"
+            raise AssertionError(f"orch {' '.join(args)} ended {done.returncode}\n{said}")
         return done
 
     def submit(self, job: Path, *args: str) -> str:
@@ -96,7 +96,8 @@ class Lab:
         return sorted(path for path in (self.checkpoints(run) / "generations").glob("[0-9]*") if path.is_dir())
 
     def outcomes(self, run: str) -> list[dict[str, Any]]:
-        return [json.loads((path / "outcome.json").read_text()) for path in self.generations(run) if (path / "outcome.json").exists()]
+        found = [path / "outcome.json" for path in self.generations(run)]
+        return [json.loads(path.read_text()) for path in found if path.exists()]
 
     def step(self, run: str) -> tuple[int, int]:
         """(newest generation, its newest logged step), (0, 0) before the first."""
@@ -134,7 +135,8 @@ class Lab:
 
     def story(self) -> str:
         """What a person would want to read when a test fails."""
-        logs = [*self.root.glob("home/runs/*/attempts/*/agent-*.log"), *self.root.glob("home/controller.log")]
+        globs = ("*.log", "home/controller.log", "home/runs/*/attempts/*/*.log")
+        logs = [path for glob in globs for path in self.root.glob(glob)]
         return "\n".join(f"--- {log}\n{log.read_text()[-3000:]}" for log in logs)
 
     def processes(self, *needles: str) -> list[int]:
@@ -162,10 +164,8 @@ class Lab:
     def kill_everything(self) -> None:
         """kill -9 of whatever belongs to this lab; used as a fault and as the last act of a test."""
         for pid, _ in list(self._mine()):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

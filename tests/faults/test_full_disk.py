@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of a save: the run goes on from the newest proven checkpoint when there is room again."""
+"""A disk that fills up in the middle of a save: the run goes on from the newest proven checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], check=False, capture_output=True
+    )
     if mounted.returncode != 0:
         pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
     yield place

@@ -1,4 +1,4 @@
-"""A SIGTERM to one agent saves a checkpoint on all ranks at the next step boundary; the attempt was asked to stop, it did not fail."""
+"""A SIGTERM to one agent saves on all ranks at the next step boundary; the attempt was asked to stop, not failed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class SlowTrainer(Trainer):
 
 model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**MODEL))
 arguments = TrainingArguments(
-    output_dir=os.environ["ORCH_CHECKPOINT_DIR"], deepspeed=os.environ["ORCH_DS_CONFIG"], max_steps=60, save_strategy="no",
+    output_dir=os.environ["ORCH_CHECKPOINT_DIR"], deepspeed=os.environ["ORCH_DS_CONFIG"], max_steps=60,
+    save_strategy="no",
     per_device_train_batch_size=2, logging_steps=1, report_to=[], use_cpu=True, learning_rate=1e-3, disable_tqdm=True,
 )
 trainer = SlowTrainer(model=model, args=arguments, train_dataset=Rows(), callbacks=[OrchCallback()])
@@ -58,7 +59,9 @@ def test_sigterm_to_one_agent_saves_on_all_ranks_and_does_not_count_as_a_failure
 
 @pytest.mark.full
 def test_a_save_of_45_seconds_is_waited_for(lab: Lab) -> None:
-    (lab.jobs / "train.py").write_text(textwrap.dedent(SLOW_SAVE).replace("SECONDS", "45").replace("**MODEL", f"**{MODEL!r}"))
+    (lab.jobs / "train.py").write_text(
+        textwrap.dedent(SLOW_SAVE).replace("SECONDS", "45").replace("**MODEL", f"**{MODEL!r}")
+    )
     job = lab.job(
         model=None, data=None, training=None, run="train.py", code=".", deepspeed={"zero": 2, "config": SLOW_CONFIG}
     )

@@ -1,4 +1,4 @@
-"""An older start that wakes in the middle of its save, after a newer one has gone on: nothing it writes or prunes counts."""
+"""An older start wakes in the middle of its save, after a newer one has gone on: nothing it writes or prunes counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +20,25 @@ pytestmark = pytest.mark.deepspeed
 
 
 def _start(lab: Lab, bundle: Path, run_dir: Path, attempt: int) -> subprocess.Popen[bytes]:
-    """One start of the rendered bundle by hand, with no orch process alive."""
-    log = (lab.root / f"start-{time.monotonic_ns()}.log").open("wb")
-    return subprocess.Popen(
-        ["bash", str(bundle / "launch.sh")],
-        env={**lab.env, "ORCH_RUN_DIR": str(run_dir), "ORCH_ATTEMPT": str(attempt)},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    """The agents of both nodes, as two machines would start them: no slot lock, no orch process; returns node 0's."""
+    start = f"start-{time.monotonic_ns()}"
+    with (lab.root / f"{start}.log").open("wb") as log:
+        agents = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "orchestrator.agent", "--bundle", str(bundle), "--run-dir", str(run_dir)),
+                    *("--node", str(node), "--attempt", str(attempt), "--start", start, "--address", "127.0.0.1"),
+                ],
+                env={**lab.env, "PYTHONPATH": str(bundle / "lib")},
+                cwd=bundle,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            for node in (0, 1)
+        ]
+    threading.Thread(target=agents[1].wait, daemon=True).start()  # else it would stay as a zombie of this process
+    return agents[0]
 
 
 @pytest.mark.parametrize("attempt", [pytest.param(2, id="older-attempt"), pytest.param(1, id="older-generation")])
@@ -34,7 +46,9 @@ def test_nothing_that_a_zombie_writes_or_prunes_counts(
     lab: Lab, undisturbed: Callable[..., dict[int, float]], attempt: int
 ) -> None:
     bundle, run_dir = lab.root / "bundle", lab.root / "run"
-    lab.orch("render", str(lab.job(checkpoint={"dir": "ckpt", "every": 10, "keep": 1})), "-c", "local", "-o", str(bundle))
+    lab.orch(
+        "render", str(lab.job(checkpoint={"dir": "ckpt", "every": 10, "keep": 1})), "-c", "local", "-o", str(bundle)
+    )
     root = run_dir / "ckpt"
     old = _start(lab, bundle, run_dir, 1)
     saving = root / "generations" / "000001" / "checkpoints" / "checkpoint-20"
