@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import io
 import json
+import multiprocessing.util
 import os
 import runpy
 import select
@@ -13,7 +16,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from orchestrator.agent import linux
 from orchestrator.checkpoints.atomic import create_json, reserve, write_json, write_reserved
@@ -42,9 +45,10 @@ def main() -> None:
     except BaseException as error:
         _record(records, place, error, str(error))
         raise
-    create_json(
-        records / f"rank-{rank}.done.json", {"rank": rank, "step": None}
-    )  # unless the training has attested itself
+    _await_helpers()
+    done = {"rank": rank, "step": None}
+    create_json(records / f"rank-{rank}.done.json", done)  # unless the training has attested itself
+    _leave()
 
 
 def _run(bundle: Path) -> None:
@@ -64,13 +68,31 @@ def _run(bundle: Path) -> None:
         runpy.run_path(str(Path(command[0]).absolute()), run_name="__main__")
 
 
+def _await_helpers() -> None:
+    """What the script's threads, pools and processes still do belongs to the run.
+
+    The interpreter would wait for them by these functions; multiprocessing ends its own children by them, too.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - no public function waits for pools of threads
+    multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # noqa: SLF001 - else processes outlive it
+
+
+def _leave() -> NoReturn:
+    """Skips the interpreter's own end, where torch and DeepSpeed sometimes abort after a run that went well."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the disk is full, or the script has closed it
+            stream.flush()
+    os._exit(0)
+
+
 def _redirect(log: Path) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)  # the agent asks where a rank hangs
 

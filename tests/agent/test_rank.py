@@ -91,6 +91,27 @@ def test_an_end_past_the_interpreter_attests_nothing(place: Path) -> None:
     assert (_record(place, "done"), _record(place, "error")) == (None, None)
 
 
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)"])
+def test_an_abort_at_the_end_of_the_interpreter_does_not_spoil_a_run_that_went_well(place: Path, end: str) -> None:
+    assert _run(place, f"import atexit, os\natexit.register(os.abort)\nprint('last words', end='')\n{end}") == 0
+    assert _record(place, "done") == {"rank": 3, "step": None}
+    assert _log(place) == "last words"
+
+
+def test_threads_and_pools_that_a_script_has_left_at_work_finish_before_it_is_done(place: Path) -> None:
+    script = f"""
+import concurrent.futures, os, threading, time
+def work(name):
+    time.sleep(0.3)
+    print(name, os.path.exists({str(place / "generation/ranks/rank-3.done.json")!r}))
+threading.Thread(target=work, args=["thread"]).start()
+concurrent.futures.ThreadPoolExecutor().submit(work, "pool")
+"""
+    assert _run(place, script) == 0
+    assert sorted(_log(place).splitlines()) == ["pool False", "thread False"]
+    assert _record(place, "done") is not None
+
+
 def test_the_trainings_own_word_stands(place: Path) -> None:
     script = f"open({str(place / 'generation/ranks/rank-3.done.json')!r}, 'w').write('{{\"rank\": 3, \"step\": 40}}')"
     assert _run(place, script) == 0
