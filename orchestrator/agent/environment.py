@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Mapping
 
@@ -43,6 +45,7 @@ def make(
     library = str(bundle / "lib")
     path = [library, *(entry for entry in base.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != library)]
     resume = {"ORCH_RESUME_FROM": str(root / claim.resume.path)} if claim.resume else {}
+    search = job.env.get("PATH") or base.get("PATH") or os.defpath
     inherited = {key: value for key, value in base.items() if key != "ORCH_RESUME_FROM"}
     return {
         # A machine's own name may resolve to an address that it can't reach itself.
@@ -53,6 +56,7 @@ def make(
         **job.env,
         **secrets,
         **resume,
+        "PATH": _with_interpreter(search, job.python or sys.executable),
         "PYTHONPATH": os.pathsep.join(path),
         "ORCH_RUN": job.name,
         "ORCH_RUN_ID": job.run_id,
@@ -67,6 +71,16 @@ def make(
         "ORCH_DS_CONFIG": str(bundle / "ds_config.json"),
         "ORCH_AGENT_PID": str(os.getpid()),
     }
+
+
+def _with_interpreter(search: str, python: str) -> str:
+    """PATH with the interpreter's directory: DeepSpeed compiles with the ninja that is installed beside it.
+
+    First, but where it is there already: a system's directory must not come before the compilers of a site's modules.
+    """
+    found = shutil.which(python, path=search)
+    directory = os.path.dirname(os.path.abspath(found)) if found else ""
+    return search if not directory or directory in search.split(os.pathsep) else os.pathsep.join((directory, search))
 
 
 def _profile(job: Job) -> dict[str, str]:

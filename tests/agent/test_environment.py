@@ -1,0 +1,60 @@
+"""The environment that a launcher and its ranks get."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.agent import environment, job
+from orchestrator.agent.options import parse
+from orchestrator.checkpoints.generations import Claim
+
+SYSTEM = "/usr/bin:/bin"
+
+
+def _make(run_dir: Path, base: dict[str, str], **changes: Any) -> dict[str, str]:
+    bundle = run_dir / "bundle"
+    bundle.mkdir()
+    raw = {"format": 1, "name": "toy", "run_id": "id", "nodes": 1, "ranks_per_node": 1, "max_failures": 1}
+    (bundle / "job.json").write_text(json.dumps({**raw, "checkpoint_dir": "ckpt", **changes}))
+    options = parse(
+        ["--bundle", str(bundle), "--run-dir", str(run_dir), "--node", "0", "--attempt", "1", "--start", "s"]
+    )
+    claim = Claim(1, "toy", "id", 1, "s", nodes=1, address="127.0.0.1", port=1, time=0.0)
+    return environment.make(job.load(bundle, run_dir), options, claim, base=base, secrets={}, cpu=True)
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path) -> Path:
+    """A real virtual environment with a ninja of its own."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    ninja = tmp_path / "venv" / "bin" / "ninja"
+    ninja.write_text("#!/bin/sh\n")
+    ninja.chmod(0o755)
+    return tmp_path / "venv" / "bin" / "python"
+
+
+def test_what_is_installed_beside_the_interpreter_of_the_job_is_found(tmp_path: Path, interpreter: Path) -> None:
+    made = _make(tmp_path, {"PATH": SYSTEM}, python=str(interpreter))
+    assert made["PATH"] == f"{interpreter.parent}:{SYSTEM}"
+    assert shutil.which("ninja", path=made["PATH"]) == str(interpreter.with_name("ninja"))
+
+
+def test_without_one_it_is_the_interpreter_of_the_agent(tmp_path: Path) -> None:
+    assert _make(tmp_path, {"PATH": SYSTEM})["PATH"] == f"{Path(sys.executable).parent}:{SYSTEM}"
+
+
+def test_a_path_of_the_job_is_kept_behind_it(tmp_path: Path, interpreter: Path) -> None:
+    made = _make(tmp_path, {"PATH": SYSTEM}, python=str(interpreter), env={"PATH": "/opt/cuda/bin"})
+    assert made["PATH"] == f"{interpreter.parent}:/opt/cuda/bin"
+
+
+def test_a_directory_that_is_on_the_path_stays_where_it_is(tmp_path: Path, interpreter: Path) -> None:
+    path = f"/opt/gcc/bin:{interpreter.parent}:{SYSTEM}"
+    assert _make(tmp_path, {"PATH": path}, python="python")["PATH"] == path
