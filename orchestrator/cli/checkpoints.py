@@ -12,7 +12,7 @@ from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
 from orchestrator.paths import orch_home
-from orchestrator.store.store import FILE
+from orchestrator.store.reader import FILE
 from orchestrator.views import checkpoints
 
 

@@ -6,20 +6,22 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import Screen, columns, painter, say
 from orchestrator.errors import INTERRUPTED, OK
-from orchestrator.store import Store
 from orchestrator.views import status
 from orchestrator.views.phases import ENDED
+
+if TYPE_CHECKING:
+    from orchestrator.store import Reader
 
 REFRESH = 1.0  # seconds
 
 
 def run(options: Namespace) -> int:
-    with context.store() as store:
+    with context.reader() as store:
         if options.watch:
             return _watch(store, options)
         runs = _read(store, options.run)
@@ -29,7 +31,7 @@ def run(options: Namespace) -> int:
         return OK
 
 
-def _read(store: Store, name: str | None) -> Sequence[Mapping[str, Any]]:
+def _read(store: Reader, name: str | None) -> Sequence[Mapping[str, Any]]:
     return [context.snapshot(store, name)] if name else store.snapshots()
 
 
@@ -48,7 +50,7 @@ def _lines(rows: Sequence[Mapping[str, Any]], options: Namespace) -> list[str]:
     return status.listing(rows, width=width, paint=paint)
 
 
-def _watch(store: Store, options: Namespace) -> int:
+def _watch(store: Reader, options: Namespace) -> int:
     """Until the run ends, or for all runs until Ctrl-C. Not on a terminal: the text again when something changed."""
     screen = Screen(sys.stdout) if columns(sys.stdout) is not None and not options.json else None
     code, runs, before = OK, _read(store, options.run), None

@@ -8,17 +8,15 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from orchestrator.errors import JobError
 from orchestrator.model.run import Event, Run
 from orchestrator.store import lease as leases
 from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict
 from orchestrator.store.database import connect, told
 from orchestrator.store.fold import begin, fold
 from orchestrator.store.lease import Lease, LeaseRow
-
-FILE = "store.db"
+from orchestrator.store.reader import FILE, Reader
 
 
 def open_store(home: Path) -> Store:
@@ -27,28 +25,11 @@ def open_store(home: Path) -> Store:
     return Store(path, connect(path))
 
 
-class Store:
-    """One connection to the file. Every method raises StoreError when the file cannot be used.
+class Store(Reader):
+    """A reader that also writes. Every method raises StoreError when the file cannot be used.
 
     A writer that shows a `lease` is refused with LeaseLostError once that lease is another's.
     """
-
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._connection = connection
-
-    @property
-    def home(self) -> Path:
-        return self.path.parent
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def _transaction(self, lease: Lease | None = None) -> Iterator[sqlite3.Connection]:
@@ -63,10 +44,6 @@ class Store:
                 raise
             self._connection.execute("COMMIT")
 
-    def _rows(self, query: str, *values: object) -> list[Any]:
-        with told(self.path):
-            return self._connection.execute(query, values).fetchall()
-
     @property
     def store_id(self) -> str:
         """Names this store; made with it."""
@@ -74,27 +51,16 @@ class Store:
 
     # --- reading
 
-    def snapshots(self) -> list[dict[str, Any]]:
-        """Every run as plain values, in the order of submission, from one select."""
-        return [load(row[0]) for row in self._rows("SELECT snapshot FROM runs ORDER BY submitted_at, name")]
-
-    def snapshot(self, name: str) -> dict[str, Any] | None:
-        """One run as plain values, None when there is none of that name."""
-        rows = self._rows("SELECT snapshot FROM runs WHERE name = ?", name)
-        return load(rows[0][0]) if rows else None
-
     def find(self, name: str) -> Run | None:
         """One run, None when there is none of that name."""
         value = self.snapshot(name)
         return run_from_dict(value) if value is not None else None
 
     def get(self, name: str) -> Run:
-        """One run; JobError with the nearest names when there is none of that name."""
+        """One run; JobError when there is none of that name."""
         run = self.find(name)
         if run is None:
-            names = [row[0] for row in self._rows("SELECT name FROM runs ORDER BY submitted_at DESC LIMIT 5")]
-            known = f"the newest runs are {', '.join(names)}" if names else "there are no runs yet"
-            raise JobError(f"there is no run named {name}", hint=f"{known}; orch status lists them all")
+            raise self.unknown(name)
         return run
 
     def unfinished(self) -> list[Run]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.views.text import Paint, clean, plain, shorten
 
@@ -15,8 +14,7 @@ def _none(_: Any) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(NamedTuple):  # no dataclass: those take `orch status` as long to import as all the rest
     """One column. `cell` and `title` None: only in JSON; `key` None: only in the table.
 
     `need` orders what goes first when a terminal is narrow (0 stays); `shrink` says that a cell may be shortened.

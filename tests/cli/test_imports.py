@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cli.program import environ, record
 
 HEAVY = {"yaml", "pydantic", "jinja2", "pathspec", "shtab", "torch", "transformers", "deepspeed", "numpy", "asyncio"}
@@ -37,11 +39,18 @@ def test_help_imports_argparse_and_no_more() -> None:
     assert not loaded & (HEAVY | {"dataclasses", "inspect", "json", "sqlite3", "pathlib", "shutil", "subprocess"})
 
 
-def test_status_imports_the_standard_library_only(orch_home: Path) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("tiny", "--json"), ("tiny",)])
+def test_status_imports_the_standard_library_only(orch_home: Path, arguments: tuple[str, ...]) -> None:
     record(orch_home, "tiny").close()
-    loaded = imported("status")
+    loaded = imported("status", *arguments)
     outside = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"orchestrator", "__main__"}
     assert {name for name in outside if not name.startswith(("_", "sitecustomize", "distutils"))} == set()
     assert not loaded & (HEAVY | {"subprocess", "difflib", "logging", "tempfile", "concurrent", "multiprocessing"})
+    assert not loaded & {"dataclasses", "inspect"}  # they take as long to import as all the rest of it
     own = {name.split(".")[1] for name in loaded if name.startswith("orchestrator.")}
-    assert own <= {"cli", "errors", "model", "paths", "store", "views"}
+    assert own <= {"cli", "errors", "paths", "store", "views"}
+    assert {name for name in loaded if name.startswith("orchestrator.store.")} == {
+        "orchestrator.store.database",
+        "orchestrator.store.mounts",
+        "orchestrator.store.reader",
+    }

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import orchestrator.store
 from orchestrator.errors import JobError, StoreError
 from orchestrator.model.run import Cause, CheckpointRef, Phase
-from orchestrator.store import Store, open_store
+from orchestrator.store import Store, open_reader, open_store
 from orchestrator.store.fold import replay
 
 FIRST = {
@@ -189,3 +190,17 @@ def test_what_status_needs_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     heavy = {"yaml", "pydantic", "jinja2", "torch", "asyncio", "logging", "subprocess"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_a_reader_sees_what_the_store_wrote_and_nothing_else_of_it_is_loaded(orch_home: Path) -> None:
+    with open_store(orch_home) as store, open_reader(orch_home) as reader:
+        assert reader.snapshots() == []
+        store.create_run("tiny", FIRST)
+        assert reader.snapshots() == [reader.snapshot("tiny")] == store.snapshots()
+        assert (reader.snapshot("other"), str(reader.unknown("other"))) == (None, "there is no run named other")
+
+
+def test_the_package_names_only_what_it_has() -> None:
+    assert all(getattr(orchestrator.store, name) for name in orchestrator.store.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        orchestrator.store.nothing  # noqa: B018
