@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from pathlib import Path
 from typing import Callable, Mapping
 
 from orchestrator.agent.job import Job
@@ -12,8 +13,11 @@ from orchestrator.checkpoints.generations import Claim
 RANK_MODULE = "orchestrator.agent.rank"
 
 
-def command(job: Job, claim: Claim, node: int, hostfile: str, agent: int) -> list[str]:
-    """What to run on `node` for the ranks of a generation. `agent`: the process that the launcher must die with."""
+def command(job: Job, claim: Claim, node: int, hostfile: Path, agent: int) -> list[str]:
+    """What to run on `node` for the ranks of a generation. `agent`: the process that the launcher must die with.
+
+    `hostfile` is written for a launcher that reads one. Raises OSError.
+    """
     python = job.python or sys.executable
     return [
         python,
@@ -24,7 +28,7 @@ def command(job: Job, claim: Claim, node: int, hostfile: str, agent: int) -> lis
     ]
 
 
-def _torchrun(job: Job, claim: Claim, node: int, _hostfile: str) -> list[str]:
+def _torchrun(job: Job, claim: Claim, node: int, _hostfile: Path) -> list[str]:
     # No restarts: its store is shared over restarts and gloo then fails; the agents restart all nodes together.
     return [
         "torch.distributed.run",
@@ -41,8 +45,10 @@ def _torchrun(job: Job, claim: Claim, node: int, _hostfile: str) -> list[str]:
     ]
 
 
-def _deepspeed(job: Job, claim: Claim, node: int, hostfile: str) -> list[str]:
+def _deepspeed(job: Job, claim: Claim, node: int, hostfile: Path) -> list[str]:
     # --no_ssh: once per node, no ssh. --no_local_rank: a script gets its own arguments only.
+    # Without ssh the hostfile only counts nodes and slots: it is the claim's, whatever other hosts a site's file names.
+    hostfile.write_text("".join(f"node-{number} slots={job.ranks_per_node}\n" for number in range(claim.nodes)))
     return [
         "deepspeed.launcher.runner",
         f"--hostfile={hostfile}",
@@ -57,7 +63,7 @@ def _deepspeed(job: Job, claim: Claim, node: int, hostfile: str) -> list[str]:
     ]
 
 
-LAUNCHERS: Mapping[str, Callable[[Job, Claim, int, str], list[str]]] = {
+LAUNCHERS: Mapping[str, Callable[[Job, Claim, int, Path], list[str]]] = {
     "torchrun": _torchrun,
     "deepspeed": _deepspeed,
 }

@@ -84,7 +84,7 @@ class Member:
         env = environment.make(
             job, options, claim, base=self.node.base, secrets=self.node.secrets, cpu=self.node.device.is_cpu
         )
-        hostfile = str(options.bundle / "hostfile")
+        hostfile = self.directory / f"hostfile-{self.number}"
         self._launcher = Launcher(
             launcher.command(job, claim, self.number, hostfile, os.getpid()),
             env,

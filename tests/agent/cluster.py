@@ -73,8 +73,6 @@ class Cluster:
             **job,
         }
         (self.bundle / "job.json").write_text(json.dumps(self.job))
-        hosts = "".join(f"node-{node} slots={self.job['ranks_per_node']}\n" for node in range(self.job["nodes"]))
-        (self.bundle / "hostfile").write_text(hosts)
         self.agents: list[subprocess.Popen[bytes]] = []
 
     def agent(

@@ -58,3 +58,19 @@ def test_the_run_finishes_as_if_nothing_had_died(
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
     lab.until(lambda: not lab.processes("orchestrator.agent"), seconds=20, hint="no agent, launcher or rank is left")
+
+
+@pytest.mark.full
+def test_deepspeeds_own_launcher_trains_and_goes_on_after_a_kill(
+    lab: Lab, undisturbed: Callable[..., dict[int, float]]
+) -> None:
+    run = lab.submit(lab.job(launcher="deepspeed"))
+    lab.until_step(run, 15)
+    assert lab.processes("deepspeed.launcher.launch"), "the ranks are DeepSpeed's, not torchrun's"
+    _rank(lab, run)
+    lab.finish(run)
+    first, last = lab.outcomes(run)
+    assert "was killed by SIGKILL" in first["because"]
+    assert last["result"] == "success"
+    assert lab.losses(run) == undisturbed()
+    lab.until(lambda: not lab.processes("deepspeed.launcher"), seconds=20, hint="no launcher or rank is left")
