@@ -30,14 +30,17 @@ def _inexact_resume(config: Mapping[str, Any]) -> Iterator[str]:
             "optimizer.params.torch_adam: true keeps them bit-identical."
         )
     elif optimizer is None and _offloaded(config) and config.get("zero_force_ds_cpu_optimizer", True):
-        yield f"zero_force_ds_cpu_optimizer selects DeepSpeed's CPU Adam: faster, but {_INEXACT}."
+        yield (
+            "zero_force_ds_cpu_optimizer has accelerate take DeepSpeed's CPU Adam in place of the Trainer's optimizer: "
+            f"faster, but {_INEXACT}. Without accelerate DeepSpeed refuses a script's own optimizer."
+        )
 
 
 def _slow_offload(config: Mapping[str, Any]) -> Iterator[str]:
     if _offloaded(config) and "optimizer" not in config and not config.get("zero_force_ds_cpu_optimizer", True):
         yield (
             "With offload the optimizer step is torch's AdamW on the CPU, so that a resume is bit-identical. "
-            "DeepSpeed's CPU Adam is faster: deepspeed.config: {zero_force_ds_cpu_optimizer: true}."
+            "DeepSpeed's CPU Adam is faster: deepspeed.config: {optimizer: {type: AdamW}}."
         )
 
 

@@ -17,10 +17,10 @@ from orchestrator.planner.setting import FP32, Setting
 GB = 10**9
 ADAM_MOMENTS = 2 * FP32
 
-CUDA_CONTEXT = 700 * 2**20  # driver context, cuBLAS workspace and loaded kernels of one process
-NCCL_BUFFERS = 300 * 2**20  # channels of one communicator
+CUDA_CONTEXT = 700 * 2**20  # driver context, cuBLAS workspace and loaded kernels of one process, estimated
+NCCL_BUFFERS = 300 * 2**20  # channels of one communicator, estimated
 PROCESS_BASE = 800 * 10**6  # a rank's peak resident set with torch, deepspeed and transformers on a CPU, measured
-PROCESS_BASE_CUDA = 3 * GB  # the same with the CUDA libraries loaded
+PROCESS_BASE_CUDA = 3 * GB  # the same with the CUDA libraries loaded, estimated
 LOGITS = {"fp32": 12, "bf16": 14, "fp16": 14}  # bytes for each s x m x v: logits, fp32 copy, log-softmax, gradient
 
 
@@ -199,14 +199,14 @@ TERMS: tuple[Row, ...] = (
         name="process",
         place="rank",
         formula="GPU: CUDA context 0.7 GiB + NCCL 0.3 GiB; CPU: 0.8 GB",
-        source="measured",
+        source="CPU: measured, with a tiny model; GPU: estimated",
         bytes=_process,
     ),
     Row(
         name="processes",
         place="host",
         formula="GPU: 3 GB for each rank",
-        source="measured",
+        source="estimated: the CPU's 0.8 GB and the CUDA libraries",
         bytes=_host_processes,
     ),
     Row(

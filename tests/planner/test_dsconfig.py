@@ -59,7 +59,12 @@ def test_offload_keeps_torchs_optimizer_so_that_a_resume_is_bit_identical():
     made = plan(job(zero=3, offload="cpu"))
     assert made.ds_config["zero_force_ds_cpu_optimizer"] is False
     assert not any("differ by about 1e-6" in line for line in made.warnings)
-    assert any("CPU Adam is faster" in line for line in made.warnings)
+    advice = next(line for line in made.warnings if "CPU Adam is faster" in line)
+    section = {"optimizer": {"type": "AdamW"}}
+    assert "deepspeed.config: {optimizer: {type: AdamW}}" in advice
+    followed = plan(job(zero=3, offload="cpu", config=section, learning_rate=2e-4))
+    assert followed.ds_config["optimizer"]["params"]["lr"] == 2e-4
+    assert not any("CPU Adam is faster" in line for line in followed.warnings)
 
 
 def test_a_faster_optimizer_is_warned_about():
