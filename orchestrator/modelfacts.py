@@ -88,7 +88,7 @@ def _count_on_meta_device(config: Mapping[str, Any]) -> ModelFacts | None:
     try:
         full = AutoConfig.for_model(**config)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(full)  # type: ignore[no-untyped-call]  # transformers'
+            model = AutoModelForCausalLM.from_config(full)  # type: ignore[no-untyped-call]  # not ours - no types
     except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError):
         return None  # not a causal language model, or newer than this transformers: the job's own may know it
     modules = [sum(p.numel() for p in module.parameters(recurse=False)) for module in model.modules()]

@@ -46,4 +46,4 @@ def run(options: Namespace) -> int:
 def _mark(action: argparse.Action) -> None:
     """Say what completes an argument: files or the names of runs."""
     if action.dest in _KINDS and action.choices is None:
-        action.complete = _KINDS[action.dest]  # type: ignore[attr-defined]
+        action.complete = _KINDS[action.dest]  # type: ignore[attr-defined]  # read by shtab - argparse has none

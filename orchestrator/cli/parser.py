@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are JobErrors that name the nearest command, option or choice."""
 
     def __init__(self, **options: object) -> None:
-        super().__init__(formatter_class=Help, allow_abbrev=False, **options)  # type: ignore[arg-type]
+        super().__init__(formatter_class=Help, allow_abbrev=False, **options)  # type: ignore[arg-type]  # argparse's own - passed on
         if hasattr(self, "color"):  # Python 3.14 colours its help
             self.color = False
         self._optionals.title = "options"

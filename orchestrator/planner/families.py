@@ -63,7 +63,7 @@ def _complete(family: Family, config: Config) -> dict[str, Any]:
 
 
 def _check(key: str, value: object, wanted: type) -> None:
-    if type(value) is wanted and (wanted is bool or value >= 1):  # type: ignore[operator]  # an int here
+    if type(value) is wanted and (wanted is bool or value >= 1):  # type: ignore[operator]  # checked just before - an int here
         return
     what = "true or false" if wanted is bool else "a positive whole number"
     raise JobError(f"{value!r} is not {what}", field=f"model.config.{key}")

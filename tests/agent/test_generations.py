@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -32,9 +33,9 @@ def _alive(cluster: Cluster) -> list[int]:
     return cluster.processes()
 
 
-def _finish(cluster: Cluster, agents: list[object]) -> None:
+def _finish(cluster: Cluster, agents: list[subprocess.Popen[bytes]]) -> None:
     """All agents end well, every step has one line, and nothing is left."""
-    assert set(cluster.wait(agents)) == {0}  # type: ignore[arg-type]
+    assert set(cluster.wait(agents)) == {0}
     assert [line["step"] for line in report.read_metrics(cluster.root)] == list(range(1, 31))
     cluster.until(lambda: not _alive(cluster), seconds=10, hint="no process is left")
 
@@ -93,7 +94,7 @@ def test_after_kill_9_of_an_agent_the_other_ends_and_names_it(make_cluster: Make
     assert (outcome["cause"], outcome["retry"], outcome["restart"]) == ("agent_lost", True, False)
     assert f"The agent of node {node}" in outcome["because"]
     cluster.until(lambda: not _alive(cluster), seconds=10, hint="the dead agent's ranks are dead too")
-    _finish(cluster, cluster.start(attempt=2, start="start-2"))  # type: ignore[arg-type]
+    _finish(cluster, cluster.start(attempt=2, start="start-2"))
 
 
 def test_after_kill_9_of_everything_the_next_start_goes_on(make_cluster: MakeCluster) -> None:
@@ -104,7 +105,7 @@ def test_after_kill_9_of_everything_the_next_start_goes_on(make_cluster: MakeClu
         os.kill(pid, signal.SIGKILL)
     cluster.wait(agents)
     assert not (cluster.generation(1) / "outcome.json").exists()
-    _finish(cluster, cluster.start(start="start-2"))  # type: ignore[arg-type]
+    _finish(cluster, cluster.start(start="start-2"))
     assert cluster.claim(2)["resume"]["step"] == 5
 
 

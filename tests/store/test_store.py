@@ -203,4 +203,4 @@ def test_a_reader_sees_what_the_store_wrote_and_nothing_else_of_it_is_loaded(orc
 def test_the_package_names_only_what_it_has() -> None:
     assert all(getattr(orchestrator.store, name) for name in orchestrator.store.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        orchestrator.store.nothing  # noqa: B018
+        orchestrator.store.nothing  # noqa: B018 - looking it up is the test

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("transformers")
 
 from orchestrator.training.environment import TrainingError
-from orchestrator.training.packing import Rows, pack, trim
+from orchestrator.training.packing import Packed, Rows, pack, trim
 from orchestrator.training.text import find_files, read_documents
 from orchestrator.training.tokenizer import END_ID, bytes_tokenizer, load_tokenizer
 
@@ -27,8 +27,8 @@ def data(*files: str, length: int = 4, **keys: object) -> dict[str, object]:
     }
 
 
-def ids(packed: object) -> list[int]:
-    rows = Rows(packed)  # type: ignore[arg-type]
+def ids(packed: Packed) -> list[int]:
+    rows = Rows(packed)
     return [token for index in range(len(rows)) for token in rows[index]["input_ids"].tolist()]
 
 
