@@ -151,11 +151,32 @@ def _current(run: Run, report: Report | None) -> dict[str, Any]:
 
 
 def _generations(desk: Desk, run: Run, report: Report) -> list[tuple[str, dict[str, Any]]]:
-    """An event for each generation that is news: what it started from, why not from a newer checkpoint."""
+    """For each generation that is news: how the one before it in the same attempt ended, and what it started from.
+
+    How the last generation of an attempt ended is told by the event that ends the attempt.
+    """
     if report.generation <= run.generation or run.submission is None:
         return []
-    found = desk.backend(run.cluster).generations(run.submission, run.generation)
-    return [("generation", _told_of(one)) for one in found]
+    events: list[tuple[str, dict[str, Any]]] = []
+    before: Generation | None = None
+    for one in desk.backend(run.cluster).generations(run.submission, run.generation - 1):
+        if one.generation > run.generation:
+            if before is not None and before.attempt == one.attempt:
+                events.append(("generation_ended", _end_of(before)))
+            events.append(("generation", _told_of(one)))
+        before = one
+    return events
+
+
+def _end_of(one: Generation) -> dict[str, Any]:
+    """`result` is None where it left no outcome. No key is a run's field that would change: the run goes on."""
+    return {
+        "generation": one.generation,
+        "of_attempt": one.attempt,
+        "result": one.result,
+        "ended_by": one.cause.value if one.result is not None else None,
+        "ended_because": one.because,
+    }
 
 
 def _told_of(one: Generation) -> dict[str, Any]:
@@ -166,9 +187,6 @@ def _told_of(one: Generation) -> dict[str, Any]:
         "resumed_step": one.resumed_step,
         "resumed_path": one.resumed_path,
         "rejected": [dict(checkpoint) for checkpoint in one.rejected],
-        "result": one.result,
-        "ended_by": one.cause.value if one.result is not None else None,
-        "ended_because": one.because,
     }
 
 

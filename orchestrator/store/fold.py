@@ -17,6 +17,7 @@ KINDS: Mapping[str, Phase | None] = {
     "started": Phase.STARTING,  # the attempt's processes exist
     "running": Phase.RUNNING,
     "generation": None,  # a start of the processes: the checkpoint it took, and why not others
+    "generation_ended": None,  # why another start of the same attempt was needed
     "checkpoint": None,  # a newer proven checkpoint
     "stopping": Phase.STOPPING,  # the attempt was asked to stop
     "unreachable": Phase.UNKNOWN,  # nobody could say how the attempt is

@@ -18,6 +18,7 @@ _ROLES: Mapping[str, str] = {
     "lost": "bad",
     "stopped": "warn",
     "cancelled": "warn",
+    "generation_ended": "warn",
     "unreachable": "warn",
     "postponed": "warn",
 }
@@ -79,10 +80,14 @@ def _generation(data: Data) -> str:
     attempt = _attempt({"attempt": data.get("of_attempt")})
     lines = [f"generation {data.get('generation')} of {attempt} starts {source}"]
     lines += [f"not from {item.get('path')}: {item.get('why')}" for item in data.get("rejected") or ()]
-    if data.get("result"):
-        ended = why({"cause": data.get("ended_by"), "because": data.get("ended_because")})
-        lines.append(f"it ended: {data['result']}" + (f": {ended}" if ended else ""))
     return "\n".join(lines)
+
+
+def _generation_ended(data: Data) -> str:
+    head = f"generation {data.get('generation')} ended"
+    if not data.get("result"):
+        return f"{head} without a word"
+    return f"{head}: {data.get('ended_because') or data.get('ended_by') or data['result']}"
 
 
 def _checkpoint(data: Data) -> str:
@@ -120,6 +125,7 @@ _SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "started": lambda data: f"its processes started{_because(data)}",
     "running": lambda data: f"running{_because(data)}",
     "generation": _generation,
+    "generation_ended": _generation_ended,
     "checkpoint": _checkpoint,
     "stopping": lambda data: f"stopping{_because(data)}",
     "unreachable": lambda data: f"nobody can say how it is{_because(data)}",

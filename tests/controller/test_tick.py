@@ -6,7 +6,9 @@ import dataclasses
 import json
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,6 +160,51 @@ def test_a_run_that_another_start_overtook_asks_its_user(bench: Bench) -> None:
         processes.send(pid, signal.SIGKILL)
     run = bench.until_end()
     assert (run.phase, run.cause) == (Phase.STOPPED, Cause.FENCED)
+
+
+def test_events_say_why_each_start_of_an_attempt_was_followed_by_another(bench: Bench) -> None:
+    bench.submit(prepared("freeze", nodes=1))
+    bench.until(lambda run: (run.step or 0) >= 3)
+    root = bench.home / "runs/tiny/ckpt/generations"
+    because = "Rank 1 on node 1 was killed by SIGKILL."
+    end_of_generation(root, 1, {"result": "failed", "cause": "rank_killed", "because": because})
+    end_of_generation(root, 2, None)
+    end_of_generation(root, 3, {"result": "failed", "cause": "network", "because": "The network is gone."})
+    for _ in range(2):  # nobody looked in between; the second one is a controller that was started again
+        bench.memory = controller.Memory()
+        controller.tick(bench.desk())
+    told = [event for event in bench.store.events("tiny") if event.kind.startswith("generation")]
+    assert [(event.kind, event.data["generation"]) for event in told] == [
+        ("generation", 1),
+        ("generation_ended", 1),
+        ("generation", 2),
+        ("generation_ended", 2),
+        ("generation", 3),
+        ("generation_ended", 3),
+        ("generation", 4),
+    ]
+    ends = [event.data for event in told if event.kind == "generation_ended"]
+    assert [end["result"] for end in ends] == ["failed", None, "failed"]
+    assert [end["ended_by"] for end in ends] == ["rank_killed", None, "network"]
+    assert [end["ended_because"] for end in ends] == [because, "", "The network is gone."]
+    run = bench.run()
+    assert (run.generation, run.cause, run.because) == (4, Cause.NONE, "")
+
+
+def test_how_the_last_start_of_an_attempt_ended_is_told_once_by_the_end_of_the_attempt(bench: Bench) -> None:
+    bench.submit(prepared("once"))
+    assert bench.until_end().generation == 2
+    assert "generation_ended" not in bench.kinds()
+    assert bench.kinds().count("lost") == 1
+
+
+def end_of_generation(root: Path, number: int, outcome: Mapping[str, Any] | None) -> None:
+    """A generation ends with an outcome, or leaves none, and the same attempt claims the next one."""
+    if outcome is not None:
+        (root / f"{number:06d}" / "outcome.json").write_text(json.dumps(outcome))
+    claim = json.loads((root / "000001.json").read_text())
+    (root / f"{number + 1:06d}").mkdir()
+    (root / f"{number + 1:06d}.json").write_text(json.dumps({**claim, "generation": number + 1}))
 
 
 def test_job_files_that_were_lost_end_that_run_and_no_other(bench: Bench) -> None:
