@@ -194,14 +194,12 @@ def _adopted(run: Run, prepared: Prepared) -> Run:
         raise JobError(
             f"there is a run named {run.name} already, and it {what} ({run.cluster}, {run.phase.value})",
             hint="give this one another name: --name NAME",
-            field="name",
         )
     if run.phase.ended:
         again = "" if run.phase is Phase.SUCCEEDED else f"orch resume {run.name} goes on with it; "
         raise JobError(
             f"the run {run.name} has ended already: {run.phase.value}",
             hint=f"{again}--name NAME starts another",
-            field="name",
         )
     return run
 

@@ -51,8 +51,9 @@ def test_another_job_of_the_same_name_is_refused(bench: Bench) -> None:
 def test_a_run_that_has_ended_is_not_adopted(bench: Bench) -> None:
     bench.submit(prepared())
     bench.until_end()
-    with pytest.raises(JobError, match="has ended already: succeeded"):
+    with pytest.raises(JobError, match="has ended already: succeeded") as error:
         bench.submit(prepared())
+    assert str(error.value) == "the run tiny has ended already: succeeded"
 
 
 def test_a_failed_run_is_refused_with_the_way_to_go_on(bench: Bench) -> None:
