@@ -90,7 +90,11 @@ class Member:
             env,
             self.directory,
             self._launcher_log,
-            ("ORCH_START", f"{options.start}/{claim.generation}/{self.number}"),
+            # The directory too: two runs that were started by hand may bear the same start.
+            {
+                "ORCH_START": f"{options.start}/{claim.generation}/{self.number}",
+                "ORCH_GENERATION_DIR": str(self.directory),
+            },
         )
 
     def look(self) -> None:

@@ -44,19 +44,19 @@ class Inbox:
 class Launcher:
     """A launcher in a session of its own, with all that it started. Must be ended by `kill`.
 
-    `mark` is a variable and value in the environment of all its processes, by which they are found again wherever they
-    have gone: torchrun gives every rank a session of its own.
+    `mark` holds variables of the environment of all its processes, by which they are found again wherever they have
+    gone: torchrun gives every rank a session of its own.
     """
 
     def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, mark: tuple[str, str]
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, mark: Mapping[str, str]
     ) -> None:
         self._mark = mark
         self.status: int | None = None  # as subprocess gives it: negative is a signal
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 list(argv),
-                env={**env, mark[0]: mark[1]},
+                env={**env, **mark},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -98,12 +98,16 @@ class Launcher:
     def _is_ours(self, pid: int) -> bool:
         """Guards against a process id that was given to somebody else since."""
         environment = linux.environment_of(pid)
-        return not environment or environment.get(self._mark[0]) == self._mark[1]
+        return not environment or _bears(environment, self._mark)
 
 
-def marked(mark: tuple[str, str]) -> list[int]:
-    """Running processes that were started with this variable of this value."""
-    return [pid for pid in linux.running_processes() if linux.environment_of(pid).get(mark[0]) == mark[1]]
+def marked(mark: Mapping[str, str]) -> list[int]:
+    """Running processes that were started with all of these variables."""
+    return [pid for pid in linux.running_processes() if _bears(linux.environment_of(pid), mark)]
+
+
+def _bears(environment: Mapping[str, str], mark: Mapping[str, str]) -> bool:
+    return all(environment.get(name) == value for name, value in mark.items())
 
 
 def sweep(root: Path, node: int) -> list[int]:
