@@ -68,7 +68,7 @@ class Cluster:
             "checkpoint_dir": "ckpt",
             "keep": 3,
             "max_failures": 5,
-            "timeouts": {"join": 20, "heartbeat": 5, "grace": 20, "hang": None},
+            "timeouts": {"join": 60, "heartbeat": 10, "grace": 20, "hang": None},
             "signatures": [],
             **job,
         }
@@ -103,7 +103,7 @@ class Cluster:
         """Starts the agents of all nodes."""
         return [self.agent(node, *options, **named) for node in range(self.job["nodes"])]
 
-    def wait(self, agents: list[subprocess.Popen[bytes]], seconds: float = 60) -> list[int]:
+    def wait(self, agents: list[subprocess.Popen[bytes]], seconds: float = 120) -> list[int]:
         """The exit statuses of agents."""
         end = time.monotonic() + seconds
         try:
@@ -111,7 +111,7 @@ class Cluster:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"agents still run after {seconds} s\n{self.story()}") from None
 
-    def until(self, what: Callable[[], Any], seconds: float = 30, hint: str = "") -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = 90, hint: str = "") -> Any:
         """Polls until `what` gives something true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -232,7 +232,7 @@ def test_a_rank_that_does_not_leave_is_killed_when_the_grace_is_over(make_cluste
     agent = cluster.agent(0)
     cluster.until((cluster.generation(1) / "ranks/rank-0.session").exists, hint="the session")
     agent.terminate()
-    assert cluster.wait([agent], 20) == [82]
+    assert cluster.wait([agent]) == [82]
     assert not _alive(cluster)
 
 
@@ -274,13 +274,13 @@ def test_a_node_that_stands_still_is_lost_after_its_heartbeat(make_cluster: Make
     agents = cluster.start()
     cluster.until_step(8)
     os.kill(agents[1].pid, signal.SIGSTOP)
-    assert cluster.wait([agents[0]], 20) == [84]
+    assert cluster.wait([agents[0]]) == [84]
     outcome = cluster.outcome(1)
     assert outcome["cause"] == "node_lost"
     assert "Node 1" in outcome["because"]
     assert "no heartbeat for 3 s" in outcome["because"]
     os.kill(agents[1].pid, signal.SIGCONT)
-    assert cluster.wait([agents[1]], 20) == [84]
+    assert cluster.wait([agents[1]]) == [84]
     assert not _alive(cluster)
 
 

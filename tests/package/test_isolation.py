@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.conftest import survivors
@@ -12,10 +13,20 @@ from tests.conftest import survivors
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
+def _is_seen(process: subprocess.Popen[bytes], directory: Path) -> bool:
+    """A process that has just been started has no command line for a moment."""
+    end = time.monotonic() + 5
+    while process.pid not in survivors(directory, seconds=0):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def test_a_process_that_names_the_test_directory_is_seen(tmp_path: Path) -> None:
     process = subprocess.Popen([*SLEEP, str(tmp_path / "run")])
     try:
-        assert process.pid in survivors(tmp_path, seconds=0)
+        assert _is_seen(process, tmp_path)
     finally:
         process.kill()
         process.wait()
@@ -24,7 +35,7 @@ def test_a_process_that_names_the_test_directory_is_seen(tmp_path: Path) -> None
 def test_a_process_with_the_orch_home_of_the_test_is_seen(tmp_path: Path, orch_home: Path) -> None:
     process = subprocess.Popen(SLEEP)
     try:
-        assert process.pid in survivors(tmp_path, seconds=0)
+        assert _is_seen(process, tmp_path)
     finally:
         process.kill()
         process.wait()
