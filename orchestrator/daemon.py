@@ -18,7 +18,7 @@ from pathlib import Path
 from orchestrator import controller, filelock, processes
 from orchestrator.backends import Backend, open_backend
 from orchestrator.errors import OrchError, StoreError
-from orchestrator.paths import config_path
+from orchestrator.paths import CONTROLLER_LOCK, config_path
 from orchestrator.policy import LIMITS, Limits
 from orchestrator.store import Lease, LeaseLostError, LeaseRow, Store, open_store
 from orchestrator.store.lease import STANDING_STILL
@@ -27,13 +27,12 @@ INTERVAL = 0.5
 IDLE_SECONDS = 5.0
 LEAVING_SECONDS = 30.0
 LOG = "controller.log"
-LOCK = "controller.lock"
 
 
 def is_alive(store: Store) -> bool:
     """Whether a controller of this machine looks after the store and will see whatever is recorded from now on."""
     # The order matters: a controller gives up its lease in the same transaction in which it sees that no run is left.
-    return store.lease().holder is not None and filelock.is_held(store.home / LOCK)
+    return store.lease().holder is not None and filelock.is_held(store.home / CONTROLLER_LOCK)
 
 
 def ensure(store: Store, environment: Mapping[str, str]) -> bool:
@@ -67,7 +66,7 @@ def stop(store: Store, *, seconds: float = LEAVING_SECONDS) -> bool:
     store.ask_controller_to_leave()
     end = time.monotonic() + seconds
     while store.lease().holder is not None:
-        if not filelock.is_held(store.home / LOCK) and _is_of_this_machine(store.lease()):
+        if not filelock.is_held(store.home / CONTROLLER_LOCK) and _is_of_this_machine(store.lease()):
             return True  # it was killed: its lock is gone and its lease is still in the store
         if time.monotonic() > end:
             return False
@@ -160,7 +159,7 @@ def _tick(desk: controller.Desk) -> int:
 def _lock(store: Store) -> int | None:
     """The machine's lock, waiting a moment for a controller that is just leaving."""
     end = time.monotonic() + LEAVING_SECONDS
-    while (lock := filelock.acquire(store.home / LOCK)) is None:
+    while (lock := filelock.acquire(store.home / CONTROLLER_LOCK)) is None:
         if store.lease().holder is not None or time.monotonic() > end:
             return None
         time.sleep(0.1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+CONTROLLER_LOCK = "controller.lock"  # in the state directory, held by the controller of this machine
+
 
 def orch_home(env: Mapping[str, str]) -> Path:
     """The state directory, absolute: $ORCH_HOME, else `orch` in the XDG state directory."""

@@ -39,6 +39,12 @@ def configuration() -> Config:
     return configfile.load(config_path(os.environ))
 
 
+def starts_controllers() -> bool:
+    """Whether commands start a controller where none is alive. Raises JobError."""
+    # Without a file there is nothing to read, and no reader to import.
+    return not config_path(os.environ).exists() or configuration().controller == "auto"
+
+
 def snapshot(store: Reader, name: str) -> Mapping[str, Any]:
     """One run; JobError when there is none of that name."""
     run = store.snapshot(name)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from orchestrator import daemon
 from orchestrator.cli import context
-from orchestrator.paths import config_path
 from orchestrator.store import Store
 
 INTERVAL = 5.0  # seconds between two looks while a run is being watched
@@ -16,13 +15,13 @@ INTERVAL = 5.0  # seconds between two looks while a run is being watched
 
 def keep_controller(store: Store) -> None:
     """Start a controller unless one is alive. Raises StoreError when none can be started."""
-    if _is_ours_to_start():
+    if context.starts_controllers():
         daemon.ensure(store, os.environ)
 
 
 def keeper(store: Store) -> Callable[[], None]:
     """A function to call often: now and then it looks whether a controller is alive, and starts one."""
-    if not _is_ours_to_start():
+    if not context.starts_controllers():
         return lambda: None
     due = 0.0
 
@@ -33,8 +32,3 @@ def keeper(store: Store) -> Callable[[], None]:
             due = time.monotonic() + INTERVAL
 
     return keep
-
-
-def _is_ours_to_start() -> bool:
-    # Without a file there is nothing to read, and no reader to import.
-    return not config_path(os.environ).exists() or context.configuration().controller == "auto"

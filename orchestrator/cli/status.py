@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import Namespace
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import Screen, columns, painter, say
-from orchestrator.errors import INTERRUPTED, OK
+from orchestrator.errors import INTERRUPTED, OK, JobError
+from orchestrator.filelock import is_held
+from orchestrator.paths import CONTROLLER_LOCK
 from orchestrator.views import status
 from orchestrator.views.phases import ENDED
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.store import Reader
 
 REFRESH = 1.0  # seconds
+STARTING = 5.0  # seconds that a controller which a command has just started may need to show itself
 
 
 def run(options: Namespace) -> int:
@@ -27,6 +31,7 @@ def run(options: Namespace) -> int:
         runs = _read(store, options.run)
         if not runs and not options.json:
             say("no runs yet; start one with: orch submit job.yaml")
+        _tell_of_no_controller(store, runs)
         sys.stdout.write(_text(runs, options))
         return OK
 
@@ -52,8 +57,9 @@ def _lines(rows: Sequence[Mapping[str, Any]], options: Namespace) -> list[str]:
 
 def _watch(store: Reader, options: Namespace) -> int:
     """Until the run ends, or for all runs until Ctrl-C. Not on a terminal: the text again when something changed."""
-    screen = Screen(sys.stdout) if columns(sys.stdout) is not None and not options.json else None
     code, runs, before = OK, _read(store, options.run), None
+    _tell_of_no_controller(store, runs)
+    screen = Screen(sys.stdout) if columns(sys.stdout) is not None and not options.json else None
     try:
         while True:
             if screen:
@@ -75,3 +81,31 @@ def _watch(store: Reader, options: Namespace) -> int:
     if code == INTERRUPTED:
         say(f"detached; come back: orch status {options.run or ''} --watch".replace("  ", " "))
     return code
+
+
+def _tell_of_no_controller(store: Reader, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Say so where runs wait for a controller that no command has started, and is not for others to start."""
+    asked_before = time.time() - STARTING
+    waiting = [
+        run
+        for run in runs
+        if run["phase"] not in ENDED and max(run.get("intended_at") or 0, run.get("cancel_at") or 0) < asked_before
+    ]
+    if waiting and not _controller_may_live(store) and _is_ours_to_start():
+        what = f"{len(waiting)} runs have" if len(waiting) > 1 else f"{waiting[0]['name']} has"
+        say(f"no controller is alive, and {what} not ended; start one with: orch controller")
+
+
+def _controller_may_live(store: Reader) -> bool:
+    """As its lock tells on this machine. Of one on another machine, which shares the home, nothing can be said soon."""
+    holder = store.controller()
+    if holder is None:
+        return False
+    return f"/{os.uname().nodename}/" not in holder or is_held(store.home / CONTROLLER_LOCK)
+
+
+def _is_ours_to_start() -> bool:
+    try:
+        return context.starts_controllers()
+    except JobError:  # a mistake in the configuration is told by the commands that need it
+        return False

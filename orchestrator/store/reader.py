@@ -54,6 +54,11 @@ class Reader:
         rows = self._rows("SELECT snapshot FROM runs WHERE name = ?", name)
         return dict(json.loads(rows[0][0])) if rows else None
 
+    def controller(self) -> str | None:
+        """Who has the controller's lease, alive or not; None when nobody has."""
+        rows = self._rows("SELECT holder FROM leases WHERE name = 'controller'")
+        return rows[0][0] if rows else None
+
     def unknown(self, name: str) -> JobError:
         """The error that says that no run has that name, with the newest names that there are."""
         names = [row[0] for row in self._rows("SELECT name FROM runs ORDER BY submitted_at DESC LIMIT 5")]

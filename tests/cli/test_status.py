@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
-from tests.cli.program import orch, record, start
+from orchestrator.filelock import acquire
+from tests.cli.program import external, orch, record, start
 
 KEYS = {
     "name", "cluster", "phase", "cause", "because", "attempt", "generation", "step", "steps", "loss",
@@ -74,7 +77,7 @@ def test_watch_ends_with_the_run(orch_home: Path) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error(orch_home: Path) -> None:
     for number in range(200):
-        record(orch_home, f"run-{number}").close()
+        record(orch_home, f"run-{number}", ("succeeded", {})).close()
     with start("status", "--json") as program:
         assert program.stdout is not None
         assert program.stderr is not None
@@ -82,3 +85,30 @@ def test_a_reader_that_leaves_early_is_no_error(orch_home: Path) -> None:
         program.stdout.close()
         assert program.stderr.read() == ""
         assert program.wait() in {0, 141}
+
+
+NO_CONTROLLER = "no controller is alive, and tiny has not ended; start one with: orch controller\n"
+
+
+def test_an_unfinished_run_without_a_controller_is_told_on_stderr(orch_home: Path, tmp_path: Path) -> None:
+    record(orch_home, "tiny", ("running", {})).close()
+    shown = orch("status", "tiny", "--json")
+    assert (json.loads(shown.stdout)["phase"], shown.stderr) == ("running", NO_CONTROLLER)
+    assert orch("status", ORCH_CONFIG=external(tmp_path)).stderr == ""
+
+
+def test_a_dead_controllers_lease_is_no_life_but_its_lock_is(orch_home: Path) -> None:
+    with record(orch_home, "tiny") as store:
+        store.take_lease(f"boot/{os.uname().nodename}/1", store.lease())
+    assert orch("status").stderr == NO_CONTROLLER
+    lock = acquire(orch_home / "controller.lock")
+    assert lock is not None
+    assert orch("status").stderr == ""
+    os.close(lock)
+
+
+def test_nothing_is_said_of_controllers_for_a_run_that_ended_or_just_began(orch_home: Path) -> None:
+    with record(orch_home, "tiny", ("succeeded", {})) as store:
+        snapshot = store.snapshot("tiny") or {}
+        store.create_run("new", {**snapshot, "phase": "pending"}, at=time.time())
+    assert orch("status").stderr == ""
