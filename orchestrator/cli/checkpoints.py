@@ -24,7 +24,8 @@ def run(options: Namespace) -> int:
         raise JobError(f"cannot read {error.filename or root}: {error.strerror}") from error
     rows = [checkpoints.row(one) for one in listed]
     if options.json:
-        sys.stdout.write(output.json_list(checkpoints.to_json(row) for row in rows))
+        base = str(_base(root, listed))
+        sys.stdout.write(output.json_list(checkpoints.to_json(row, base) for row in rows))
         return OK
     if not rows:
         say(f"no checkpoints in {root}")
@@ -40,6 +41,13 @@ def _list(root: Path, *, verify: bool) -> list[Listed]:
         return found
     itself = root.resolve()
     return [one for one in list_checkpoints(itself.parent, verify=verify) if one.path == itself.name]
+
+
+def _base(root: Path, listed: list[Listed]) -> Path:
+    """The absolute directory that the listed paths start at."""
+    whole = root.resolve()
+    itself = [one.path for one in listed] == [whole.name] and not (whole / whole.name).exists()
+    return whole.parent if itself else whole
 
 
 def _root(name: str) -> Path:

@@ -52,8 +52,9 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def to_json(checkpoint: Row) -> dict[str, Any]:
-    return table.to_json(COLUMNS, checkpoint)
+def to_json(checkpoint: Row, base: str) -> dict[str, Any]:
+    """For scripts the path is absolute: below `base`, where the listing starts."""
+    return {**table.to_json(COLUMNS, checkpoint), "path": f"{base}/{checkpoint['path']}"}
 
 
 def listing(rows: Sequence[Row], *, width: int | None, paint: Paint = plain) -> list[str]:

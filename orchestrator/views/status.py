@@ -36,6 +36,15 @@ def _steps(run: Row) -> str:
     return f"{run['step']}/{run['steps']}" if run["steps"] else str(run["step"])
 
 
+def _checkpoint_value(run: Row) -> dict[str, Any] | None:
+    """For scripts the path is absolute, on the cluster."""
+    newest = run["checkpoint"]
+    if not newest:
+        return None
+    path = newest["path"]
+    return {**newest, "path": path if path.startswith("/") else f"{run['checkpoint_dir']}/{path}"}
+
+
 def _checkpoint(run: Row) -> str:
     newest = run["checkpoint"]
     return units.NOTHING if not newest else f"{newest['step']}{'' if newest['proven'] else '?'}"
@@ -63,7 +72,7 @@ COLUMNS: tuple[Column, ...] = (
         need=4,
     ),
     Column(key="eta", title="LEFT", cell=lambda run: units.short_duration(run["eta"]), right=True, need=5),
-    Column(key="checkpoint", title="SAVED", cell=_checkpoint, right=True, need=6),
+    Column(key="checkpoint", value=_checkpoint_value, title="SAVED", cell=_checkpoint, right=True, need=6),
     Column(title="AGE", cell=lambda run: units.short_duration(run["age"]), right=True, need=8),
     Column(key="cluster", title="CLUSTER", cell=lambda run: run["cluster"], need=7, shrink=True),
     Column(key="cause", title="CAUSE", cell=_cause, role=_role, need=2),
