@@ -22,7 +22,7 @@ def test_the_json_of_a_run_has_every_promised_key(orch_home: Path) -> None:
     value = json.loads(orch("status", "tiny", "--json").stdout)
     assert value.keys() >= KEYS
     assert (value["name"], value["phase"], value["cause"], value["steps"]) == ("tiny", "running", "none", 60)
-    assert value["checkpoint"] == CHECKPOINT
+    assert value["checkpoint"] == {**CHECKPOINT, "path": f"{value['checkpoint_dir']}/{CHECKPOINT['path']}"}
     assert value["metrics"] == str(orch_home / "runs" / "tiny" / "metrics.jsonl")
 
 
