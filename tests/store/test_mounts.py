@@ -11,7 +11,7 @@ MOUNTS = r"""
 proc /proc proc rw 0 0
 server:/home /home nfs4 rw,vers=4.2 0 0
 tmpfs /home/me/scratch tmpfs rw 0 0
-mds:/lustre /work/my\040data lustre rw 0 0
+mds:/lustre /scratch/my\040data lustre rw 0 0
 /dev/sdb1 /data ext4 rw 0 0
 nas:/data /data nfs rw 0 0
 """
@@ -25,7 +25,7 @@ nas:/data /data nfs rw 0 0
         ("/home/me/.local/state/orch", "nfs4", True),
         ("/home/me/scratch/orch", "tmpfs", False),
         ("/homes/me", "ext4", False),
-        ("/work/my data/orch", "lustre", True),
+        ("/scratch/my data/orch", "lustre", True),
         ("/data/orch", "nfs", True),
     ],
 )
