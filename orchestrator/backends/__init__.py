@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Generation, Observation, Submission
+from orchestrator.model.run import Generation, Mark, Metrics, Observation, Submission
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """How far a reader of metrics has come: so many bytes of the file of a generation."""
-
-    generation: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
-    """Lines of metrics after a mark. `whole`: they are all that count, and replace what was read before."""
-
-    mark: Mark
-    lines: tuple[Mapping[str, Any], ...]
-    whole: bool
+__all__ = ["BACKENDS", "Backend", "Mark", "Metrics", "open_backend"]
 
 
 class Backend(Protocol):
@@ -34,6 +18,10 @@ class Backend(Protocol):
 
     @property
     def kind(self) -> Kind: ...
+
+    @property
+    def pace(self) -> float:
+        """Seconds that should pass between two observes while nothing is urgent."""
 
     def ready(self) -> None:
         """Raise ClusterError unless jobs can be handed over here at all."""

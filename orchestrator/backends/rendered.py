@@ -22,6 +22,8 @@ _BY_HAND: Mapping[Kind, str] = {
 class RenderedBackend:
     """A cluster of which the profile is all that is known."""
 
+    pace = 0.0
+
     def __init__(self, name: str, profile: Profile) -> None:
         self._name = name
         self._profile = profile

@@ -56,7 +56,9 @@ class Report:
     because: str = ""
     retry: bool = True
     first_error: Mapping[str, Any] | None = None
+    host: str | None = None
     failures: int = 0
+    start: str | None = None
     beat: int = 0
 
 
@@ -102,6 +104,8 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
         checkpoint=_checkpoint(root),
         success=success,
         failures=(outcome or {}).get("failures", claim.failures),
+        host=host_of_error(directory, outcome),
+        start=claim.start,
         beat=sum((read_json(path) or {}).get("count", 0) for path in directory.glob("beat-*.json")),
         **ended,
     )
@@ -132,6 +136,18 @@ def read_metrics(root: Root) -> list[dict[str, Any]]:
         parent = generation_of(claim.resume.path) if claim.resume else 0
         claim, last = (read_claim(root, parent) if parent else None), first
     return [lines[step] for step in sorted(lines)]
+
+
+def hosts_of(directory: Path) -> dict[int, str]:
+    """The machines that joined a generation, by node."""
+    found = (read_json(path) or {} for path in directory.glob("node-*.json"))
+    return {record["node"]: record["host"] for record in found if "node" in record and "host" in record}
+
+
+def host_of_error(directory: Path, outcome: Mapping[str, Any] | None) -> str | None:
+    """The machine of the first error of a generation; None when no error names a node that joined."""
+    error = (outcome or {}).get("first_error") or {}
+    return hosts_of(directory).get(error.get("node", -1))
 
 
 def _ended(said: Mapping[str, Any], attempt: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from orchestrator.model.key import ABSOLUTE, PATH, SET_BY_LAUNCHER, VARIABLE, WO
 
 Kind = Literal["local", "ssh", "slurm", "kubernetes"]
 Device = Literal["auto", "cuda", "cpu"]
+ContainerRuntime = Literal["pyxis", "apptainer"]
 KINDS: tuple[Kind, ...] = ("local", "ssh", "slurm", "kubernetes")
 
 
@@ -23,6 +24,20 @@ _QUANTITY = Pattern(regex="[1-9][0-9]*([kMGTPE]i?|Ki)?", words="a Kubernetes qua
 _TIME = Pattern(
     regex="([0-9]+-)?[0-9]+(:[0-5]?[0-9]){0,2}", words='a Slurm time like "24:00:00", "2-00:00:00" or "90" (minutes)'
 )
+_OPTION = Pattern(regex=r"--[a-z][-a-z0-9]*(=[^\x00-\x1f\x7f]*)?", words='an option of sbatch like "--mail-type=END"')
+_LOGIN = Pattern(regex=r"[^\s\x00-\x20\x7f-]\S*", words="a host or user@host, as ssh takes it")
+_NODE = Pattern(regex=r"[A-Za-z0-9_][-._A-Za-z0-9]*", words="a node's name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """The container that the agents and ranks of a Slurm job run in."""
+
+    runtime: ContainerRuntime = field(metadata=key("pyxis (srun's --container-image) or apptainer."))
+    image: str = field(metadata=key("The image, as the runtime takes it: a .sqsh or .sif file, or a registry's name."))
+    mounts: tuple[str, ...] = field(
+        default=(), metadata=key("Directories that it sees beside the shared one: SOURCE or SOURCE:TARGET.")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +52,11 @@ class Interface:
 class Profile:
     """One cluster of the configuration. A key that its kind does not read is refused."""
 
-    at_most_one: ClassVar[tuple[tuple[str, ...], ...]] = (("hosts", "hostfile"), ("claim", "storage_class"))
+    at_most_one: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("hosts", "hostfile"),
+        ("claim", "storage_class"),
+        ("memory", "memory_per_gpu"),
+    )
 
     kind: Kind = field(metadata=key("local, ssh, slurm or kubernetes."))
     env: Mapping[str, str] = field(
@@ -59,11 +78,64 @@ class Profile:
     )
     hosts: tuple[str, ...] = field(default=(), metadata=key("Host names.", pattern=WORD, kinds=("ssh",)))
     hostfile: str | None = field(default=None, metadata=key("A DeepSpeed hostfile.", pattern=ABSOLUTE, kinds=("ssh",)))
+    ssh_config: str | None = field(
+        default=None,
+        metadata=key(
+            "A configuration file for ssh, in place of ~/.ssh/config.", pattern=ABSOLUTE, kinds=("ssh", "slurm")
+        ),
+    )
+    exclude: tuple[str, ...] = field(
+        default=(), metadata=key("Nodes that are never used.", pattern=_NODE, kinds=("ssh", "slurm"))
+    )
+    login: str | None = field(
+        default=None,
+        metadata=key(
+            "Where Slurm's commands are run and shared_dir is read, through ssh; absent: on this machine.",
+            pattern=_LOGIN,
+            kinds=("slurm",),
+        ),
+    )
     partition: str | None = field(default=None, metadata=key("Slurm partition.", pattern=WORD, kinds=("slurm",)))
     account: str | None = field(default=None, metadata=key("Slurm account.", pattern=WORD, kinds=("slurm",)))
     qos: str | None = field(default=None, metadata=key("Slurm quality of service.", pattern=WORD, kinds=("slurm",)))
+    reservation: str | None = field(default=None, metadata=key("Slurm reservation.", pattern=WORD, kinds=("slurm",)))
+    constraint: str | None = field(
+        default=None, metadata=key("Node features, as sbatch's --constraint takes them.", kinds=("slurm",))
+    )
     time_limit: str | None = field(
         default=None, metadata=key("Slurm time limit, as in 24:00:00.", pattern=_TIME, kinds=("slurm",))
+    )
+    gpu_type: str | None = field(
+        default=None,
+        metadata=key("Slurm's name of the GPU type, as in gres gpu:TYPE:8.", pattern=_NODE, kinds=("slurm",)),
+    )
+    gpus_per_node: int | None = field(
+        default=None,
+        metadata=key(
+            "GPUs that a node has; a job that takes them all gets its memory, too.", minimum=1, kinds=("slurm",)
+        ),
+    )
+    cpus_per_gpu: int | None = field(
+        default=None, metadata=key("CPUs to ask for with each GPU.", minimum=1, kinds=("slurm",))
+    )
+    memory_per_gpu: int | None = field(
+        default=None,
+        metadata=key("Host memory to ask for with each GPU (64GiB).", minimum=1, unit="bytes", kinds=("slurm",)),
+    )
+    memory: int | None = field(
+        default=None,
+        metadata=key("Host memory to ask for on each node (512GiB).", minimum=1, unit="bytes", kinds=("slurm",)),
+    )
+    exclusive: bool = field(default=False, metadata=key("Ask for whole nodes.", kinds=("slurm",)))
+    container: Container | None = field(
+        default=None, metadata=key("The container that the job runs in.", kinds=("slurm",))
+    )
+    options: tuple[str, ...] = field(
+        default=(), metadata=key("More #SBATCH options, each as in --mail-type=END.", pattern=_OPTION, kinds=("slurm",))
+    )
+    poll: float | None = field(
+        default=None,
+        metadata=key("Seconds between two questions to Slurm, at least (5).", minimum=0, kinds=("slurm",)),
     )
     setup: tuple[str, ...] = field(
         default=(), metadata=key("Shell lines run before the job, as in module load cuda.", kinds=("slurm", "ssh"))

@@ -107,6 +107,7 @@ class Submission:
     handle: str | None = None
     from_step: int | None = None
     from_scratch: bool = False
+    exclude: tuple[str, ...] = ()  # nodes that it shall not use
 
     @property
     def name(self) -> str:
@@ -141,7 +142,9 @@ class Report:
     because: str = ""
     retry: bool = True  # False: another attempt would end the same way
     first_error: Mapping[str, Any] | None = None
+    host: str | None = None  # the machine of the first error
     failures: int = 0  # in a row, without a new proven checkpoint
+    start: str | None = None  # of the newest generation: names one start of the agents
     beat: int = 0  # sum of the agents' heartbeat counters: moves while any agent lives
 
 
@@ -158,6 +161,25 @@ class Generation:
     result: str | None = None
     cause: Cause = Cause.NONE
     because: str = ""
+    host: str | None = None  # the machine of the first error
+    hosts: tuple[str, ...] = ()  # those that took part, by node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How far a reader of metrics has come: so many bytes of the file of a generation."""
+
+    generation: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Lines of metrics after a mark. `whole`: they are all that count, and replace what was read before."""
+
+    mark: Mark
+    lines: tuple[Mapping[str, Any], ...]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

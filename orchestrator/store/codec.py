@@ -13,11 +13,12 @@ _SUBMISSION_FIELDS = tuple(Submission.__dataclass_fields__)
 
 
 def submission_to_dict(submission: Submission) -> dict[str, Any]:
-    return {name: getattr(submission, name) for name in _SUBMISSION_FIELDS}
+    return {**{name: getattr(submission, name) for name in _SUBMISSION_FIELDS}, "exclude": list(submission.exclude)}
 
 
 def submission_from_dict(value: Mapping[str, Any]) -> Submission:
-    return Submission(**{name: value[name] for name in _SUBMISSION_FIELDS if name in value})
+    known = {name: value[name] for name in _SUBMISSION_FIELDS if name in value}
+    return Submission(**{**known, "exclude": tuple(known.get("exclude", ()))})
 
 
 def checkpoint_to_dict(checkpoint: CheckpointRef) -> dict[str, Any]:

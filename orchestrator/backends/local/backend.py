@@ -40,6 +40,7 @@ class LocalBackend:
     """Runs below $ORCH_HOME/runs. Holds nothing between calls: all state is on disk and in the agents' locks."""
 
     kind: Kind = "local"
+    pace = 0.0
 
     def __init__(self, name: str, profile: Profile, home: Path | str) -> None:
         self._name = name
