@@ -67,7 +67,7 @@ imports: venv
 	lint-imports
 
 floor: venv
-	vermin --quiet --no-tips --violations --target=3.9- orchestrator/agent orchestrator/checkpoints orchestrator/training
+	vermin --quiet --no-tips --violations --target=3.9- orchestrator/agent orchestrator/checkpoints orchestrator/site orchestrator/training
 
 shell: venv
 	shellcheck .ci/run tools/*.sh

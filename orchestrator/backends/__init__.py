@@ -29,6 +29,9 @@ class Backend(Protocol):
     def probe(self) -> Cluster:
         """Facts of the place; reads, never writes."""
 
+    def hosts(self) -> Sequence[str]:
+        """The nodes that a job may get now, as `Submission.exclude` names them; none where nothing can be left out."""
+
     def run_dir(self, run: str) -> str:
         """The directory that a run of that name has on the cluster."""
 

@@ -64,6 +64,9 @@ class LocalBackend:
             device=found.device if profile.device == "auto" else profile.device,
         )
 
+    def hosts(self) -> Sequence[str]:
+        return ()  # every node is this machine
+
     def run_dir(self, run: str) -> str:
         return str(self._home / "runs" / run)
 

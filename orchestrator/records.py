@@ -1,0 +1,175 @@
+"""The answers of the site operation `look` as values of the model, and how an attempt that is gone has ended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.model.run import (
+    Cause,
+    CheckpointRef,
+    Generation,
+    Mark,
+    Metrics,
+    Observation,
+    Phase,
+    Report,
+    Submission,
+)
+
+STEPPING = frozenset({"training", "saving", "done"})  # states of a job whose ranks are past loading
+
+
+def request_of(
+    submission: Submission, *, after: int | None = None, metrics: bool = False, mark: Mark | None = None
+) -> dict[str, Any]:
+    """What `look` is asked for one attempt: generations above `after`, lines of `metrics` after `mark`."""
+    return {
+        "run": submission.run,
+        "run_id": submission.run_id,
+        "dir": submission.dir,
+        "checkpoint_dir": submission.checkpoint_dir,
+        "attempt": submission.attempt,
+        "nodes": submission.nodes,
+        "after": after,
+        "metrics": metrics,
+        "mark": mark_to_dict(mark),
+    }
+
+
+def mark_to_dict(mark: Mark | None) -> dict[str, int] | None:
+    return None if mark is None else {"generation": mark.generation, "offset": mark.offset}
+
+
+def report_of(look: Mapping[str, Any]) -> Report:
+    """The report of the run's newest generation, whatever its attempt."""
+    found = look["report"]
+    fields = {name: found[name] for name in Report.__dataclass_fields__ if name in found}
+    fields["cause"] = cause_of(found["cause"])
+    chosen = found["checkpoint"]
+    if chosen is not None:
+        path, proven = str(chosen["path"]), bool(chosen["proven"])
+        fields["checkpoint"] = CheckpointRef(step=chosen["step"], path=path, proven=proven)
+    return Report(**fields)
+
+
+def report_of_attempt(look: Mapping[str, Any], attempt: int) -> Report:
+    """The report, without what it says of the end of another attempt."""
+    report = report_of(look)
+    return report if report.attempt == attempt else only_history(report)
+
+
+def only_history(report: Report) -> Report:
+    """A report of another attempt, without what it says of that attempt's own state and end."""
+    return dataclasses.replace(
+        report,
+        step=None,
+        result=None,
+        cause=Cause.NONE,
+        because="",
+        retry=True,
+        first_error=None,
+        host=None,
+        failures=0,
+        beat=0,
+        state=None,
+    )
+
+
+def cause_of(word: str | None) -> Cause:
+    """The cause that a word of the job's records names; a word that this version does not know is UNKNOWN."""
+    try:
+        return Cause(word or "none")
+    except ValueError:
+        return Cause.UNKNOWN
+
+
+def generations_of(found: Sequence[Mapping[str, Any]]) -> tuple[Generation, ...]:
+    """The `generations` of a look, oldest first."""
+    return tuple(_generation(one) for one in found)
+
+
+def _generation(found: Mapping[str, Any]) -> Generation:
+    lists = {"rejected": tuple(found["rejected"]), "hosts": tuple(found["hosts"])}
+    return Generation(**{**found, "cause": cause_of(found["cause"]), **lists})
+
+
+def metrics_of(found: Mapping[str, Any] | None) -> Metrics | None:
+    """The `metrics` of a look."""
+    if found is None:
+        return None
+    return Metrics(mark=Mark(**found["mark"]), lines=tuple(found["lines"]), whole=found["whole"])
+
+
+def living(look: Mapping[str, Any], attempt: int, *, raw: str, partial: str = "") -> Observation:
+    """An attempt of which something runs."""
+    report = report_of_attempt(look, attempt)
+    phase = Phase.RUNNING if report.result is None and report.state in STEPPING else Phase.STARTING
+    return Observation(phase=Phase.STOPPING if look["asked"] else phase, raw=raw, report=report, partial=partial)
+
+
+def over(
+    submission: Submission,
+    look: Mapping[str, Any],
+    *,
+    raw: str,
+    started: bool,
+    cause: Cause = Cause.AGENT_LOST,
+    because: str = "no agent is left, and none of them said how it ended",
+) -> Observation:
+    """How an attempt of which nothing runs any more has ended, in its own records' words before anybody else's.
+
+    `started`: something of it ran once. `cause` and `because` are what there is to say where the records say nothing.
+    """
+    if look["owner"] is not None:
+        foreign = f"the checkpoint directory {submission.checkpoint_dir} belongs to the run {look['owner']}"
+        return Observation(phase=Phase.STOPPED, cause=Cause.OWNED, raw=raw, because=foreign)
+    said = _said_by_generations(submission, look, raw) or _said_by_agents(submission, look, raw, started=started)
+    if said is not None:
+        return said
+    words = f"{because}; {look['last_words']}" if look["last_words"] else because
+    mine = report_of_attempt(look, submission.attempt)
+    return Observation(phase=_PHASES.get(cause, Phase.FAILED), cause=cause, raw=raw, because=words, report=mine)
+
+
+# Ends that are no failure of the job.
+_PHASES: Mapping[Cause, Phase] = {
+    Cause.PREEMPTED: Phase.STOPPED,
+    Cause.TIME_LIMIT: Phase.STOPPED,
+    Cause.ASKED_TO_STOP: Phase.STOPPED,
+    Cause.CANCELLED: Phase.CANCELLED,
+}
+
+
+def _said_by_generations(submission: Submission, look: Mapping[str, Any], raw: str) -> Observation | None:
+    report, mine = report_of(look), report_of_attempt(look, submission.attempt)
+    if report.success:
+        return Observation(phase=Phase.SUCCEEDED, cause=Cause.COMPLETED, raw=raw, report=report)
+    if report.attempt > submission.attempt:
+        later = f"attempt {report.attempt} went on in generation {report.generation}"
+        return Observation(phase=Phase.STOPPED, cause=Cause.FENCED, raw=raw, because=later, report=mine)
+    if mine.result is not None:
+        phase = Phase.FAILED if mine.result == "failed" else Phase.STOPPED
+        return Observation(phase=phase, cause=mine.cause, raw=raw, because=mine.because, report=mine)
+    return None
+
+
+def _said_by_agents(submission: Submission, look: Mapping[str, Any], raw: str, *, started: bool) -> Observation | None:
+    mine = report_of_attempt(look, submission.attempt)
+    if look["asked"] and not started:
+        early = "it was cancelled before it began"
+        return Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED, raw=raw, because=early, report=mine)
+    if len(look["ended"]) == submission.nodes:
+        return _as_said(raw, look["ended"]["0"], mine)
+    return None
+
+
+def _as_said(raw: str, end: Mapping[str, Any], mine: Report) -> Observation:
+    """The end of an attempt that never had a generation, in its own agent's words."""
+    cause, because = cause_of(end.get("cause")), str(end.get("because", ""))
+    result, retry = str(end.get("result", "failed")), bool(end.get("retry", True))
+    host = end.get("host")
+    report = dataclasses.replace(mine, result=result, cause=cause, because=because, retry=retry, host=host)
+    phase = Phase.FAILED if result == "failed" else Phase.STOPPED
+    return Observation(phase=phase, cause=cause, raw=raw, because=because, report=report)

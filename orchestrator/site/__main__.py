@@ -1,0 +1,19 @@
+"""python -m orchestrator.site: performs the calls on stdin and answers on stdout. See `wire` for both forms."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.site import wire
+from orchestrator.site.operations import perform
+
+
+def main() -> None:
+    """Serves one request."""
+    answers = perform(wire.request(sys.stdin.buffer.read()))
+    sys.stdout.write(wire.reply(answers))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

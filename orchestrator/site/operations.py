@@ -1,0 +1,30 @@
+"""The operations by name, and how a list of calls is performed."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Sequence
+
+from orchestrator.site import attempts, commands, records
+
+Operation = Callable[[Mapping[str, Any]], Any]
+
+OPERATIONS: Mapping[str, Operation] = {
+    "run": commands.run,
+    "place": attempts.place,
+    "ask": attempts.ask,
+    "forget": attempts.forget,
+    "look": records.look,
+}
+
+
+def perform(calls: Sequence[Any]) -> list[Any]:
+    """Performs calls (operation, request) in their order. An answer is {"value": ...} or {"error": "words"}."""
+    return [_perform(operation, request) for operation, request in calls]
+
+
+def _perform(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {"value": OPERATIONS[operation](request)}
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return {"error": f"{place}{error.strerror or error}"}
