@@ -37,7 +37,7 @@ def _run(chosen: options.Options, inbox: Inbox) -> Ended:
 
 def _write_ending(chosen: options.Options, ended: Ended) -> None:
     """Beside the attempt's logs: what a backend reads where it can't see the exit status."""
-    path = chosen.run_dir / "attempts" / f"{chosen.attempt:06d}" / f"ended-{chosen.node}.json"
+    path = chosen.attempt_dir / f"ended-{chosen.node}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, fence.ending(chosen, ended))

@@ -7,24 +7,32 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Mapping
+from typing import Any, Mapping
 
+from orchestrator.agent import hosts
 from orchestrator.agent.codes import HOPELESS, Ended
 from orchestrator.agent.job import Job
 from orchestrator.agent.options import Options
+from orchestrator.checkpoints.atomic import read_json
 from orchestrator.checkpoints.generations import Claim, checkpoints_dir, generation_dir
 
+SECRETS = "secrets.json"  # in the attempt's directory: secrets that a controller has handed over with the job
 CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
 
 
-def read_secrets(job: Job, environ: Mapping[str, str]) -> dict[str, str]:
-    """The values of the job's secrets, on this machine. Raises Ended naming all that are missing."""
+def read_secrets(job: Job, environ: Mapping[str, str], handed_over: Path) -> dict[str, str]:
+    """The values of the job's secrets, on this machine. Raises Ended naming all that are missing.
+
+    Those of kind env are in the file `handed_over` where a controller has submitted the job, by the job's names for
+    them, else in the environment.
+    """
+    given: Mapping[str, Any] = read_json(handed_over) or {}
     found, missing = {}, []
     for name, source in sorted(job.secrets.items()):
         # A Kubernetes secret is put into the container's environment under the name that the job gives it.
         variable = source.get("env") or (name if source.get("kubernetes") else None)
         try:
-            value = environ.get(variable) if variable else Path(source["file"]).expanduser().read_text().rstrip("\r\n")
+            value = _secret(name, variable, source, environ, given)
         except (OSError, ValueError) as error:
             missing.append(f"{name} (file {source['file']}: {getattr(error, 'strerror', None) or 'not text'})")
             continue
@@ -33,8 +41,18 @@ def read_secrets(job: Job, environ: Mapping[str, str]) -> dict[str, str]:
         else:
             found[name] = value
     if missing:
-        raise Ended(HOPELESS, "secret_missing", f"Missing on {os.uname().nodename}: {', '.join(missing)}.")
+        raise Ended(HOPELESS, "secret_missing", f"Missing on {hosts.here()}: {', '.join(missing)}.")
     return found
+
+
+def _secret(
+    name: str, variable: str | None, source: Mapping[str, str], environ: Mapping[str, str], given: Mapping[str, Any]
+) -> str | None:
+    if variable is None:
+        return Path(source["file"]).expanduser().read_text().rstrip("\r\n")
+    if source.get("env") and isinstance(given.get(name), str):
+        return str(given[name])
+    return environ.get(variable)
 
 
 def make(

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.agent import linux
+from orchestrator.agent import hosts, linux
 from orchestrator.agent.codes import FENCED, FULL, HOPELESS, PREFLIGHT, SLOT_TAKEN, SUCCESS, Ended
 from orchestrator.agent.job import Job
 from orchestrator.agent.options import Options
@@ -48,7 +48,7 @@ def own_directory(job: Job) -> None:
         owner = read_json(path)
     except OSError as error:
         cause = "disk_full" if error.errno in FULL else "preflight"
-        because = f"{os.uname().nodename}: cannot write in the checkpoint directory {root}: {error.strerror}."
+        because = f"{hosts.here()}: cannot write in the checkpoint directory {root}: {error.strerror}."
         raise Ended(PREFLIGHT, cause, f"{because} Choose another, or mend it.") from error
     if owner is None:
         because = f"{path} says whose directory this is and cannot be parsed. Mend or remove it, if you are sure."
@@ -95,7 +95,7 @@ def join(root: Root, claim: Claim, node: int, *, device: str, gpus: int | None) 
         (directory / name).mkdir(parents=True, exist_ok=True)
     record = {
         "node": node,
-        "host": os.uname().nodename,
+        "host": hosts.here(),
         "start": claim.start,
         "device": device,
         "gpus": gpus,
@@ -135,7 +135,7 @@ def ending(options: Options, ended: Ended) -> dict[str, Any]:
     """How an agent ended, as a record."""
     return {
         "node": options.node,
-        "host": os.uname().nodename,
+        "host": hosts.here(),
         "start": options.start,
         "attempt": options.attempt,
         "generation": ended.generation,

@@ -6,10 +6,10 @@ import os
 import time
 from typing import Any, Mapping, NoReturn
 
-from orchestrator.agent import fence, launcher, preflight, processes, say
+from orchestrator.agent import fence, hosts, launcher, preflight, processes, say
 from orchestrator.agent.beat import Beat
 from orchestrator.agent.codes import FAILED, FENCED, FULL, HOPELESS, STOPPED, SUCCESS, Ended
-from orchestrator.agent.environment import read_secrets
+from orchestrator.agent.environment import SECRETS, read_secrets
 from orchestrator.agent.job import Job
 from orchestrator.agent.member import TICK, Member, Node
 from orchestrator.agent.options import Options
@@ -28,7 +28,7 @@ def run(options: Options, job: Job, inbox: Inbox) -> NoReturn:
     fence.own_directory(job)
     try:
         fence.forget_refusal(job.checkpoint_dir, options)
-        secrets = read_secrets(job, os.environ)
+        secrets = read_secrets(job, os.environ, options.attempt_dir / SECRETS)
         device = preflight.check(job, os.environ)
         if device.warning:
             say.line(options.node, f"warning: {device.warning}")
@@ -38,7 +38,7 @@ def run(options: Options, job: Job, inbox: Inbox) -> NoReturn:
         raise
     except OSError as error:
         cause = "disk_full" if error.errno in FULL else "unknown"
-        failed = Ended(FAILED, cause, f"The agent of node {options.node} ({os.uname().nodename}) failed: {error}")
+        failed = Ended(FAILED, cause, f"The agent of node {options.node} ({hosts.here()}) failed: {error}")
         _leave_word(options, job, failed)
         raise failed from error
 
@@ -143,7 +143,7 @@ def _await_claim(node: Node, seen: int, after: int | None) -> Claim:
             raise Ended(
                 FAILED,
                 "node_lost",
-                f"Node {options.node} ({os.uname().nodename}) saw no claim of start {options.start} in {node.root} "
+                f"Node {options.node} ({hosts.here()}) saw no claim of start {options.start} in {node.root} "
                 f"for {job.timeouts.join:g} s: node 0 has not started, or sees another directory.",
                 generation=after,
             )

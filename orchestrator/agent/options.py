@@ -25,6 +25,10 @@ class Options:
     from_scratch: bool
     slot_lock: Path | None
 
+    @property
+    def attempt_dir(self) -> Path:
+        return self.run_dir / "attempts" / f"{self.attempt:06d}"
+
 
 def parse(argv: Sequence[str] | None = None) -> Options:
     """The options in `argv`. Ends the process with status 2 and a message when they make no sense."""

@@ -10,6 +10,10 @@ from orchestrator.agent import codes
 from orchestrator.agent.evidence import Fault
 
 _KILLS = ("SIGKILL", "SIGTERM", "an unknown signal")  # said by somebody from outside: twice the same means nothing
+# Stops in a row without a new proven checkpoint that a scheduler may answer with a requeue. More than the failures that
+# are allowed by default, for a stop is nobody's fault; but a job whose time limit is shorter than the way to its first
+# checkpoint would be queued again for ever.
+MAX_STOPS = 10
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -17,8 +21,9 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 class Evidence:
     """All that is known at the end. `asked`: who asked to stop, None: nobody; `stopped_step`: the agreed save's.
 
-    `step`: the newest checkpoint of this generation or the one it resumed from. `failures`: in a row before this
-    generation. `previous`: first_error of the generation before, when that failed with no new checkpoint either.
+    `step`: the newest checkpoint of this generation or the one it resumed from. `failures`, `stops`: in a row before
+    this generation, without a new proven checkpoint. `previous`: first_error of the
+    generation before, when that failed with no new checkpoint either.
     """
 
     faults: tuple[Fault, ...]
@@ -28,6 +33,7 @@ class Evidence:
     step: int | None = None
     progressed: bool = False
     failures: int = 0
+    stops: int = 0
     max_failures: int = 0
     out_of_memory: bool = False
     built_in: bool = True
@@ -99,7 +105,15 @@ def _stopped(evidence: Evidence) -> Outcome:
         because = f"Asked to stop by {asked}; nothing was saved for it, {saved}."
     step = evidence.stopped_step if evidence.stopped_step is not None else evidence.step
     failures = 0 if evidence.progressed else evidence.failures
-    return Outcome("stopped", "asked_to_stop", because, True, False, codes.STOPPED, step, failures)
+    stops = 0 if evidence.progressed else evidence.stops + 1
+    if stops < MAX_STOPS:
+        return Outcome("stopped", "asked_to_stop", because, True, False, codes.STOPPED, step, failures)
+    because += (
+        f" It was asked to stop {stops} times in a row without a new proven checkpoint. Give it a longer time limit"
+        " (time_limit of the cluster's profile) or save sooner (checkpoint.every of the job), and let a script of your"
+        " own save when it is asked to stop, as a Session does."
+    )
+    return Outcome("failed", "asked_to_stop", because, False, False, codes.HOPELESS, step, failures)
 
 
 def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outcome:

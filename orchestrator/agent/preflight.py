@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping
 
-from orchestrator.agent import gpus
+from orchestrator.agent import gpus, hosts
 from orchestrator.agent.codes import FULL, PREFLIGHT, Ended
 from orchestrator.agent.job import Job
 from orchestrator.checkpoints.generations import generations_dir
@@ -33,7 +33,7 @@ class Device:
 
 def check(job: Job, environ: Mapping[str, str]) -> Device:
     """Raises Ended with the first thing that keeps this node from running the job."""
-    where = os.uname().nodename
+    where = hosts.here()
     check_python(job, where)
     check_write(job.checkpoint_dir, where)
     if job.disk_bytes:

@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from orchestrator.agent import linux
+from orchestrator.agent import hosts, linux
 from orchestrator.checkpoints.atomic import create_json, reserve, write_json, write_reserved
 
 BUILT_IN = "orchestrator.training.main"
@@ -35,7 +35,7 @@ def main() -> None:
     records = directory / "ranks"
     reserve(records / f"rank-{rank}.error.json", RESERVED)
     place = {"rank": rank, "node": int(os.environ["ORCH_NODE"])}
-    write_json(records / f"rank-{rank}.json", {**place, "pid": os.getpid(), "host": os.uname().nodename}, durable=False)
+    write_json(records / f"rank-{rank}.json", {**place, "pid": os.getpid(), "host": hosts.here()}, durable=False)
     try:
         _run(Path(os.environ["ORCH_BUNDLE"]))
     except SystemExit as end:

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Mapping
 
-from orchestrator.agent import evidence, fence, outcome, say
-from orchestrator.agent.codes import FENCED, Ended
+from orchestrator.agent import evidence, fence, hosts, outcome, say
+from orchestrator.agent.codes import FENCED, STOPPED, Ended
 from orchestrator.agent.evidence import Fault
 from orchestrator.agent.member import Member
 from orchestrator.agent.outcome import Evidence, Outcome
@@ -38,7 +38,7 @@ def settle(member: Member) -> Mapping[str, Any] | None:
 def write_fenced(member: Member, ended: Ended) -> None:
     """The outcome of a generation whose node 0 found a newer claim. It counts for nobody but readers."""
     fenced = Outcome("fenced", "fenced", ended.because, False, False, FENCED, None, member.claim.failures)
-    _write(member, fenced)
+    _write(member, fenced, None)
 
 
 def _watch_nodes(member: Member) -> None:
@@ -50,7 +50,7 @@ def _watch_nodes(member: Member) -> None:
         nodes = ", ".join(map(str, missing))
         sentence = (
             f"Node {nodes} did not join generation {member.claim.generation} within {timeouts.join:g} s: it has not "
-            f"started, or sees another directory than {member.node.root} of {os.uname().nodename} under that name."
+            f"started, or sees another directory than {member.node.root} of {hosts.here()} under that name."
         )
         _lose(member, dict.fromkeys(missing[:1], ("node_lost", sentence)))
     if missing and fence.refusal_of_peer(member.node.root, member.node.options, member.claim.nodes):
@@ -81,9 +81,14 @@ def _conclude(member: Member) -> Mapping[str, Any]:
     """Decides, writes the outcome and what goes with it, and returns what stands then."""
     root, claim = member.node.root, member.claim
     found = _gather(member)
-    decided = outcome.decide(found, member.node.job.signatures)
     refusal = fence.refusal_of_peer(root, member.node.options, claim.nodes) if member.peers.missing() else None
+    if refusal is not None and refusal["code"] == STOPPED:
+        found = replace(found, asked=found.asked or f"a signal to node {refusal['node']} before its ranks had started")
+        refusal = None
+    decided = outcome.decide(found, member.node.job.signatures)
+    host = _host_of_error(member, decided)
     if refusal is not None and decided.result == "failed":
+        host = refusal["host"]
         because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
         decided = replace(
             decided, cause=refusal["cause"], because=because, retry=False, restart=False, code=refusal["code"]
@@ -92,7 +97,7 @@ def _conclude(member: Member) -> Mapping[str, Any]:
         retention.drop_unfinished(root, claim.generation)
     if decided.result == "success":
         _write_success(member)
-    stands = _write(member, decided)
+    stands = _write(member, decided, host)
     if member.number == 0 and not (member.directory / MANUAL_COMMITS).exists():
         retention.prune(root, claim.generation, member.node.job.keep)
     return stands
@@ -114,6 +119,7 @@ def _gather(member: Member) -> Evidence:
         step=max([*places, claim.resume.step if claim.resume else 0]) or None,
         progressed=claiming.has_progressed(root, claim),
         failures=claim.failures,
+        stops=claim.stops,
         max_failures=member.node.job.max_failures,
         out_of_memory=any(record.get("out_of_memory") for record in exits.values()),
         built_in=member.node.job.command is None,
@@ -121,9 +127,19 @@ def _gather(member: Member) -> Evidence:
     )
 
 
-def _write(member: Member, decided: Outcome) -> Mapping[str, Any]:
+def _host_of_error(member: Member, decided: Outcome) -> str | None:
+    """The machine of the first error; of one that never joined, what the start's hostfile calls it."""
+    node = (decided.first_error or {}).get("node")
+    if node is None:
+        return None
+    joined = member.peers.joined.get(node)
+    return str(joined["host"]) if joined else hosts.name_of(node)
+
+
+def _write(member: Member, decided: Outcome, host: str | None) -> Mapping[str, Any]:
     claim = member.claim
-    record = {**asdict(decided), "generation": claim.generation, "attempt": claim.attempt, "time": time.time()}
+    record = {**asdict(decided), "host": host, "generation": claim.generation, "attempt": claim.attempt}
+    record["time"] = time.time()
     if write_reserved(member.directory / "outcome.json", record):
         say.line(member.number, f"generation {claim.generation}: {decided.result}. {decided.because}")
         return record

@@ -85,13 +85,21 @@ def claim(root: Root, request: Request) -> Claim:
             )
 
 
-def failures_after(root: Root, before: Claim, outcome: dict[str, Any] | None) -> int:
-    """Failures in a row up to and with the end of generation `before`; without an outcome it was lost, which is one."""
+@dataclass(frozen=True)
+class Vain:
+    """Generations in a row that ended without a new proven checkpoint: those that failed, those asked to stop."""
+
+    failures: int = 0
+    stops: int = 0
+
+
+def in_vain(root: Root, before: Claim, outcome: dict[str, Any] | None) -> Vain:
+    """Up to and with the end of generation `before`; without an outcome it was lost, which is a failure."""
     if has_progressed(root, before):
-        return 0
-    if outcome is not None and outcome.get("result") in ENDED_WELL:
-        return before.failures
-    return before.failures + 1
+        return Vain()
+    result = outcome.get("result") if outcome is not None else None
+    failed, stopped = result not in ENDED_WELL, result == "stopped"
+    return Vain(before.failures + failed, before.stops + stopped)
 
 
 def has_progressed(root: Root, before: Claim) -> bool:
@@ -123,7 +131,7 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
     if final and outcome is not None and before.attempt == request.attempt:
         because = f"Attempt {before.attempt} has ended: {outcome.get('because', '')} To try again takes a new attempt."
         raise Refused(str(outcome.get("cause", "unknown")), because)
-    failures = failures_after(root, before, outcome)
+    failures = in_vain(root, before, outcome).failures
     if not final and failures > request.max_failures and request.follows is None:
         because = (
             f"{failures} failures in a row without a new proven checkpoint, and {request.max_failures} are allowed; "
@@ -156,6 +164,7 @@ def _make(root: Root, request: Request, number: int, before: Claim | None) -> Cl
     asked = request.asked if request.follows is None else None
     if any(older.asked == asked for older in claims(root) if older.attempt == request.attempt):
         asked = None
+    vain = _vain_before(root, before)
     made = Claim(
         generation=number,
         run=request.run,
@@ -166,7 +175,8 @@ def _make(root: Root, request: Request, number: int, before: Claim | None) -> Cl
         address=request.address,
         port=request.port,
         time=time.time(),
-        failures=_failures_before(root, before),
+        failures=vain.failures,
+        stops=vain.stops,
         asked=asked,
     )
     if asked is not None and request.from_scratch:
@@ -187,10 +197,10 @@ def _make(root: Root, request: Request, number: int, before: Claim | None) -> Cl
     return replace(made, resume=resume, sealed=choice.sealed, rejected=choice.rejected, progress=progress)
 
 
-def _failures_before(root: Root, before: Claim | None) -> int:
+def _vain_before(root: Root, before: Claim | None) -> Vain:
     if before is None:
-        return 0
+        return Vain()
     outcome = read_outcome(root, before.generation)
     if outcome is not None and outcome.get("result") == "failed" and outcome.get("retry") is False:
-        return 0  # it was not to be tried again, and here is another attempt: somebody decided so
-    return failures_after(root, before, outcome)
+        return Vain()  # it was not to be tried again, and here is another attempt: somebody decided so
+    return in_vain(root, before, outcome)

@@ -46,8 +46,9 @@ class Claim:
     """The record that makes a generation. `sealed` is newest first; `time` is seconds since the epoch.
 
     `progress`: a checkpoint has counted before, or there were some from before orch, so that starting at step 0 would
-    throw work away. `failures`: generations in a row that ended without a new proven checkpoint before this one.
-    `asked`: the user's word that this claim obeyed, as in "from-step 20".
+    throw work away. `failures`: generations in a row that ended without a new proven checkpoint before this one;
+    `stops`: likewise, those that were asked to stop, which are no failures. `asked`: the user's word that this claim
+    obeyed, as in "from-step 20".
     """
 
     generation: int
@@ -64,6 +65,7 @@ class Claim:
     rejected: tuple[Rejected, ...] = ()
     progress: bool = False
     failures: int = 0
+    stops: int = 0
     asked: str | None = None
     format: int = field(default=FORMAT)
 

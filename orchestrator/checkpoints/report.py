@@ -88,11 +88,13 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
     outcome = read_outcome(root, claim.generation)
     success = succeeded(root, claim.generation)
     said = refusal if refusal and not success else outcome
-    ended = (
+    ended: dict[str, Any] = (
         _ended(said, refusal["attempt"] if refusal and not success else claim.attempt)
         if said
         else {"attempt": claim.attempt}
     )
+    if ended.get("host") is None:
+        ended["host"] = host_of_error(directory, outcome)
     return Report(
         generation=claim.generation,
         resumed_from=claim.resume.step if claim.resume else None,
@@ -104,7 +106,6 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
         checkpoint=_checkpoint(root),
         success=success,
         failures=(outcome or {}).get("failures", claim.failures),
-        host=host_of_error(directory, outcome),
         start=claim.start,
         beat=sum((read_json(path) or {}).get("count", 0) for path in directory.glob("beat-*.json")),
         **ended,
@@ -146,6 +147,8 @@ def hosts_of(directory: Path) -> dict[int, str]:
 
 def host_of_error(directory: Path, outcome: Mapping[str, Any] | None) -> str | None:
     """The machine of the first error of a generation; None when no error names a node that joined."""
+    if (outcome or {}).get("host") is not None:
+        return str((outcome or {})["host"])
     error = (outcome or {}).get("first_error") or {}
     return hosts_of(directory).get(error.get("node", -1))
 
@@ -158,6 +161,7 @@ def _ended(said: Mapping[str, Any], attempt: int) -> dict[str, Any]:
         "because": said.get("because", ""),
         "retry": bool(said.get("retry", True)),
         "first_error": said.get("first_error"),
+        "host": said.get("host"),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent import environment, job
+from orchestrator.agent import environment, hosts, job
+from orchestrator.agent.codes import HOPELESS, Ended
 from orchestrator.agent.options import parse
 from orchestrator.checkpoints.generations import Claim
 
@@ -58,3 +60,37 @@ def test_a_path_of_the_job_is_kept_behind_it(tmp_path: Path, interpreter: Path) 
 def test_a_directory_that_is_on_the_path_stays_where_it_is(tmp_path: Path, interpreter: Path) -> None:
     path = f"/opt/gcc/bin:{interpreter.parent}:{SYSTEM}"
     assert _make(tmp_path, {"PATH": path}, python="python")["PATH"] == path
+
+
+def _job(run_dir: Path, secrets: dict[str, Any]) -> job.Job:
+    raw = {"format": 1, "name": "toy", "run_id": "id", "nodes": 1, "ranks_per_node": 1, "max_failures": 1}
+    (run_dir / "job.json").write_text(json.dumps({**raw, "checkpoint_dir": "ckpt", "secrets": secrets}))
+    return job.load(run_dir, run_dir)
+
+
+def test_secrets_that_were_handed_over_come_before_those_of_the_environment(tmp_path: Path) -> None:
+    wanted = _job(tmp_path, {"A": {"env": "MINE_A"}, "B": {"env": "MINE_B"}, "C": {"kubernetes": "s/c"}})
+    environ = {"MINE_A": "stale", "MINE_B": "b", "C": "c"}
+    handed_over = tmp_path / environment.SECRETS
+    handed_over.write_text(json.dumps({"A": "a", "C": "not of kind env"}))
+    assert environment.read_secrets(wanted, environ, handed_over) == {"A": "a", "B": "b", "C": "c"}
+    handed_over.unlink()
+    assert environment.read_secrets(wanted, environ, handed_over)["A"] == "stale"
+
+
+def test_a_secret_that_is_nowhere_is_named_with_the_node(tmp_path: Path) -> None:
+    wanted = _job(tmp_path, {"A": {"env": "MINE_A"}})
+    with pytest.raises(Ended, match=r"Missing on .+: A \(environment variable MINE_A is not set\)") as ended:
+        environment.read_secrets(wanted, {}, tmp_path / environment.SECRETS)
+    assert (ended.value.code, ended.value.cause) == (HOPELESS, "secret_missing")
+
+
+def test_a_node_has_the_name_under_which_its_cluster_knows_it(tmp_path: Path) -> None:
+    assert hosts.here({"SLURMD_NODENAME": "gn01"}) == "gn01"
+    assert hosts.here({"SLURMD_NODENAME": "login", "ORCH_HOST": "10.0.0.2"}) == "10.0.0.2"
+    assert hosts.here({}) == os.uname().nodename
+    hostfile = tmp_path / "hostfile"
+    hostfile.write_text("gn01 slots=8\ngn02 slots=8\n")
+    assert [hosts.name_of(node, {"ORCH_HOSTFILE": str(hostfile)}) for node in range(3)] == ["gn01", "gn02", None]
+    assert hosts.name_of(0, {"ORCH_HOSTFILE": str(tmp_path / "none")}) is None
+    assert hosts.name_of(0, {}) is None

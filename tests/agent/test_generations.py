@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -323,6 +324,41 @@ def test_secrets_reach_the_ranks_and_no_file(make_cluster: MakeCluster) -> None:
     assert cluster.wait([cluster.agent(0, env={"MY_TOKEN": "hunter2"})]) == [0]
     files = [path for path in cluster.base.rglob("*") if path.is_file() and "lib" not in path.parts]
     assert all(b"hunter2" not in path.read_bytes() for path in files)
+
+
+def test_a_stop_that_reaches_one_node_before_another_has_claimed_may_be_followed_by_a_requeue(
+    make_cluster: MakeCluster,
+) -> None:
+    cluster = make_cluster(SESSION)
+    early = cluster.agent(1, env={"ORCH_HOST": "gn02"})
+    cluster.until(cluster.root.exists, hint="node 1 waits for node 0's claim")
+    time.sleep(1)
+    early.terminate()
+    assert cluster.wait([early]) == [82]
+    assert cluster.wait([cluster.agent(0)]) == [82]
+    outcome = cluster.outcome(1)
+    assert (outcome["result"], outcome["retry"]) == ("stopped", True)
+    assert "node 1" in outcome["because"]
+    requeued = cluster.start(start="start-2")
+    cluster.until_step(1, generation=2)
+    requeued[0].terminate()
+    assert cluster.wait(requeued) == [82, 82]
+
+
+def test_the_outcome_names_the_machine_of_the_first_error_as_the_cluster_does(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster("if RANK == 1:\n    raise ValueError('no')\ntime.sleep(60)", max_failures=0)
+    agents = [cluster.agent(0, env={"SLURMD_NODENAME": "gn01"}), cluster.agent(1, env={"SLURMD_NODENAME": "gn02"})]
+    assert cluster.wait(agents) == [85, 85]
+    assert cluster.outcome(1)["host"] == "gn02"
+    assert report.read_report(cluster.root).host == "gn02"
+
+
+def test_a_node_that_never_comes_is_named_by_the_hostfile(make_cluster: MakeCluster, tmp_path: Path) -> None:
+    hostfile = tmp_path / "hostfile"
+    hostfile.write_text("gn01 slots=1\ngn02 slots=1\n")
+    cluster = make_cluster("time.sleep(60)", timeouts={"join": 2, "heartbeat": 10, "grace": 20})
+    assert cluster.wait([cluster.agent(0, env={"ORCH_HOSTFILE": str(hostfile)})]) == [84]
+    assert (cluster.outcome(1)["cause"], cluster.outcome(1)["host"]) == ("node_lost", "gn02")
 
 
 def test_a_script_that_commits_nothing_is_resumed_by_structure_and_pruned(make_cluster: MakeCluster) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.agent import codes, evidence
 from orchestrator.agent.evidence import Fault
-from orchestrator.agent.outcome import Evidence, decide, same_error
+from orchestrator.agent.outcome import MAX_STOPS, Evidence, decide, same_error
 
 SIGNATURES = [
     {"cause": "cuda_oom", "pattern": r"CUDA out of memory", "retry": False, "echo": False},
@@ -104,6 +104,16 @@ def test_asked_to_stop_is_no_failure_even_when_a_rank_died_of_it() -> None:
     unsaved = _decide(KILLED, asked="SIGTERM on node 1", step=10)
     assert unsaved.result == "stopped"
     assert "nothing was saved for it, the newest checkpoint is of step 10" in unsaved.because
+
+
+def test_a_job_that_is_stopped_again_and_again_before_it_can_save_is_not_queued_for_ever() -> None:
+    assert _decide(asked="SIGUSR1 on node 0", stops=MAX_STOPS - 2).code == codes.STOPPED
+    last = _decide(asked="SIGUSR1 on node 0", stops=MAX_STOPS - 1)
+    assert (last.result, last.cause, last.retry, last.code) == ("failed", "asked_to_stop", False, codes.HOPELESS)
+    assert f"{MAX_STOPS} times in a row without a new proven checkpoint" in last.because
+    assert "longer time limit" in last.because
+    saved = _decide(asked="SIGUSR1 on node 0", stops=MAX_STOPS - 1, stopped_step=12, progressed=True)
+    assert saved.code == codes.STOPPED
 
 
 def test_a_run_that_finished_is_a_success_although_a_launcher_failed_at_exit() -> None:

@@ -198,6 +198,21 @@ def test_failures_count_generations_without_a_word_and_progress_resets_them(tmp_
     assert history.claim(tmp_path).failures == 0
 
 
+def test_stops_are_counted_apart_from_failures_until_there_is_progress_or_somebody_decides_anew(tmp_path: Path) -> None:
+    for number, result in enumerate(("stopped", "failed", "stopped"), 1):
+        history.claim(tmp_path, start=f"job.{number}")
+        history.end(tmp_path, number, result)
+    made = history.claim(tmp_path, start="job.4")
+    assert (made.stops, made.failures) == (2, 1)
+    history.end(tmp_path, 4, "failed", cause="asked_to_stop", retry=False)
+    assert history.claim(tmp_path, attempt=2).stops == 0
+    history.end(tmp_path, 5, "stopped")
+    assert history.claim(tmp_path, attempt=2).stops == 1
+    history.commit(tmp_path, 6, 10)
+    history.end(tmp_path, 6, "stopped")
+    assert history.claim(tmp_path, attempt=2).stops == 0
+
+
 def test_a_spent_budget_is_refused_until_somebody_decides_on_another_attempt(tmp_path: Path) -> None:
     for _ in range(3):
         history.claim(tmp_path, max_failures=2)
