@@ -62,5 +62,5 @@ def test_one_failed_call_does_not_hide_the_others(tmp_path_factory: pytest.TempP
     answers = perform([ask, ("run", {"argv": ["true"]})])
     assert "Not a directory" in answers[0]["error"]
     assert answers[1]["value"]["status"] == 0
-    with pytest.raises(ClusterError, match="this machine: .*Not a directory"):
+    with pytest.raises(ClusterError, match=r"this machine: .*Not a directory"):
         Here().call(ask)
