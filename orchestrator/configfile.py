@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from orchestrator import yamlfile
@@ -37,7 +37,7 @@ def parse(text: bytes, file: str) -> Config:
     problems.stop_if_any()
     assert config is not BAD
     assert isinstance(config, Config)
-    return Config(default=config.default, controller=config.controller, clusters={**BARE, **config.clusters})
+    return replace(config, clusters={**BARE, **config.clusters})
 
 
 def cluster(config: Config, name: str | None = None) -> tuple[str, Profile]:

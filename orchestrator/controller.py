@@ -13,11 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator import faults, mirror
+from orchestrator import faults, mirror, nodes
 from orchestrator.backends import Backend, Mark
+from orchestrator.checkpoints.layout import generation_of
 from orchestrator.errors import ClusterError, OrchError, StoreError
-from orchestrator.handover import hand_over, intention, next_submission
-from orchestrator.model.run import Action, Cause, Decision, Generation, Observation, Phase, Report, Run, Submission
+from orchestrator.handover import hand_over, intention, left_out, next_submission, submission_of
+from orchestrator.model.cluster import BadNodes
+from orchestrator.model.run import (
+    Action,
+    Cause,
+    Decision,
+    Event,
+    Generation,
+    Observation,
+    Phase,
+    Report,
+    Run,
+    Submission,
+)
 from orchestrator.policy import LIMITS, Limits, Watched, decide
 from orchestrator.store import Lease, Store
 from orchestrator.store.codec import checkpoint_to_dict
@@ -67,6 +80,7 @@ class Desk:
     lease: Lease
     memory: Memory
     limits: Limits = LIMITS
+    bad_nodes: Callable[[], BadNodes] = BadNodes  # when nodes are left out, by the configuration as it is now
 
 
 def tick(desk: Desk) -> int:
@@ -138,7 +152,7 @@ def _mirror(desk: Desk, run: Run) -> None:
 
 def _record_seen(desk: Desk, run: Run, seen: Observation) -> Run:
     report = seen.report or Report()
-    events = [*_generations(desk, run, report), *_checkpoint(run, report), *_phase(run, seen)]
+    events = [*_generations(desk, run, report), *_checkpoint(desk, run, report), *_phase(run, seen)]
     if events:
         run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
     return run
@@ -176,6 +190,7 @@ def _end_of(one: Generation) -> dict[str, Any]:
         "result": one.result,
         "ended_by": one.cause.value if one.result is not None else None,
         "ended_because": one.because,
+        "host": one.host,
     }
 
 
@@ -190,14 +205,28 @@ def _told_of(one: Generation) -> dict[str, Any]:
     }
 
 
-def _checkpoint(run: Run, report: Report) -> list[tuple[str, dict[str, Any]]]:
+def _checkpoint(desk: Desk, run: Run, report: Report) -> list[tuple[str, dict[str, Any]]]:
     """An event for another newest checkpoint; a newer proven one ends a row of failures."""
     if report.checkpoint is None or report.checkpoint == run.checkpoint:
         return []
     data: dict[str, Any] = {"checkpoint": checkpoint_to_dict(report.checkpoint)}
     if report.checkpoint.proven and (run.checkpoint is None or report.checkpoint.step > run.checkpoint.step):
         data["failures"] = 0
+        data.update(_well(desk, run, report, report.checkpoint.path))
     return [("checkpoint", data)]
+
+
+def _well(desk: Desk, run: Run, report: Report | None, path: str | None = None) -> dict[str, Any]:
+    """The machines of the generation that made the checkpoint at `path`, or of the newest one, for an event.
+
+    Asked for only where there is evidence against a node of the cluster, which this may clear.
+    """
+    if report is None or run.submission is None or not desk.store.suspects(run.cluster):
+        return {}
+    made = generation_of(path) if path else report.generation
+    found = desk.backend(run.cluster).generations(run.submission, made - 1)
+    hosts = next((one.hosts for one in found if one.generation == made), ())
+    return {"well": {"generation": made, "hosts": list(hosts)}} if hosts else {}
 
 
 def _phase(run: Run, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
@@ -219,9 +248,10 @@ def _apply(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:
         _resubmit(desk, run, seen, decision)
     elif decision.action is Action.FINISH:
         kind = "succeeded" if decision.cause is Cause.COMPLETED else "cancelled"
-        _record(desk, run, kind, {**_why(decision), **_current(run, seen.report)})
+        well = _well(desk, run, seen.report) if decision.cause is Cause.COMPLETED else {}
+        _record(desk, run, kind, {**_why(decision), **_current(run, seen.report), **well})
     elif decision.action in _ENDS:
-        data = {**_why(decision), **_current(run, seen.report), "first_error": _first_error(seen)}
+        data = {**_why(decision), **_current(run, seen.report), **_where(run, seen)}
         _record(desk, run, _ENDS[decision.action], data)
 
 
@@ -229,9 +259,11 @@ def _why(decision: Decision) -> dict[str, Any]:
     return {"cause": decision.cause.value, "because": decision.because, "rule": decision.rule}
 
 
-def _first_error(seen: Observation) -> dict[str, Any] | None:
-    error = seen.report.first_error if seen.report is not None else None
-    return dict(error) if error is not None else None
+def _where(run: Run, seen: Observation) -> dict[str, Any]:
+    """The first error of an attempt that ended, and the machine that it was on."""
+    report = seen.report or Report()
+    error = dict(report.first_error) if report.first_error is not None else None
+    return {"first_error": error, "host": report.host if report.attempt == run.attempt else None}
 
 
 def _record(desk: Desk, run: Run, kind: str, data: Mapping[str, Any]) -> Run:
@@ -258,8 +290,11 @@ def _cancel(desk: Desk, run: Run, decision: Decision) -> None:
 def _resubmit(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:
     faults.point("controller.lost")
     failures = run.failures + (0 if seen.phase is Phase.STOPPED and decision.rule == "stopped" else 1)
-    lost = {**_why(decision), "failures": failures, "first_error": _first_error(seen), "raw": seen.raw}
-    again = {**intention(next_submission(run)), "not_before": decision.not_before}
+    lost = {**_why(decision), "failures": failures, **_where(run, seen), "raw": seen.raw}
+    told = Event(run=run.name, kind="lost", at=time.time(), data=lost)
+    suspects = nodes.with_news(desk.store.suspects(run.cluster), nodes.blame(run, told))
+    without = left_out(suspects, desk.backend(run.cluster), submission_of(run).nodes, desk.bad_nodes())
+    again = {**intention(next_submission(run, without=without), without), "not_before": decision.not_before}
     events = [("lost", lost), ("resubmitting", again)]
     run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
     faults.point("controller.intended")

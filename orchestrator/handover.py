@@ -10,16 +10,18 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator import faults
+from orchestrator import faults, nodes
 from orchestrator.backends import Backend
 from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
 from orchestrator.model.bundle import Bundle, File
+from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Run, Submission
+from orchestrator.nodes import Suspect
 from orchestrator.store import Lease, Store
 from orchestrator.store.codec import submission_to_dict
 
@@ -102,16 +104,44 @@ def job_of(bundle: Bundle) -> dict[str, Any]:
     return value
 
 
-def next_submission(run: Run, *, from_step: int | None = None, from_scratch: bool = False) -> Submission:
-    """The submission of the attempt after the newest one. Raises StoreError for a run that has none."""
+def left_out(suspects: Iterable[Suspect], backend: Backend, needed: int, limits: BadNodes) -> tuple[Suspect, ...]:
+    """Those of a cluster's suspects that an attempt of so many nodes shall not get now.
+
+    The cluster is asked for its nodes only where there is one to leave out. Raises ClusterError.
+    """
+    now = time.time()
+    out = [one for one in suspects if nodes.is_out(one, limits, now)]
+    return nodes.leave_out(out, limits, now, hosts=backend.hosts(), needed=needed) if out else ()
+
+
+def next_submission(
+    run: Run, *, from_step: int | None = None, from_scratch: bool = False, without: Sequence[Suspect] = ()
+) -> Submission:
+    """The submission of the attempt after the newest one, on other nodes than those `without` names.
+
+    Raises StoreError for a run that has none.
+    """
+    return replace(
+        submission_of(run),
+        attempt=run.attempt + 1,
+        handle=None,
+        from_step=from_step,
+        from_scratch=from_scratch,
+        exclude=tuple(one.node for one in without),
+    )
+
+
+def submission_of(run: Run) -> Submission:
+    """The newest submission of a run. Raises StoreError for a run that has none."""
     if run.submission is None:
         raise StoreError(f"{run.name} has no submission on record", hint="submit the job again under another name")
-    return replace(run.submission, attempt=run.attempt + 1, handle=None, from_step=from_step, from_scratch=from_scratch)
+    return run.submission
 
 
-def intention(submission: Submission) -> dict[str, Any]:
-    """What an event records of an intention to hand an attempt over."""
+def intention(submission: Submission, without: Sequence[Suspect] = ()) -> dict[str, Any]:
+    """What an event records of an intention to hand an attempt over; `without` tells of the nodes it leaves out."""
     return {
+        "left_out": nodes.told(without),
         "attempt": submission.attempt,
         "submission": submission_to_dict(submission),
         "from_step": submission.from_step,

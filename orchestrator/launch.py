@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import faults
 from orchestrator.backends import Backend
-from orchestrator.errors import ClusterError, JobError, PlanError
+from orchestrator.errors import ClusterError, JobError, PlanError, Unreachable
 from orchestrator.handover import (
     hand_over,
     intention,
     job_of,
+    left_out,
     next_submission,
     read_secrets,
     secret_variables,
     stage,
+    submission_of,
 )
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Cluster
+from orchestrator.model.cluster import BadNodes, Cluster
 from orchestrator.model.plan import Plan
 from orchestrator.model.run import Cause, Phase, Run, Submission
 from orchestrator.model.spec import Spec
+from orchestrator.nodes import USUAL, Suspect
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
@@ -122,6 +125,7 @@ def submit_run(
     *,
     from_step: int | None = None,
     from_scratch: bool = False,
+    bad_nodes: BadNodes = USUAL,
 ) -> Run:
     """Record a run and hand its first attempt over, or adopt the unfinished run of the same name and spec.
 
@@ -130,7 +134,9 @@ def submit_run(
     """
     existing = store.find(prepared.spec.name)
     if existing is None:
-        existing = _record(store, backend, prepared, environment, from_step, from_scratch=from_scratch)
+        existing = _record(
+            store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
+        )
     run = _adopted(existing, prepared)
     if run.submission is not None and run.submission.handle is None and run.attempt == 1:
         run = hand_over(store, backend, run, environment)
@@ -145,6 +151,7 @@ def _record(
     from_step: int | None,
     *,
     from_scratch: bool,
+    bad_nodes: BadNodes,
 ) -> Run:
     spec, job = prepared.spec, job_of(prepared.bundle)
     backend.ready()
@@ -158,6 +165,8 @@ def _record(
         _check_owner(checkpoint_dir, prepared.run_id)
     staged = stage(prepared.bundle, store.home / "runs" / spec.name)
     faults.point("submit.staged")
+    nodes = prepared.plan.topology.nodes
+    without = _left_out(store, backend, prepared.cluster.name, nodes, bad_nodes)
     submission = Submission(
         run=spec.name,
         run_id=prepared.run_id,
@@ -167,12 +176,13 @@ def _record(
         dir=run_dir,
         checkpoint_dir=checkpoint_dir,
         bundle_file=str(staged),
-        nodes=prepared.plan.topology.nodes,
+        nodes=nodes,
         from_step=from_step,
         from_scratch=from_scratch,
+        exclude=tuple(one.node for one in without),
     )
     data: dict[str, Any] = {
-        **intention(submission),
+        **intention(submission, without),
         "run_id": prepared.run_id,
         "cluster": prepared.cluster.name,
         "spec_digest": prepared.spec_digest,
@@ -186,6 +196,14 @@ def _record(
     run, _ = store.create_run(spec.name, data, secrets=secret_variables(job))
     faults.point("submit.recorded")
     return run
+
+
+def _left_out(store: Store, backend: Backend, cluster: str, needed: int, bad_nodes: BadNodes) -> tuple[Suspect, ...]:
+    """None where the cluster does not answer: the hand-over is going to say so, and to be tried again."""
+    try:
+        return left_out(store.suspects(cluster), backend, needed, bad_nodes)
+    except Unreachable:
+        return ()
 
 
 def _adopted(run: Run, prepared: Prepared) -> Run:
@@ -232,6 +250,7 @@ def resume_run(
     *,
     from_step: int | None = None,
     from_scratch: bool = False,
+    bad_nodes: BadNodes = USUAL,
 ) -> Run:
     """Go on with a run that ended early, by another attempt. Raises JobError when there is nothing to go on with."""
     run = store.get(name)
@@ -240,8 +259,14 @@ def resume_run(
     if not run.phase.ended:
         raise JobError(f"the run {name} has not ended: it is {run.phase.value}", hint=f"orch status {name} shows it")
     backend.ready()
-    submission = next_submission(run, from_step=from_step, from_scratch=from_scratch)
-    data = {**intention(submission), "cause": Cause.NONE.value, "because": "its user resumed it", "not_before": None}
+    without = _left_out(store, backend, run.cluster, submission_of(run).nodes, bad_nodes)
+    submission = next_submission(run, from_step=from_step, from_scratch=from_scratch, without=without)
+    data = {
+        **intention(submission, without),
+        "cause": Cause.NONE.value,
+        "because": "its user resumed it",
+        "not_before": None,
+    }
     resumed = store.record(name, "resumed", data, attempt=run.attempt)
     return _accepted(hand_over(store, backend, resumed, environment))
 

@@ -44,6 +44,9 @@ class RenderedBackend:
             device=profile.device,
         )
 
+    def hosts(self) -> Sequence[str]:
+        return ()
+
     def run_dir(self, run: str) -> str:
         return f"{self._profile.shared_dir or ''}/runs/{run}"
 

@@ -156,6 +156,16 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BadNodes:
+    """When a node of a Slurm or ssh cluster is left out, and for how long."""
+
+    failures: int = field(
+        default=2, metadata=key("Failures in a row, of any runs, that name the node as their cause.", minimum=1)
+    )
+    hours: float = field(default=24.0, metadata=key("Hours that it is left out after the newest of them.", minimum=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The configuration file: which clusters there are, which is the default."""
 
@@ -163,6 +173,7 @@ class Config:
     controller: Literal["auto", "external"] = field(
         default="auto", metadata=key("auto: started when none is alive. external: you run `orch controller` yourself.")
     )
+    nodes: BadNodes = field(default_factory=BadNodes, metadata=key("Nodes that are left out for a time."))
     clusters: Mapping[str, Profile] = field(
         default_factory=dict,
         metadata=key("Clusters by name; local, ssh, slurm and kubernetes always exist.", names=CLUSTER_NAME),

@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.errors import StoreError
 from orchestrator.store.mounts import on_network
 
-FORMAT = 1
+FORMAT = 2
 BUSY_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -39,6 +39,15 @@ CREATE TABLE leases (
     leave INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 """
+_NODES = """
+CREATE TABLE nodes (
+    cluster TEXT NOT NULL,
+    node TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    PRIMARY KEY (cluster, node)
+) WITHOUT ROWID;
+"""
+_STEPS = {1: _SCHEMA, 2: _NODES}  # what each format has beyond the one before it
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -62,8 +71,8 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found == 0:
-        _create(connection, path)
+    if found < FORMAT:
+        _bring_up(connection, path)
     elif found > FORMAT:
         raise StoreError(
             f"the store {path} has format {found}, made by a newer orch; this one reads format {FORMAT}",
@@ -72,16 +81,21 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    # WAL shares memory between processes, which a network file system cannot do between machines.
-    journal = "DELETE" if on_network(_mounts(), str(path.parent.resolve())) else "WAL"
-    connection.execute(f"PRAGMA journal_mode = {journal}")
-    connection.execute("BEGIN IMMEDIATE")
+def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Make what an empty file, or one of an older format, does not have."""
     if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in _SCHEMA.split(";\n"):
+        # WAL shares memory between processes, which a network file system cannot do between machines.
+        journal = "DELETE" if on_network(_mounts(), str(path.parent.resolve())) else "WAL"
+        connection.execute(f"PRAGMA journal_mode = {journal}")
+    connection.execute("BEGIN IMMEDIATE")
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    for number in range(found + 1, FORMAT + 1):
+        for statement in _STEPS[number].split(";\n"):
             if statement.strip():
                 connection.execute(statement)
+    if found == 0:
         connection.execute("INSERT INTO meta VALUES ('store_id', ?)", (os.urandom(6).hex(),))
+    if found < FORMAT:
         connection.execute(f"PRAGMA user_version = {FORMAT}")
     connection.execute("COMMIT")
 

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator import nodes
 from orchestrator.model.run import Event, Run
+from orchestrator.nodes import Suspect
 from orchestrator.store import lease as leases
-from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict
+from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict, suspect_from_dict, suspect_to_dict
 from orchestrator.store.database import connect, told
 from orchestrator.store.fold import begin, fold
 from orchestrator.store.lease import Lease, LeaseRow
@@ -83,6 +85,11 @@ class Store(Reader):
         rows = self._rows("SELECT secrets FROM runs WHERE ended = 0 AND secrets != ''")
         return sorted({name for row in rows for name in row[0].split(",")})
 
+    def suspects(self, cluster: str | None = None) -> list[Suspect]:
+        """The nodes that there is evidence against, of one cluster or (None) of all."""
+        rows = self._rows("SELECT evidence FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node", cluster)
+        return [suspect_from_dict(load(row[0])) for row in rows]
+
     # --- writing
 
     def create_run(
@@ -129,6 +136,7 @@ class Store(Reader):
     ) -> Run:
         """Append events (kind, data) to a run's history, all or none, and return the run after them.
 
+        What they say against or for a node changes the evidence against it, in the same transaction.
         An event that changes nothing, as any of a run that has ended, is left out. With `attempt`, nothing is recorded
         of a run that has gone on to another attempt meanwhile. Raises JobError when there is no such run.
         """
@@ -142,6 +150,7 @@ class Store(Reader):
                 after = fold(run, event)
                 if after is not run:
                     _insert(connection, event)
+                    _judge_nodes(connection, after, event)
                 run = after
             if run is not before:
                 _write(connection, run)
@@ -154,6 +163,20 @@ class Store(Reader):
         with self._transaction(lease) as connection:
             for name, fields in changes.items():
                 _write(connection, dataclasses.replace(self.get(name), **fields))
+
+    def forgive(self, suspect: Suspect) -> bool:
+        """Forget the evidence against a node; False when there is none."""
+        with self._transaction() as connection:
+            done = connection.execute(
+                "DELETE FROM nodes WHERE cluster = ? AND node = ?", (suspect.cluster, suspect.node)
+            )
+            return done.rowcount > 0
+
+    def hold(self, cluster: str, node: str) -> None:
+        """Leave a node out until it is forgiven."""
+        with self._transaction() as connection:
+            known = _evidence(connection, cluster, node) or Suspect(cluster=cluster, node=node, at=time.time())
+            _put_evidence(connection, dataclasses.replace(known, held=True))
 
     def note(self, kind: str, data: Mapping[str, Any], *, lease: Lease | None = None) -> None:
         """Record an event about the controller, not about a run."""
@@ -200,4 +223,32 @@ def _write(connection: sqlite3.Connection, run: Run) -> None:
     connection.execute(
         "UPDATE runs SET ended = ?, snapshot = ? WHERE name = ?",
         (int(run.phase.ended), dump(run_to_dict(run)), run.name),
+    )
+
+
+def _judge_nodes(connection: sqlite3.Connection, run: Run, event: Event) -> None:
+    """Lay what an event of a run says of nodes over the evidence against them."""
+    new = nodes.blame(run, event)
+    if new is not None:
+        _put_evidence(connection, nodes.after(_evidence(connection, new.cluster, new.node), new))
+    generation, hosts = nodes.good(event)
+    for host in hosts:
+        known = _evidence(connection, run.cluster, host)
+        left = nodes.cleared(known, run.name, generation) if known is not None else None
+        if left is not None:
+            _put_evidence(connection, left)
+        elif known is not None:
+            connection.execute("DELETE FROM nodes WHERE cluster = ? AND node = ?", (run.cluster, host))
+
+
+def _evidence(connection: sqlite3.Connection, cluster: str, node: str) -> Suspect | None:
+    query = "SELECT evidence FROM nodes WHERE cluster = ? AND node = ?"
+    row = connection.execute(query, (cluster, node)).fetchone()
+    return suspect_from_dict(load(row[0])) if row is not None else None
+
+
+def _put_evidence(connection: sqlite3.Connection, suspect: Suspect) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO nodes (cluster, node, evidence) VALUES (?, ?, ?)",
+        (suspect.cluster, suspect.node, dump(suspect_to_dict(suspect))),
     )

@@ -1,0 +1,137 @@
+"""Nodes that are left out: those that were named as the cause of several failures in a row, for a time. Pure.
+
+The evidence against a node is a fold over the events of all runs of a cluster, as a run is one over its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.model.cluster import BadNodes
+from orchestrator.model.run import Cause, Event, Run
+
+# What a machine can be blamed for. Not a hang: the node that noticed it is named. Not the network or a port: the node
+# that spoke first is named. Not a rank that was killed, and nothing that another node would do as well.
+BLAMING = frozenset({Cause.GPU_FAULT, Cause.NODE_LOST, Cause.AGENT_LOST, Cause.PREFLIGHT})
+_ENDS = frozenset({"lost", "failed", "stopped"})
+USUAL = BadNodes()  # where no configuration says otherwise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A node and the newest evidence against it. `failures` is in a row; `held`: left out by hand until forgiven."""
+
+    cluster: str
+    node: str
+    failures: int = 0
+    cause: Cause = Cause.NONE
+    because: str = ""
+    run: str = ""
+    generation: int = 0
+    at: float = 0.0  # seconds since the epoch
+    held: bool = False
+
+
+def blame(run: Run, event: Event) -> Suspect | None:
+    """What an event of a run says against a node; None when it blames no machine."""
+    data = event.data
+    node = data.get("host")
+    if not node:
+        return None
+    if event.kind == "generation_ended":
+        word, because, generation = data.get("ended_by"), data.get("ended_because"), data.get("generation")
+    elif event.kind in _ENDS:
+        word, because, generation = data.get("cause"), data.get("because"), run.generation
+    else:
+        return None
+    if word not in BLAMING:
+        return None
+    return Suspect(
+        cluster=run.cluster,
+        node=str(node),
+        failures=1,
+        cause=Cause(word),
+        because=str(because or ""),
+        run=run.name,
+        generation=int(generation or 0),
+        at=event.at,
+    )
+
+
+def after(known: Suspect | None, new: Suspect) -> Suspect:
+    """The evidence against a node once one failure more is known."""
+    if known is None:
+        return new
+    return replace(new, failures=known.failures + new.failures, held=known.held)
+
+
+def with_news(suspects: Iterable[Suspect], new: Suspect | None) -> list[Suspect]:
+    """All evidence of a cluster once one failure more is known, or None."""
+    known = {one.node: one for one in suspects}
+    if new is not None:
+        known[new.node] = after(known.get(new.node), new)
+    return list(known.values())
+
+
+def good(event: Event) -> tuple[int, tuple[str, ...]]:
+    """A generation that went well as far as an event tells, and the machines that took part in it."""
+    well = event.data.get("well") or {}
+    return int(well.get("generation", 0)), tuple(well.get("hosts", ()))
+
+
+def cleared(known: Suspect, run: str, generation: int) -> Suspect | None:
+    """What is left of the evidence after a generation with this node went well; None: nothing.
+
+    A generation of the same run says nothing when the node was blamed in it, or in a later one.
+    """
+    if known.run == run and known.generation >= generation:
+        return known
+    return Suspect(cluster=known.cluster, node=known.node, at=known.at, held=True) if known.held else None
+
+
+def until(suspect: Suspect, limits: BadNodes) -> float | None:
+    """When a node may be used again, in seconds since the epoch; None: it never was left out."""
+    if suspect.held:
+        return math.inf
+    return suspect.at + limits.hours * 3600 if suspect.failures >= limits.failures else None
+
+
+def is_out(suspect: Suspect, limits: BadNodes, now: float) -> bool:
+    end = until(suspect, limits)
+    return end is not None and now < end
+
+
+def leave_out(
+    suspects: Iterable[Suspect], limits: BadNodes, now: float, *, hosts: Sequence[str], needed: int
+) -> tuple[Suspect, ...]:
+    """The nodes that a job which needs so many shall not get, named as in `hosts`, all that it could get.
+
+    Never so many that it cannot start: where that would be, those with the newest evidence are left out.
+    """
+    found: dict[str, Suspect] = {}
+    ordered = sorted(suspects, key=lambda one: (one.held, one.at, one.node), reverse=True)
+    for suspect in ordered:
+        name = name_among(suspect.node, hosts) if is_out(suspect, limits, now) else None
+        if name is not None:
+            found.setdefault(name, replace(suspect, node=name))
+    room = max(0, len(set(hosts)) - needed)
+    return tuple(found.values())[:room]
+
+
+def name_among(node: str, hosts: Sequence[str]) -> str | None:
+    """The name that a scheduler has for a machine that calls itself `node`; None when none or several fit."""
+    if node in hosts:
+        return node
+    near = {host for host in hosts if host.partition(".")[0] == node.partition(".")[0]}
+    return near.pop() if len(near) == 1 else None
+
+
+def told(suspects: Iterable[Suspect]) -> list[dict[str, Any]]:
+    """What an event keeps of the nodes that an attempt shall not get."""
+    return [
+        {"node": one.node, "failures": one.failures, "cause": one.cause.value, "run": one.run, "held": one.held}
+        for one in suspects
+    ]
