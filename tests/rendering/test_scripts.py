@@ -290,6 +290,10 @@ def test_a_batch_script_without_its_bundle_says_where_it_looked(tmp_path):
 
 # What ssh does as far as a script can tell: hands its last argument to a shell, with the caller's standard streams.
 SSH = r"""#!/usr/bin/env bash
+if [[ $1 == -G ]]; then
+  printf 'user me\nhostname %s.internal\n' "${!#}"
+  exit
+fi
 printf '%s\0' "$@" >"$PROBE/ssh-${*: -2:1}"
 exec sh -c "${!#}"
 """
@@ -315,7 +319,7 @@ def test_the_ssh_script_starts_an_agent_on_each_of_the_first_hosts(tmp_path):
     assert done.returncode == 0, done.stderr
     for node, host in enumerate(("gpu1", "gpu2")):
         found = options(place.probe(node)["arguments"])
-        assert (found["--node"], found["--address"], found["--from-step"]) == (str(node), "gpu1", "20")
+        assert (found["--node"], found["--address"], found["--from-step"]) == (str(node), "gpu1.internal", "20")
         assert found["--run-dir"] == str(place.bundle / "run")
         assert "BatchMode=yes" in (place.probes / f"ssh-{host}").read_text()
     assert not (place.probes / "ssh-spare").exists()
@@ -350,10 +354,10 @@ def test_the_ssh_script_ends_as_node_0_ends(tmp_path):
 @pytest.mark.parametrize(
     ("hostfile", "complaint"),
     [
-        ("gpu1 slots=4\n", "1 hosts, the job needs 2"),
-        ("gpu1 slots=4\ngpu2 slots=2\n", "gpu2 has slots=2, the job needs 4"),
-        ("gpu1 slots=4\ngpu2\n", "gpu2 has no slots=N"),
-        ("gpu1 slots=0\ngpu2 slots=4", "gpu1 has no slots=N"),
+        ("gpu1 slots=4\n", "1 hosts that do, the job needs 2"),
+        ("gpu1 slots=4\ngpu2 slots=2\n", "line 2: gpu2 has slots=2, the job needs 4"),
+        ("gpu1 slots=4\ngpu2\n", "hosts:2: wanted HOST slots=N"),
+        ("gpu1 slots=0\ngpu2 slots=4", "hosts:1: wanted HOST slots=N, N at least 1"),
     ],
 )
 def test_a_hostfile_that_does_not_do_is_refused_by_name(tmp_path, hostfile, complaint):

@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
 # Runs one agent on this host until it ends. When standard input ends, the agent is asked to stop.
+# --detached, as the first argument: nobody is at the other end; the agent becomes this very process.
+# --check: runs no agent, and prints what the job's interpreter is.
 set -euo pipefail
 
+mode=attached
+case ${1-} in --detached | --check)
+  mode=$1
+  shift
+  ;;
+esac
 bundle=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 python=/nfs/venv/bin/python
 python=${python:-${PYTHON:-python3}}
@@ -11,7 +19,16 @@ set +eu # a site's own lines are not written for strict shells
 eval 'module load cuda'
 set -eu
 
+if [[ $mode == --check ]]; then
+  exec "$python" -c 'import importlib.util, json, sys
+found = {name: importlib.util.find_spec(name) is not None for name in ("torch", "deepspeed")}
+print(json.dumps({"version": list(sys.version_info[:3]), "executable": sys.executable, **found}))' </dev/null
+fi
+
 export PYTHONPATH=$bundle/lib${PYTHONPATH:+:$PYTHONPATH}
+if [[ $mode == --detached ]]; then
+  exec "$python" -m orchestrator.agent --bundle "$bundle" "$@" </dev/null
+fi
 exec 3<&0 # a command in the background would get /dev/null
 "$python" -m orchestrator.agent --bundle "$bundle" "$@" </dev/null 3<&- &
 agent=$!

@@ -19,18 +19,49 @@ attempt=1
 attempt=${ORCH_ATTEMPT:-$attempt}
 nodes=2
 slots=4
+exclude=( )
+config=''
 read -ra ssh <<<"${ORCH_SSH:-ssh}"
+[[ -z $config || -n ${ORCH_SSH-} ]] || ssh+=(-F "$config")
+
+# The hosts that have enough slots, as DeepSpeed would read them; what DeepSpeed only lets pass is refused, too.
+read_hosts() {
+  local LC_ALL=C content line host count few='' number=0 seen=' '
+  local entry='^([A-Za-z0-9_:][A-Za-z0-9_.:%@-]*)[[:blank:]]+slots=0*([1-9][0-9]{0,5})([[:blank:]]+#.*)?$'
+  if LC_ALL=C.UTF-8 grep -axvq '.*' "$hostfile"; then
+    die "$hostfile: it is not UTF-8 text"
+  fi
+  if IFS= read -r -d '' content <"$hostfile"; then
+    die "$hostfile: it holds a NUL character"
+  fi
+  content=${content//$'\r\n'/$'\n'}
+  while IFS= read -r line; do
+    number=$((number + 1))
+    line=${line#"${line%%[![:blank:]]*}"}
+    line=${line%"${line##*[![:blank:]]}"}
+    [[ -n $line && $line != \#* ]] || continue
+    [[ $line =~ $entry ]] || die "$hostfile:$number: wanted HOST slots=N, N at least 1 and nothing more, found: $line"
+    host=${BASH_REMATCH[1]} count=${BASH_REMATCH[2]}
+    [[ $seen != *" $host "* ]] || die "$hostfile:$number: $host stands there for the second time"
+    seen+="$host "
+    [[ " ${exclude[*]} " != *" ${host##*@} "* ]] || continue
+    if ((count >= slots)); then
+      hosts+=("$host")
+    else
+      few+="; line $number: $host has slots=$count, the job needs $slots"
+    fi
+  done <<<"${content//$'\r'/$'\n'}"
+  [[ $seen != ' ' ]] || die "$hostfile names no host: write one line a host, as in: node1 slots=$slots"
+  ((${#hosts[@]} >= nodes)) || die "$hostfile names ${#hosts[@]} hosts that do, the job needs $nodes$few"
+}
 
 [[ -r $hostfile ]] || die "no hostfile at $hostfile: write one line a host, as in: node1 slots=$slots"
 hosts=()
-while read -r host count _ || [[ -n $host ]]; do
-  [[ -n $host && $host != \#* ]] || continue
-  [[ $count =~ ^slots=0*([1-9][0-9]{0,5})$ ]] || die "$hostfile: $host has no slots=N"
-  ((BASH_REMATCH[1] >= slots)) || die "$hostfile: $host has $count, the job needs $slots a node"
-  hosts+=("$host")
-done <"$hostfile"
-((${#hosts[@]} >= nodes)) || die "$hostfile names ${#hosts[@]} hosts, the job needs $nodes"
+read_hosts
 
+# Where the others meet node 0: the name behind it in ssh's configuration, which only this machine may know.
+address=$("${ssh[@]}" -G -- "${hosts[0]}" 2>/dev/null | sed -n 's/^hostname //p') || true
+address=${ORCH_ADDRESS:-${address:-${hosts[0]##*@}}}
 start=$HOSTNAME.$$.$(date +%s)
 
 # The words of a command for the remote login shell.
@@ -59,7 +90,7 @@ trap stop TERM INT
 agents=()
 for ((node = 0; node < nodes; node++)); do
   "${ssh[@]}" -T -o BatchMode=yes -- "${hosts[node]}" "exec bash$(quoted "$bundle/agent.sh" --run-dir "$run_dir" \
-    --node "$node" --attempt "$attempt" --start "$start" --address "${hosts[0]}" "$@")" <&"$reading" {hold}>&- &
+    --node "$node" --attempt "$attempt" --start "$start" --address "$address" "$@")" <&"$reading" {hold}>&- &
   agents+=("$!")
 done
 
