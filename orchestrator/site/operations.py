@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Sequence
 
-from orchestrator.site import attempts, commands, records
+from orchestrator.site import agents, attempts, commands, records
 
 Operation = Callable[[Mapping[str, Any]], Any]
 
@@ -14,6 +14,13 @@ OPERATIONS: Mapping[str, Operation] = {
     "ask": attempts.ask,
     "forget": attempts.forget,
     "look": records.look,
+    "meet": agents.meet,
+    "chosen": agents.chosen,
+    "check": agents.check,
+    "start": agents.start,
+    "slots": agents.slots,
+    "tell": agents.tell,
+    "kill": agents.kill,
 }
 
 
