@@ -18,12 +18,15 @@ _OFFLOADS = ("offload_optimizer", "offload_param")
 
 
 def base(request: RenderRequest) -> str:
-    """The directory where relative paths start: job.yaml's on this machine, else the directory that all nodes see."""
+    """The directory where relative paths start: job.yaml's where the nodes see it, else the one that all nodes see."""
     if request.cluster.kind == "kubernetes":
         return CLAIM_MOUNT
-    if request.cluster.kind == "local":
+    profile = request.cluster.profile
+    if request.cluster.kind == "local" or profile.shared_dir is None:
         return request.job_dir
-    return request.cluster.profile.shared_dir or request.job_dir
+    shared = posixpath.normpath(profile.shared_dir)
+    inside = profile.login is None and posixpath.commonpath([shared, posixpath.normpath(request.job_dir)]) == shared
+    return request.job_dir if inside else profile.shared_dir
 
 
 def shared_run_dir(request: RenderRequest) -> str | None:

@@ -35,6 +35,23 @@ def test_without_a_shared_directory_paths_start_beside_the_job_file(kind):
     assert files == ["/home/me/jobs/corpus/**/*.py"]
 
 
+@pytest.mark.parametrize(
+    ("shared", "login", "start"),
+    [
+        ("/home/me", None, "/home/me/jobs"),  # the nodes see job.yaml's directory
+        ("/home/me/jobs", None, "/home/me/jobs"),
+        ("/home/me/jobs/", None, "/home/me/jobs"),
+        ("/", None, "/home/me/jobs"),
+        ("/home/me/job", None, "/home/me/job"),
+        ("/scratch", None, "/scratch"),
+        ("/home/me", "me@hpc", "/home/me"),  # a path of the same name on another machine
+    ],
+)
+def test_relative_paths_start_beside_the_job_file_where_the_nodes_see_it(shared, login, start):
+    profile = Profile(kind="slurm", shared_dir=shared, login=login)
+    assert job("slurm", profile)["training"]["data"]["files"] == [f"{start}/corpus/**/*.py"]
+
+
 def test_a_wildcard_in_the_jobs_own_directory_is_none():
     files = job(job_dir="/home/me/run[1]")["training"]["data"]["files"]
     assert files == ["/home/me/run[[]1]/corpus/**/*.py"]
