@@ -1,7 +1,7 @@
 """What follows from an observation of a run. Rules are tried in their order; the first that applies decides.
 
 What always holds: no other attempt while the last one lives or nobody knows; UNKNOWN ends nothing; a run that ended
-stays as it is; success needs the job's own marker; a cancel never leads to another attempt.
+stays as it is; success needs the job's own marker; a cancel, by orch or past it, never leads to another attempt.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from orchestrator.model.run import Action, Cause, Decision, Observation, Phase, 
 from orchestrator.policy.backoff import delay
 
 LIVE = frozenset({Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING})
+BEATING = LIVE - {Phase.QUEUED}  # where agents should be; a job that its scheduler queued again has none
 # Ends that a person must look at before the run may go on; nothing that they ask for is lost.
 ASKS = frozenset({Cause.NO_PROVEN_CHECKPOINT, Cause.FENCED, Cause.OWNED, Cause.SECRET_MISSING})
 # Ends that say nothing against the job: somebody wanted the machine.
@@ -24,7 +25,12 @@ class Limits:
     """Seconds. `handover`: how long the process that recorded an intention may take to hand it over itself."""
 
     handover: float = 5.0
-    hung: float = 60.0  # heartbeats of a live attempt stand still
+    # Heartbeats of a live attempt stand still. Far above the minute for which a network file system may show a file as
+    # it was; agents judge one another sooner.
+    hung: float = 180.0
+    # None was ever seen to move: what is on the disk may be of a start before this one, which boots, loads modules or
+    # pulls an image.
+    silent: float = 1800.0
     partial: float = 10.0  # a part of an attempt is gone and the rest lives on
     force: float = 30.0  # on top of the job's own grace, before a cancel becomes a kill
 
@@ -34,6 +40,7 @@ class Watched:
     """What the reader's own monotonic clock says, in seconds since the attempt last changed in that respect."""
 
     beat_still: float = 0.0
+    beat_moved: bool = True  # a heartbeat was seen to move since the attempt last left the queue
     partial: float = 0.0
 
 
@@ -74,8 +81,23 @@ class Situation:
         return self.report.cause if self.report.cause is not Cause.NONE else self.seen.cause
 
     @property
+    def progressed(self) -> bool:
+        """The newest start, of this very attempt, has made a proven checkpoint."""
+        report, newest = self.report, self.report.checkpoint
+        mine = report.generation > 0 and report.attempt == self.run.attempt
+        return mine and newest is not None and newest.proven and newest.step > (report.resumed_from or 0)
+
+    @property
     def blameless(self) -> bool:
-        return self.seen.phase is Phase.STOPPED and self.cause in BLAMELESS
+        if self.seen.phase is not Phase.STOPPED or self.cause not in BLAMELESS:
+            return False
+        # A time limit that leaves no time to save is a fault of the job's, if it does so again and again.
+        return self.cause is not Cause.TIME_LIMIT or self.report.result is not None or self.progressed
+
+    @property
+    def hung(self) -> bool:
+        limit = self.limits.hung if self.watched.beat_moved else self.limits.silent
+        return self.seen.phase in BEATING and self.watched.beat_still > limit
 
     @property
     def failures(self) -> int:
@@ -123,6 +145,11 @@ def _finish(at: Situation, rule: str) -> Decision:
 
 def _cancelled(_: Situation, rule: str) -> Decision:
     return Decision(action=Action.FINISH, because="cancelled by its user", rule=rule, cause=Cause.CANCELLED)
+
+
+def _cancelled_elsewhere(at: Situation, rule: str) -> Decision:
+    because = at.seen.because or "somebody cancelled it past orch"
+    return Decision(action=Action.FINISH, because=because, rule=rule, cause=Cause.CANCELLED)
 
 
 def _cancel(at: Situation, rule: str) -> Decision:
@@ -189,15 +216,17 @@ RULES: tuple[Rule, ...] = (
     Rule(name="cancel", when=lambda at: at.run.cancel_requested, then=_cancel),
     Rule(name="hand-over", when=lambda at: at.waiting and _due(at), then=_submit),
     Rule(name="not-yet", when=lambda at: at.waiting, then=_wait("it is not yet time to hand the attempt over")),
-    Rule(name="hung", when=lambda at: at.live and at.watched.beat_still > at.limits.hung, then=_hung),
+    Rule(name="hung", when=lambda at: at.hung, then=_hung),
     Rule(
         name="partial",
         when=lambda at: at.live and bool(at.seen.partial) and at.watched.partial > at.limits.partial,
         then=_partial,
     ),
     Rule(name="live", when=lambda at: at.live, then=_wait("the attempt lives")),
+    Rule(name="cancelled-elsewhere", when=lambda at: at.seen.phase is Phase.CANCELLED, then=_cancelled_elsewhere),
     Rule(name="ask", when=lambda at: at.cause in ASKS, then=_stop),
     Rule(name="hopeless", when=lambda at: at.report.result is not None and not at.report.retry, then=_give_up),
+    Rule(name="memory", when=lambda at: at.cause is Cause.HOST_OOM and not at.progressed, then=_give_up),
     Rule(name="stopped", when=lambda at: at.blameless, then=_again),
     Rule(name="spent", when=lambda at: at.failures > at.run.max_failures, then=_spent),
     Rule(name="again", when=lambda _: True, then=_again),

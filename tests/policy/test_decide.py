@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.model.run import Action, Cause, Observation, Phase, Report, Run
+from orchestrator.model.run import Action, Cause, CheckpointRef, Observation, Phase, Report, Run
 from orchestrator.policy import Limits, Watched, decide
 from orchestrator.policy.backoff import LONGEST, delay
 from orchestrator.policy.rules import LIVE, RULES
@@ -52,7 +52,7 @@ RUNS = st.builds(
     failures=st.integers(0, 9),
     max_failures=st.integers(0, 5),
 )
-WATCHED = st.builds(Watched, beat_still=st.floats(0, 999), partial=st.floats(0, 999))
+WATCHED = st.builds(Watched, beat_still=st.floats(0, 9999), beat_moved=st.booleans(), partial=st.floats(0, 999))
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
@@ -104,6 +104,19 @@ def test_a_cancel_leads_to_an_end_and_never_to_another_attempt(run: Run, seen: O
         assert decision.action is Action.WAIT
     else:
         assert decision.action is Action.CANCEL
+
+
+@given(RUNS, OBSERVATIONS, WATCHED)
+def test_a_cancel_past_orch_never_leads_to_another_attempt(run: Run, seen: Observation, watched: Watched) -> None:
+    if seen.phase is Phase.CANCELLED and not run.phase.ended:
+        decision = decide(run, seen, NOW, watched=watched)
+        assert decision.action is Action.FINISH
+
+
+@given(RUNS, OBSERVATIONS, WATCHED)
+def test_what_its_scheduler_has_in_the_queue_is_left_there(run: Run, seen: Observation, watched: Watched) -> None:
+    if seen.phase is Phase.QUEUED and not seen.partial and not run.cancel_requested:
+        assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
 
 
 @given(RUNS, OBSERVATIONS)
@@ -164,6 +177,99 @@ def ended(phase: Phase, cause: Cause, result: str | None = "failed", **report: o
 def test_rules_one_by_one(run: Run, seen: Observation, rule: str, action: Action) -> None:
     decision = decide(run, seen, NOW)
     assert (decision.rule, decision.action) == (rule, action)
+
+
+PROGRESS = {
+    "generation": 1,
+    "attempt": 1,
+    "resumed_from": 10,
+    "checkpoint": CheckpointRef(step=20, path="c", proven=True),
+}
+NO_PROGRESS = {**PROGRESS, "resumed_from": 20}
+
+
+def gone(phase: Phase, cause: Cause, **report: object) -> Observation:
+    """What a scheduler alone says of an end: the job left no word of it."""
+    return Observation(phase=phase, cause=cause, report=Report(**report))
+
+
+@pytest.mark.parametrize(
+    ("run", "seen", "rule", "action"),
+    [
+        pytest.param(
+            a_run(), gone(Phase.FAILED, Cause.NODE_LOST), "again", Action.RESUBMIT, id="a-node-lost-and-no-requeue"
+        ),
+        pytest.param(
+            a_run(failures=5),
+            gone(Phase.STOPPED, Cause.PREEMPTED),
+            "stopped",
+            Action.RESUBMIT,
+            id="preempted-where-that-ends-a-job",
+        ),
+        pytest.param(
+            a_run(failures=5),
+            gone(Phase.STOPPED, Cause.TIME_LIMIT, **PROGRESS),
+            "stopped",
+            Action.RESUBMIT,
+            id="the-time-limit-after-progress",
+        ),
+        pytest.param(
+            a_run(), gone(Phase.STOPPED, Cause.TIME_LIMIT, **NO_PROGRESS), "again", Action.RESUBMIT, id="without-any"
+        ),
+        pytest.param(
+            a_run(attempt=2), gone(Phase.STOPPED, Cause.TIME_LIMIT, **PROGRESS), "again", Action.RESUBMIT, id="of-old"
+        ),
+        pytest.param(
+            a_run(failures=5),
+            gone(Phase.STOPPED, Cause.TIME_LIMIT, **NO_PROGRESS),
+            "spent",
+            Action.GIVE_UP,
+            id="a-time-limit-shorter-than-the-way-to-a-checkpoint",
+        ),
+        pytest.param(
+            a_run(failures=5),
+            ended(Phase.STOPPED, Cause.ASKED_TO_STOP, "stopped"),
+            "stopped",
+            Action.RESUBMIT,
+            id="asked",
+        ),
+        pytest.param(
+            a_run(), gone(Phase.FAILED, Cause.HOST_OOM, **NO_PROGRESS), "memory", Action.GIVE_UP, id="out-of-memory"
+        ),
+        pytest.param(
+            a_run(), gone(Phase.FAILED, Cause.HOST_OOM, **PROGRESS), "again", Action.RESUBMIT, id="memory-ran-out-later"
+        ),
+        pytest.param(
+            a_run(),
+            gone(Phase.CANCELLED, Cause.CANCELLED, result="stopped"),
+            "cancelled-elsewhere",
+            Action.FINISH,
+            id="scancel",
+        ),
+        pytest.param(
+            a_run(), Observation(phase=Phase.QUEUED, cause=Cause.NODE_LOST), "live", Action.WAIT, id="requeued"
+        ),
+    ],
+)
+def test_what_a_scheduler_alone_can_say(run: Run, seen: Observation, rule: str, action: Action) -> None:
+    decision = decide(run, seen, NOW)
+    assert (decision.rule, decision.action) == (rule, action)
+
+
+def test_a_cancel_past_orch_is_told_in_the_schedulers_words() -> None:
+    report = Report(result="stopped", cause=Cause.ASKED_TO_STOP, because="all ranks saved step 20 and left")
+    seen = Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED, because="alice cancelled the job", report=report)
+    decision = decide(a_run(), seen, NOW)
+    assert (decision.cause, decision.because) == (Cause.CANCELLED, "alice cancelled the job")
+
+
+def test_heartbeats_of_an_earlier_start_are_no_sign_of_a_hang() -> None:
+    limits, seen = Limits(hung=60, silent=600), Observation(phase=Phase.STARTING, report=Report(beat=7))
+    old = Watched(beat_still=599, beat_moved=False)
+    assert decide(a_run(), seen, NOW, limits, old).action is Action.WAIT
+    assert decide(a_run(), seen, NOW, limits, Watched(beat_still=601, beat_moved=False)).cause is Cause.HUNG
+    queued = Observation(phase=Phase.QUEUED, report=Report(beat=7))
+    assert decide(a_run(), queued, NOW, limits, Watched(beat_still=9999)).action is Action.WAIT
 
 
 def test_heartbeats_that_stand_still_end_the_attempt_by_force() -> None:
