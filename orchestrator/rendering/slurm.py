@@ -1,13 +1,35 @@
-"""What job.sbatch prints: the options of its header and the time it takes to stop."""
+"""What job.sbatch prints: the options of its header, the time it takes to stop, the container that it runs in."""
 
 from __future__ import annotations
 
 import re
 
+from orchestrator.errors import JobError
 from orchestrator.rendering import needs
 from orchestrator.rendering.request import RenderRequest
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})", re.ASCII)
+_MIB = 2**20
+
+# What the script is built on. sbatch takes any beginning of a name that is unique, so beginnings are refused, too.
+_SET_BY_ORCH = (
+    "array",
+    "comment",
+    "export",
+    "export-file",
+    "job-name",
+    "kill-on-invalid-dep",
+    "no-kill",
+    "no-requeue",
+    "nodes",
+    "ntasks",
+    "ntasks-per-node",
+    "open-mode",
+    "output",
+    "requeue",
+    "signal",
+    "wrap",
+)
 
 
 def values(request: RenderRequest) -> dict[str, object]:
@@ -15,10 +37,11 @@ def values(request: RenderRequest) -> dict[str, object]:
     return {
         "job_name": f"orch-{request.spec.name}-{request.attempt}",
         "comment": f"orch:{request.run_id}",
-        "cpus_per_task": needs.cpus(request.plan),
+        "cpus_per_task": _cpus(request),
         "signal": f"B:USR1@{grace_seconds(request)}",
         "output": _output(request),
-        "options": _options(request),
+        "options": [*_options(request), *_more_options(request)],
+        "container": _container(request),
     }
 
 
@@ -52,15 +75,83 @@ def _output(request: RenderRequest) -> str:
 
 
 def _options(request: RenderRequest) -> list[tuple[str, object]]:
-    """Header options that not every job has."""
-    profile, plan = request.cluster.profile, request.plan
-    memory = needs.memory_mib(plan)
+    """Header options that not every job has. A value of None: an option that takes none."""
+    profile = request.cluster.profile
     candidates: tuple[tuple[str, object], ...] = (
         ("partition", profile.partition),
         ("account", profile.account),
         ("qos", profile.qos),
+        ("reservation", profile.reservation),
+        ("constraint", profile.constraint),
         ("time", profile.time_limit),
-        ("gres", f"gpu:{plan.topology.ranks_per_node}" if plan.topology.device != "cpu" else None),
-        ("mem", f"{memory}M" if memory else None),
+        ("gres", _gres(request)),
+        ("mem", _memory(request)),
+        ("exclude", ",".join(profile.exclude) or None),
     )
-    return [(name, value) for name, value in candidates if value is not None]
+    given = [(name, value) for name, value in candidates if value is not None]
+    return [*given, ("exclusive", None)] if profile.exclusive else given
+
+
+def _more_options(request: RenderRequest) -> list[tuple[str, object]]:
+    """The profile's own `#SBATCH` options. Raises JobError for one that the script depends on."""
+    more: list[tuple[str, object]] = []
+    for option in request.cluster.profile.options:
+        taken = set_by_orch(option)
+        if taken is not None:
+            raise JobError(
+                f"{option} cannot be given here: orch sets --{taken}, and job.sbatch is built on it",
+                hint="take it out of the options",
+                field=f"clusters.{request.cluster.name}.options",
+            )
+        name, equals, value = option.removeprefix("--").partition("=")
+        more.append((name, value if equals else None))
+    return more
+
+
+def set_by_orch(option: str) -> str | None:
+    """The option of orch's own that `--name=value` would change, None when there is none."""
+    name = option.removeprefix("--").partition("=")[0]
+    return next((own for own in _SET_BY_ORCH if own.startswith(name)), None)
+
+
+def _gres(request: RenderRequest) -> str | None:
+    topology, kind = request.plan.topology, request.cluster.profile.gpu_type
+    if topology.device == "cpu":
+        return None
+    return f"gpu:{kind}:{topology.ranks_per_node}" if kind else f"gpu:{topology.ranks_per_node}"
+
+
+def _cpus(request: RenderRequest) -> int:
+    per_gpu = request.cluster.profile.cpus_per_gpu
+    return request.plan.topology.ranks_per_node * per_gpu if per_gpu else needs.cpus(request.plan)
+
+
+def _memory(request: RenderRequest) -> str | None:
+    """Memory of a node: the profile's, else all that it has (0) for a job that takes the whole node, else the plan's.
+
+    None leaves it to the cluster, for a script whose needs nobody knows.
+    """
+    profile, topology = request.cluster.profile, request.plan.topology
+    if profile.memory is not None:
+        return _mebibytes(profile.memory)
+    if profile.memory_per_gpu is not None:
+        return _mebibytes(profile.memory_per_gpu * topology.ranks_per_node)
+    all_gpus = topology.device != "cpu" and topology.ranks_per_node == profile.gpus_per_node
+    if all_gpus or profile.exclusive:
+        return "0"
+    planned = needs.memory_mib(request.plan)
+    return f"{planned}M" if planned else None
+
+
+def _mebibytes(amount: int) -> str:
+    return f"{max(1, -(-amount // _MIB))}M"
+
+
+def _container(request: RenderRequest) -> dict[str, object] | None:
+    """The container, its own mounts as SOURCE:TARGET; what the job itself needs is mounted by the script."""
+    container = request.cluster.profile.container
+    if container is None:
+        return None
+    mounts = [mount if ":" in mount else f"{mount}:{mount}" for mount in container.mounts]
+    gpus = ["--nv"] if request.plan.topology.device != "cpu" else []
+    return {"runtime": container.runtime, "image": container.image, "mounts": ",".join(mounts), "gpus": gpus}

@@ -20,7 +20,7 @@ from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
 from orchestrator.model.spec import Checkpoint, Secret, Spec
-from orchestrator.rendering import quoting, render
+from orchestrator.rendering import quoting, render, slurm
 from orchestrator.rendering.configmap import config_map_of
 from orchestrator.rendering.jobfile import job_document
 from tests.rendering.build import ALL_KINDS, PLAN, bundle, nodes, request
@@ -35,8 +35,9 @@ INLINE = st.fixed_dictionaries({"zero_optimization": st.dictionaries(TEXT, JSON_
 
 def one_line(profile: Profile) -> Profile:
     """What goes into a #SBATCH line has no line break; that such a one is refused has a test of its own."""
-    assume(not any(mark in (profile.shared_dir or "") for mark in "\n\r"))
+    assume(not any(mark in f"{profile.shared_dir}{profile.constraint}" for mark in "\n\r"))
     assume(all("#" not in host for host in profile.hosts))
+    assume(not any(slurm.set_by_orch(option) for option in profile.options))
     return profile
 
 
