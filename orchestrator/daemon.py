@@ -18,6 +18,7 @@ from pathlib import Path
 from orchestrator import controller, filelock, processes
 from orchestrator.backends import Backend, open_backend
 from orchestrator.errors import OrchError, StoreError
+from orchestrator.model.cluster import BadNodes
 from orchestrator.paths import CONTROLLER_LOCK, config_path
 from orchestrator.policy import LIMITS, Limits
 from orchestrator.store import Lease, LeaseLostError, LeaseRow, Store, open_store
@@ -125,6 +126,7 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits, go_on: 
             lease=lease,
             memory=controller.Memory(),
             limits=limits,
+            bad_nodes=_bad_nodes(environment),
         )
         _loop(desk, go_on)
     finally:
@@ -209,6 +211,17 @@ def _backends(home: Path, environment: Mapping[str, str]) -> Callable[[str], Bac
         return known[name]
 
     return backend
+
+
+def _bad_nodes(environment: Mapping[str, str]) -> Callable[[], BadNodes]:
+    """When nodes are left out, by the configuration; read when an attempt is followed by another, which is seldom."""
+
+    def bad_nodes() -> BadNodes:
+        from orchestrator import configfile
+
+        return configfile.load(config_path(environment)).nodes
+
+    return bad_nodes
 
 
 def _say(text: str) -> None:

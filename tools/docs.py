@@ -45,16 +45,17 @@ def _command_line() -> Iterator[str]:
     yield "\nstdout is data, stderr is talk. `python -m orchestrator` is `orch`.\n"
     yield f"```text\n{EPILOG}\n```"
     commands = parser.build(COMMANDS)
-    for action in commands._actions:  # noqa: SLF001 - argparse has no public way to walk a parser
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the same
-            for name, command in action.choices.items():
-                yield from _command(name, command)
+    for name, command in parser.commands_of(commands).items():
+        yield from _command(name, command)
+        for action, below in parser.commands_of(command).items():
+            yield from _command(f"{name} {action}", below, level=3)
 
 
-def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
-    yield f"\n## orch {name}\n"
+def _command(name: str, command: argparse.ArgumentParser, *, level: int = 2) -> Iterator[str]:
+    yield f"\n{'#' * level} orch {name}\n"
     yield f"{command.description}\n"
-    arguments = [action for action in command._actions if action.dest != "help"]  # noqa: SLF001 - the same
+    every = command._actions  # noqa: SLF001 - argparse has no public way to walk a parser
+    arguments = [action for action in every if action.dest not in ("help", "action")]
     if arguments:
         yield "| argument | |"
         yield "| --- | --- |"

@@ -11,6 +11,7 @@ from orchestrator.backends import Backend, open_backend
 from orchestrator.cli import context
 from orchestrator.errors import JobError
 from orchestrator.launch import Prepared, prepare
+from orchestrator.model.cluster import BadNodes
 from orchestrator.model.spec import Spec
 from orchestrator.paths import orch_home
 
@@ -24,12 +25,14 @@ class Job:
     job_dir: str
     cluster: str
     backend: Backend
+    bad_nodes: BadNodes
 
 
 def load(options: Namespace) -> Job:
     """Read and check `options.job` for `options.cluster`. Raises JobError."""
     loaded = specfile.load(options.job, options.overrides)
-    cluster, profile = configfile.cluster(context.configuration(), options.cluster)
+    configuration = context.configuration()
+    cluster, profile = configfile.cluster(configuration, options.cluster)
     backend = open_backend(cluster, profile, orch_home(os.environ))
     check = localfiles.check_local if profile.kind == "local" else localfiles.check_sent
     try:
@@ -37,7 +40,14 @@ def load(options: Namespace) -> Job:
     except JobError as error:
         error.file = error.file or options.job
         raise
-    return Job(spec=loaded.spec, file=options.job, job_dir=loaded.job_dir, cluster=cluster, backend=backend)
+    return Job(
+        spec=loaded.spec,
+        file=options.job,
+        job_dir=loaded.job_dir,
+        cluster=cluster,
+        backend=backend,
+        bad_nodes=configuration.nodes,
+    )
 
 
 def prepared(job: Job, name: str | None) -> Prepared:

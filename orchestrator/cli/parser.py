@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is None or value in action.choices:
             return
-        what = "command" if action.dest == "command" else action.metavar or action.dest
+        what = action.dest if action.dest in ("command", "action") else action.metavar or action.dest
         choices = [str(choice) for choice in action.choices]
         raise JobError(
             f"there is no {what} {str(value)!r}",
@@ -73,10 +73,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     options, rest = parser.parse_known_args(arguments)
     if not rest:
         return options
+    parser = commands_of(parser).get(getattr(options, "action", None) or "", parser)
     word = next((word for word in rest if word.startswith("-")), rest[0])
     known = [option for action in parser._actions for option in action.option_strings]
     hint = did_you_mean(word.partition("=")[0], known) if word.startswith("-") else None

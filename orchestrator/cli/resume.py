@@ -15,7 +15,8 @@ from orchestrator.errors import OK
 
 def run(options: Namespace) -> int:
     with context.store() as store:
-        cluster, profile = configfile.cluster(context.configuration(), store.get(options.run).cluster)
+        configuration = context.configuration()
+        cluster, profile = configfile.cluster(configuration, store.get(options.run).cluster)
         resumed = launch.resume_run(
             store,
             open_backend(cluster, profile, store.home),
@@ -23,6 +24,7 @@ def run(options: Namespace) -> int:
             os.environ,
             from_step=options.from_step,
             from_scratch=options.from_scratch,
+            bad_nodes=configuration.nodes,
         )
         keep_controller(store)
         print(resumed.name, flush=True)

@@ -29,7 +29,14 @@ def run(options: Namespace) -> int:
         return _dry_run(prepared, options)
     with context.store() as store:
         adopted = store.find(prepared.spec.name) is not None
-        started = launch.submit_run(store, job.backend, prepared, os.environ, from_scratch=options.from_scratch)
+        started = launch.submit_run(
+            store,
+            job.backend,
+            prepared,
+            os.environ,
+            from_scratch=options.from_scratch,
+            bad_nodes=job.bad_nodes,
+        )
         keep_controller(store)
         if adopted:
             say(f"{started.name} is under way already: adopted")

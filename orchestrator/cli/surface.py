@@ -5,8 +5,10 @@ A command `x` is run by `orchestrator/cli/x.py`, which is imported only when it 
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
-from collections.abc import Callable
+from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Callable, Mapping
+
+Actions = Mapping[str, tuple[str, Callable[[ArgumentParser], None]]]
 
 SUMMARY = "Train with DeepSpeed from one job.yaml, on one machine or many, and always go on."
 
@@ -146,6 +148,71 @@ def _schema(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="store_true", help="the schema of the configuration file instead")
 
 
+def _actions(parser: ArgumentParser, actions: Actions) -> None:
+    """What a command can do beside its usual work, each with arguments of its own."""
+    below = parser.add_subparsers(dest="action", metavar="[ACTION]", title="actions", prog=parser.prog)
+    for name, (help_text, add_arguments) in actions.items():
+        action = below.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
+        add_arguments(action)
+
+
+def _json_again(parser: ArgumentParser) -> None:
+    """As `_json`, for an action of a command that takes it too: what was said before the action stands."""
+    parser.add_argument("--json", action="store_true", default=SUPPRESS, help="print JSON on stdout")
+
+
+def _clusters(parser: ArgumentParser) -> None:
+    _json(parser)
+    _actions(
+        parser,
+        {
+            "list": ("list the clusters that a job can be sent to", _json_again),
+            "add": ("write a cluster into the configuration file", _clusters_add),
+            "check": (
+                "look whether a cluster does what orch needs, and say what it can promise there",
+                _clusters_check,
+            ),
+        },
+    )
+
+
+def _clusters_add(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the name of the cluster")
+    parser.add_argument("--kind", required=True, choices=("slurm", "ssh", "local", "kubernetes"), help="what it is")
+    parser.add_argument(
+        "--set",
+        dest="values",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a key of its profile, as in partition=gpu; may be repeated",
+    )
+    parser.add_argument("--replace", action="store_true", help="replace the cluster of that name")
+    parser.add_argument("--offline", action="store_true", help="do not look at a Slurm cluster for what was not said")
+
+
+def _clusters_check(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the cluster (default: the configuration's default)")
+    _json_again(parser)
+
+
+def _nodes(parser: ArgumentParser) -> None:
+    _json(parser)
+    _actions(
+        parser,
+        {
+            "list": ("list the nodes that there is evidence against", _json_again),
+            "forgive": ("forget the evidence against a node", _one_node),
+            "exclude": ("leave a node out until it is forgiven", _one_node),
+        },
+    )
+
+
+def _one_node(parser: ArgumentParser) -> None:
+    parser.add_argument("node", metavar="NODE", help="the name of a node")
+    parser.add_argument("-c", "--cluster", metavar="NAME", help="its cluster")
+
+
 def _completion(parser: ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="your shell")
 
@@ -164,6 +231,7 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "checkpoints": ("list checkpoints, and check that they are whole", _checkpoints),
     "controller": ("look after runs in the foreground", _controller),
     "schema": ("print the JSON Schema of job.yaml", _schema),
-    "clusters": ("list the clusters that a job can be sent to", _json),
+    "clusters": ("list, add and check the clusters that a job can be sent to", _clusters),
+    "nodes": ("list the nodes that runs failed on, and leave them out or not", _nodes),
     "completion": ("print a completion script for a shell", _completion),
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.model.run import Event
-from orchestrator.views import units
+from orchestrator.views import nodes, units
 from orchestrator.views.reasons import first_error, why
 from orchestrator.views.text import Paint, plain, wrapped
 
@@ -65,8 +65,14 @@ def _start(data: Data) -> str:
     return f", from step {data['from_step']}" if data.get("from_step") is not None else ""
 
 
+def _without(data: Data) -> str:
+    """The nodes that the attempt shall not get, on a line of their own."""
+    found = nodes.left_out(data.get("left_out") or ())
+    return f"\n{found}" if found else ""
+
+
 def _submitted(data: Data) -> str:
-    return f"submitted to {data.get('cluster', 'its cluster')}{_start(data)}"
+    return f"submitted to {data.get('cluster', 'its cluster')}{_start(data)}{_without(data)}"
 
 
 def _handed_over(data: Data) -> str:
@@ -100,7 +106,7 @@ def _postponed(data: Data) -> str:
 
 
 def _resubmitting(data: Data) -> str:
-    return f"goes on with {_attempt(data)}{_start(data)}{_because(data)}"
+    return f"goes on with {_attempt(data)}{_start(data)}{_because(data)}{_without(data)}"
 
 
 def _cancel_requested(data: Data) -> str:
@@ -132,7 +138,7 @@ _SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "lost": _ended("the attempt ended"),
     "resubmitting": _resubmitting,
     "cancel_requested": _cancel_requested,
-    "resumed": lambda data: f"resumed by its user with {_attempt(data)}{_start(data)}",
+    "resumed": lambda data: f"resumed by its user with {_attempt(data)}{_start(data)}{_without(data)}",
     "stopped": _ended("stopped"),
     "succeeded": _ended("succeeded"),
     "failed": _ended("failed"),

@@ -119,6 +119,7 @@ def _fields(run: Row, width: int | None, clock: units.Clock) -> list[tuple[str, 
         ("speed", _speed(run), ""),
         ("checkpoint", _newest(run), ""),
         ("attempt", f"{run['attempt']}, generation {run['generation']}", ""),
+        ("left out", _left_out(run), ""),
         ("submitted", f"{clock(run['submitted_at'])}, {units.duration(run['age'])} ago", ""),
         ("ended", _ended(run, clock), ""),
         ("where", f"{run['dir']} on {run['cluster']}", ""),
@@ -150,6 +151,11 @@ def _newest(run: Row) -> str:
     if not newest:
         return "none yet"
     return f"step {newest['step']}, {'proven' if newest['proven'] else 'not proven'}\n{newest['path']}"
+
+
+def _left_out(run: Row) -> str:
+    """The nodes that its newest attempt shall not get; `orch nodes` says why."""
+    return ", ".join((run.get("submission") or {}).get("exclude", ()))
 
 
 def _ended(run: Row, clock: units.Clock) -> str:

@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 
 from orchestrator import __version__
+from orchestrator.cli.parser import build, commands_of
 from orchestrator.cli.surface import COMMANDS
 from tests.cli.program import orch
 
 FROZEN = Path(__file__).parent / "frozen"
 
 
-@pytest.mark.parametrize("command", ["orch", *COMMANDS])
+ACTIONS = [f"{name} {action}" for name, command in commands_of(build()).items() for action in commands_of(command)]
+
+
+@pytest.mark.parametrize("command", ["orch", *COMMANDS, *ACTIONS])
 def test_the_help_is_frozen(command: str) -> None:
-    shown = orch("--help") if command == "orch" else orch(command, "--help")
+    shown = orch("--help") if command == "orch" else orch(*command.split(), "--help")
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert shown.stdout == (FROZEN / f"{command}.txt").read_text()
+    assert shown.stdout == (FROZEN / f"{command.replace(' ', '-')}.txt").read_text()
 
 
 def test_the_help_names_every_exit_code() -> None:
@@ -38,6 +42,12 @@ def test_the_version_is_the_packages() -> None:
         (["status", "--jason=1"], "orch status does not take '--jason=1'", "did you mean --json?"),
         (["completion", "bsh"], "there is no shell 'bsh'", "did you mean bash?"),
         (["completion", "powershell"], "there is no shell 'powershell'", "one of bash, zsh, tcsh"),
+        (["nodes", "forgve", "x"], "there is no action 'forgve'", "did you mean forgive?"),
+        (
+            ["clusters", "add", "x", "--kind", "slurm", "--ofline"],
+            "orch clusters add does not take '--ofline'",
+            "did you mean --offline?",
+        ),
         ([], "a command is missing", "orch --help shows what it takes"),
         (
             ["logs", "x", "--rank", "one"],

@@ -1,0 +1,68 @@
+"""`orch nodes`: the nodes that runs failed on, and which of them are left out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+
+from orchestrator import configfile, nodes
+from orchestrator.cli import context, output
+from orchestrator.cli.terminal import columns, painter, say
+from orchestrator.errors import OK, JobError
+from orchestrator.nodes import Suspect
+from orchestrator.store import Store
+from orchestrator.views import nodes as view
+
+EXCLUDES = ("slurm", "ssh")  # kinds of cluster where a node can be left out
+
+
+def run(options: Namespace) -> int:
+    with context.store() as store:
+        if options.action == "forgive":
+            return _forgive(store, options)
+        if options.action == "exclude":
+            return _exclude(store, options)
+        return _list(store, options)
+
+
+def _list(store: Store, options: Namespace) -> int:
+    limits, now = context.configuration().nodes, time.time()
+    rows = [view.row(suspect, limits, now) for suspect in store.suspects()]
+    if options.json:
+        sys.stdout.write(output.json_list(view.to_json(row) for row in rows))
+        return OK
+    if not rows:
+        say("there is no evidence against any node")
+    lines = view.listing(rows, clock=context.clock, width=columns(sys.stdout), paint=painter(sys.stdout))
+    sys.stdout.write(output.lines(lines))
+    return OK
+
+
+def _forgive(store: Store, options: Namespace) -> int:
+    found = [one for one in store.suspects(options.cluster) if _is_named(one, options.node)]
+    if not found:
+        where = f" of the cluster {options.cluster}" if options.cluster else ""
+        known = ", ".join(sorted({one.node for one in store.suspects(options.cluster)}))
+        hint = f"there is evidence against {known}" if known else "there is no evidence against any node"
+        raise JobError(f"there is no evidence against a node {options.node}{where}", hint=hint)
+    for suspect in found:
+        store.forgive(suspect)
+        say(f"{suspect.node} of the cluster {suspect.cluster} is forgiven; the next attempts may use it")
+    return OK
+
+
+def _exclude(store: Store, options: Namespace) -> int:
+    cluster, profile = configfile.cluster(context.configuration(), options.cluster)
+    if profile.kind not in EXCLUDES:
+        raise JobError(
+            f"no node can be left out of the cluster {cluster}, which is of kind {profile.kind}",
+            hint="name a Slurm or ssh cluster with -c",
+        )
+    store.hold(cluster, options.node)
+    say(f"the next attempts on {cluster} leave {options.node} out, until: orch nodes forgive {options.node}")
+    return OK
+
+
+def _is_named(suspect: Suspect, node: str) -> bool:
+    return nodes.name_among(node, [suspect.node]) is not None
