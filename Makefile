@@ -15,8 +15,8 @@ PYTEST := python -m pytest
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv operators quickstart test test-fast test-full check lint types imports floor shell rules lock bench \
-	build docs clean
+.PHONY: help venv operators clusters quickstart test test-fast test-full check lint types imports floor shell rules \
+	lock bench build docs clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,19 +39,23 @@ operators: venv
 	@tools/system-packages.sh $(PYTHON) compiler
 	@python tools/operators.py
 
+clusters: venv # what the tests on a real Slurm and on real sshd processes need, where it can be had
+	@tools/system-packages.sh $(PYTHON) slurm
+	@tools/system-packages.sh $(PYTHON) ssh
+
 quickstart: operators ## Train the example: two nodes, ZeRO 2, real text
 	@python tools/quickstart.py
 
 # A cache of their own: environments that share one compile over each other's results, even while they are in use.
 test test-full bench: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
-test: operators ## One test for each promise
+test: operators clusters ## One test for each promise
 	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-fast: venv ## Only what needs no training process
 	$(PYTEST) -n $(WORKERS) -m "not full and not deepspeed"
 
-test-full: operators ## The whole grid
+test-full: operators clusters ## The whole grid
 	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m ""
 
 check: lint types imports floor shell rules ## Everything that reads the code without running it

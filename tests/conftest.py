@@ -11,18 +11,44 @@ from pathlib import Path
 
 import pytest
 
+from tests.slurm.cluster import Cluster, Unavailable
+
 GRACE = 10.0  # seconds that processes of a finished test have to end by themselves
+SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
 TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limit for others is in pyproject.toml
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start training go last, on one worker, one after another: each of them wants all cores."""
+    """What starts training goes last, and so does what runs on Slurm: there is one Slurm, which starts once.
+
+    Each of the two has a worker to itself and runs one after another there, so two trainings at most share the cores.
+    """
     for item in items:
-        if item.get_closest_marker("deepspeed"):
-            item.add_marker(pytest.mark.xdist_group("deepspeed"))
-            if not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.timeout(TRAINING_TIMEOUT))
-    items.sort(key=lambda item: item.get_closest_marker("deepspeed") is not None)
+        if item.get_closest_marker("deepspeed") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TRAINING_TIMEOUT))
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: ("", "slurm", "deepspeed").index(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    if SLURM in getattr(item, "fixturenames", ()):
+        return "slurm"
+    return "deepspeed" if item.get_closest_marker("deepspeed") else ""
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A real Slurm of eight nodes, started for the first test that asks for it; see tests/slurm/cluster.py."""
+    cluster = Cluster()
+    try:
+        try:
+            cluster.start()
+        except Unavailable as reason:
+            pytest.skip(str(reason))
+        yield cluster
+    finally:
+        cluster.stop(keep=request.session.testsfailed > 0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,29 @@
+"""A laboratory on the Slurm test bed for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.lab import STEPS, SlurmLab
+
+
+@pytest.fixture
+def lab(slurm_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[SlurmLab]:
+    laboratory = SlurmLab(slurm_cluster, slurm_cluster.directory(request.node.name))
+    yield laboratory
+    laboratory.kill_orch()
+    slurm_cluster.heal()
+
+
+@pytest.fixture(scope="session")
+def expected(slurm_cluster: Cluster) -> dict[int, float]:
+    """Losses of the job that nothing happened to."""
+    laboratory = SlurmLab(slurm_cluster, slurm_cluster.directory("undisturbed"))
+    laboratory.by_hand(laboratory.job("tiny"))
+    laboratory.until_success("tiny")
+    losses = laboratory.counted("tiny")
+    assert sorted(losses) == list(range(1, STEPS + 1))
+    return losses

@@ -1,0 +1,188 @@
+"""A job of the ordinary user's on the test bed: rendered, submitted, watched through its own files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.faults.lab import MODEL, TEXT, Lab
+from tests.slurm.cluster import Cluster
+
+CODE = Path(__file__).parent / "code"
+STEPS = 30
+EVERY = 5  # steps between checkpoints
+DS_CONFIG = {
+    "zero_optimization": {"stage": 2},
+    "train_micro_batch_size_per_gpu": 2,
+    "gradient_accumulation_steps": 1,
+    "zero_allow_untested_optimizer": True,
+    "steps_per_print": 1000000,
+}
+
+
+class SlurmLab(Lab):
+    """One ORCH_HOME, one configuration with the cluster `hpc`, one shared directory; all of them the user's."""
+
+    def __init__(self, cluster: Cluster, root: Path, **profile: Any) -> None:
+        super().__init__(root)
+        self.cluster = cluster
+        self.shared = root / "shared"
+        self.config = root / "config.yaml"
+        for path in (self.home, self.shared):
+            path.mkdir()
+        self.profile(**profile)
+        self.env = cluster.environment({"ORCH_HOME": str(self.home), "ORCH_CONFIG": str(self.config)})
+        for path in (root, *root.rglob("*")):
+            cluster.own(path)
+
+    def profile(self, **changes: Any) -> None:
+        """Write the configuration; a value of None takes a key away."""
+        profile = {
+            "kind": "slurm", "partition": "low", "shared_dir": str(self.shared), "python": sys.executable,
+            "device": "cpu", "env": {"TORCH_EXTENSIONS_DIR": str(self.cluster.operators)}, **changes,
+        }  # fmt: skip
+        hpc = {key: value for key, value in profile.items() if value is not None}
+        self.config.write_text(json.dumps({"default": "hpc", "clusters": {"hpc": hpc}}))
+
+    def job(self, name: str = "tiny", *, seconds: float = 0.0, slow: int = 1, **changes: Any) -> Path:
+        """A job of two nodes with one rank each; a step takes `seconds` longer in the first `slow` generations."""
+        code = self.jobs / "code"
+        code.mkdir(exist_ok=True)
+        (code / "train.py").write_text((CODE / "train.py").read_text())
+        document = {
+            "name": name,
+            "code": "code",
+            "run": f"train.py --steps {STEPS} --seconds {seconds} --slow {slow}",
+            "deepspeed": {"zero": 2, "config": DS_CONFIG},
+            "resources": {"nodes": 2, "gpus_per_node": 1},
+            "checkpoint": {"dir": "ckpt", "every": EVERY, "keep": 3},
+            **changes,
+        }
+        path = self.jobs / f"{name}.yaml"
+        path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+        for made in (path, code, *code.rglob("*")):
+            self.cluster.own(made)
+        return path
+
+    def quickstart(self, name: str = "quick", *, nodes: int = 2, steps: int = STEPS) -> Path:
+        """A job for orch's own trainer; its text lies where the nodes see it."""
+        text = self.shared / "text.txt"
+        text.write_text(TEXT)
+        self.cluster.own(text)
+        training = {"steps": steps, "global_batch": 4, "learning_rate": 1e-3, "precision": "fp32", "seed": 1}
+        return self.job(
+            name,
+            code=None,
+            run=None,
+            model={"config": MODEL},
+            data={"files": "text.txt", "sequence_length": 64},
+            training=training,
+            deepspeed={"zero": 2},
+            resources={"nodes": nodes, "gpus_per_node": 1},
+            checkpoint={"dir": "ckpt", "every": 10, "keep": 3},
+        )
+
+    def script(self, name: str, text: str, **changes: Any) -> Path:
+        """A job with a script of its own, which need not train."""
+        path = self.job(name, run=f"{name}.py", **changes)
+        script = self.jobs / "code" / f"{name}.py"
+        script.write_text(text)
+        self.cluster.own(script)
+        return path
+
+    def orch(self, *args: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        command = (sys.executable, "-m", "orchestrator", *args)
+        done = self.cluster.run(*command, env=self.env, cwd=self.jobs, timeout=timeout, check=False)
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"orch {' '.join(args)} ended {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.story()}"
+            )
+        return done
+
+    def by_hand(self, job: Path, *options: str) -> str:
+        """Render the job and submit its script with sbatch; the id of Slurm's job. No orch process is left."""
+        bundle = self.root / "out" / job.stem
+        self.orch("render", str(job), "-c", "hpc", "-o", str(bundle))
+        return self.cluster.sbatch(*options, str(bundle / "job.sbatch"), cwd=self.root)
+
+    def run_dir(self, run: str) -> Path:
+        return self.shared / "runs" / run
+
+    def checkpoints(self, run: str) -> Path:
+        return self.run_dir(run) / "ckpt"
+
+    def until_success(self, run: str, *, seconds: float = 150) -> None:
+        """Wait for the success marker of the newest generation, by the run's own files."""
+        self.until(
+            lambda: any((path / "success.json").exists() for path in self.generations(run)),
+            seconds=seconds,
+            hint=f"{run} has finished",
+        )
+
+    def until_gone(self, job: str, *, seconds: float = 60) -> str:
+        """Wait until Slurm is through with a job; its last word for it."""
+        over = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", ""}
+        self.until(lambda: self.cluster.state(job) in over, seconds=seconds, hint=f"job {job} is over")
+        return self.cluster.state(job)
+
+    def counted(self, run: str) -> dict[int, float]:
+        """Loss by step of the run as its generations count, by reading what `orch checkpoints` and claims name."""
+        losses: dict[int, float] = {}
+        for generation in self.generations(run):
+            claim = json.loads((generation.parent / f"{generation.name}.json").read_text())
+            first = claim["resume"]["step"] if claim.get("resume") else 0
+            losses = {step: loss for step, loss in losses.items() if step <= first}
+            with contextlib.suppress(FileNotFoundError):
+                for line in (generation / "metrics.jsonl").read_text().splitlines():
+                    with contextlib.suppress(ValueError):
+                        row = json.loads(line)
+                        losses[row["step"]] = row["loss"]
+        return losses
+
+    def until_restarted(self, job: str, *, seconds: float = 60) -> None:
+        """Wait until Slurm has put a job back into its queue."""
+        self.until(lambda: self.cluster.restarts(job) == 1, seconds=seconds, hint=f"job {job} was requeued")
+
+    def tasks(self, *needles: str, node: str | None = None) -> list[int]:
+        """Processes of this lab's Slurm jobs, agents and ranks among them."""
+        mine = str(self.root)
+        return [
+            pid for pid in self.cluster.processes(*needles, node=node, tasks_only=True) if mine in _environment(pid)
+        ]
+
+    def story(self) -> str:
+        globs = ("home/controller.log", "shared/*.log", "*.log", "shared/runs/*/attempts/*/*.log")
+        logs = [path for glob in globs for path in self.root.glob(glob)]
+        logs += list(self.root.glob("shared/runs/*/ckpt/generations/*/outcome.json"))
+        told = "\n".join(f"--- {log}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
+        return f"{told}\n{self.cluster.story()}"
+
+    def _mine(self) -> Iterator[tuple[int, str]]:
+        for pid, line in super()._mine():
+            if not line.startswith("slurmstepd"):
+                yield pid, line
+
+    def kill_orch(self) -> None:
+        """kill -9 of every orch process outside of Slurm's jobs: the controller."""
+        for pid, line in list(self._mine()):
+            if "orchestrator" in line and b"SLURM_JOB_ID=" not in _read(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _read(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def _environment(pid: int) -> str:
+    return os.fsdecode(_read(pid))
