@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator import faults, mirror, nodes
 from orchestrator.backends import Backend, Mark
 from orchestrator.checkpoints.layout import generation_of
-from orchestrator.errors import ClusterError, OrchError, StoreError
+from orchestrator.errors import ClusterError, OrchError, StoreError, Unreachable
 from orchestrator.handover import hand_over, intention, left_out, next_submission, submission_of
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import (
@@ -29,13 +29,13 @@ from orchestrator.model.run import (
     Phase,
     Report,
     Run,
-    Submission,
 )
-from orchestrator.policy import LIMITS, Limits, Watched, decide
+from orchestrator.policy import LIMITS, LIVE, Limits, Watched, decide, is_due
 from orchestrator.store import Lease, Store
 from orchestrator.store.codec import checkpoint_to_dict
 
 RENEW_SECONDS = 2.0
+ASK_AGAIN_SECONDS = 10.0  # before a cluster is asked once more to end the same attempt
 # The event that tells of a live attempt's phase.
 _TOLD: Mapping[Phase, str] = {
     Phase.QUEUED: "queued",
@@ -48,26 +48,45 @@ _ENDS: Mapping[Action, str] = {Action.STOP: "stopped", Action.GIVE_UP: "failed"}
 
 @dataclass(slots=True, kw_only=True)
 class Still:
-    """A value and the moment since which it has stood still, on this process' monotonic clock."""
+    """A value and the moment since which it has stood still, on this process' monotonic clock.
+
+    `moved`: it was seen to change, and is not just what was found.
+    """
 
     value: object
     since: float
+    moved: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """When a cluster was last asked, on this process' monotonic clock, and what was recorded of its runs then."""
+
+    at: float
+    recorded: Mapping[str, object]
 
 
 @dataclass(slots=True)
 class Memory:
-    """What one controller process remembers of its runs between ticks."""
+    """What one controller process remembers of its runs between ticks.
+
+    `silent` are clusters that left a request of this very tick unanswered: each may wait until a time-out, so the rest
+    is for the next tick. `asked` is what each run's attempt was asked last, and when.
+    """
 
     still: dict[tuple[str, str], Still] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
     last_steps: dict[str, int] = field(default_factory=dict)
+    looks: dict[str, Look] = field(default_factory=dict)
+    asked: dict[str, tuple[object, float]] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
 
-    def standing(self, run: str, what: str, value: object, monotonic: float) -> float:
-        """Seconds since `what` of a run last changed."""
+    def standing(self, run: str, what: str, value: object, monotonic: float) -> Still:
+        """Since when `what` of a run has had this value."""
         known = self.still.get((run, what))
         if known is None or known.value != value:
-            self.still[run, what] = known = Still(value=value, since=monotonic)
-        return monotonic - known.since
+            self.still[run, what] = known = Still(value=value, since=monotonic, moved=known is not None)
+        return known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +103,12 @@ class Desk:
 
 
 def tick(desk: Desk) -> int:
-    """Look after every unfinished run once; how many there are. Raises LeaseLostError and StoreError."""
-    runs = desk.store.unfinished()
-    desk.store.renew_lease(desk.lease)
+    """Look after the runs whose turn it is; how many have not ended. Raises LeaseLostError and StoreError."""
+    unfinished = desk.store.unfinished()
+    desk.memory.silent.clear()
+    runs = [run for theirs in _by_cluster(unfinished) if _is_turn(desk, theirs) for run in theirs]
     seen = observe(desk, runs)
+    desk.store.renew_lease(desk.lease)
     renewed = time.monotonic()
     current: dict[str, dict[str, Any]] = {}
     for run in runs:
@@ -102,22 +123,52 @@ def tick(desk: Desk) -> int:
         except (OrchError, OSError) as error:
             print(f"{run.name}: {error}", file=sys.stderr, flush=True)
     desk.store.update({name: values for name, values in current.items() if values}, lease=desk.lease)
-    return len(runs)
+    return len(unfinished)
+
+
+def _by_cluster(runs: Sequence[Run]) -> list[list[Run]]:
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.cluster, []).append(run)
+    return list(found.values())
+
+
+def _is_turn(desk: Desk, runs: Sequence[Run]) -> bool:
+    """Whether it is time to ask a cluster about its runs: at its own pace, or at once where something is new or due."""
+    cluster = runs[0].cluster
+    try:
+        pace = desk.backend(cluster).pace
+    except (OrchError, OSError):
+        pace = 0.0  # `observe` finds the same, and tells
+    last = desk.memory.looks.get(cluster)
+    if last is None or time.monotonic() - last.at >= pace:
+        return True
+    now = time.time()
+    return any(
+        last.recorded.get(run.name) != _recorded(run) or (run.phase is Phase.PENDING and is_due(run, now, desk.limits))
+        for run in runs
+    )
+
+
+def _recorded(run: Run) -> object:
+    """What changes when a run was submitted, handed over, resumed or cancelled."""
+    handle = run.submission.handle if run.submission is not None else None
+    return run.attempt, handle, run.intended_at, run.cancel_requested, run.cancel_now
 
 
 def observe(desk: Desk, runs: Sequence[Run]) -> dict[str, Observation]:
     """One question to each cluster for all of its runs. A cluster that does not answer leaves its runs UNKNOWN."""
-    by_cluster: dict[str, list[Submission]] = {}
-    for run in runs:
-        if run.submission is not None:
-            by_cluster.setdefault(run.cluster, []).append(run.submission)
     seen: dict[str, Observation] = {}
-    for cluster, submissions in by_cluster.items():
+    for theirs in _by_cluster(runs):
+        cluster, submissions = theirs[0].cluster, [run.submission for run in theirs if run.submission is not None]
+        desk.store.renew_lease(desk.lease)
         try:
             seen.update(desk.backend(cluster).observe(submissions))
         except (OrchError, OSError) as error:
             unknown = Observation(phase=Phase.UNKNOWN, because=str(error))
             seen.update({submission.run: unknown for submission in submissions})
+        recorded = {run.name: _recorded(run) for run in theirs}
+        desk.memory.looks[cluster] = Look(at=time.monotonic(), recorded=recorded)
     nothing = Observation(phase=Phase.UNKNOWN, because="there is no word of it")
     return {run.name: seen.get(run.name, nothing) for run in runs}
 
@@ -134,9 +185,15 @@ def _look_after(desk: Desk, run: Run, seen: Observation) -> None:
 def _watch(memory: Memory, run: Run, seen: Observation) -> Watched:
     now = time.monotonic()
     report = seen.report or Report()
+    if seen.phase in {Phase.QUEUED, Phase.UNKNOWN}:
+        memory.still.pop((run.name, "beat"), None)  # what is found after this may be of a start before
     beat = memory.standing(run.name, "beat", (run.attempt, report.generation, report.beat), now)
     partial = memory.standing(run.name, "partial", (run.attempt, seen.partial), now)
-    return Watched(beat_still=beat if report.beat else 0.0, partial=partial if seen.partial else 0.0)
+    return Watched(
+        beat_still=now - beat.since if report.beat else 0.0,
+        beat_moved=beat.moved,
+        partial=now - partial.since if seen.partial else 0.0,
+    )
 
 
 def _mirror(desk: Desk, run: Run) -> None:
@@ -230,13 +287,25 @@ def _well(desk: Desk, run: Run, report: Report | None, path: str | None = None) 
 
 
 def _phase(run: Run, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
+    """An event for another phase of a live attempt, or another reason why it waits in the queue."""
     kind = _TOLD.get(seen.phase)
-    if kind is None or seen.phase is run.phase:
+    waits = seen.phase is Phase.QUEUED
+    another_reason = waits and seen.because not in {"", run.because}
+    if kind is None or (seen.phase is run.phase and not another_reason):
         return []
+    if run.phase is Phase.STOPPING and seen.phase in LIVE:
+        return []  # what was asked to stop is stopping until it is gone
     data: dict[str, Any] = {"because": seen.because, "raw": seen.raw}
     if seen.phase is not Phase.UNKNOWN:
-        data["cause"] = Cause.NONE.value
+        data["cause"] = seen.cause.value if waits else Cause.NONE.value
+    if waits and run.phase in {Phase.STARTING, Phase.RUNNING}:
+        data.update(again=True, because=seen.because or _last_word(seen))
     return [(kind, data)]
+
+
+def _last_word(seen: Observation) -> str:
+    """Why the start before ended, of a job that its scheduler has queued again."""
+    return seen.report.because if seen.report is not None else ""
 
 
 def _apply(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:
@@ -271,8 +340,12 @@ def _record(desk: Desk, run: Run, kind: str, data: Mapping[str, Any]) -> Run:
 
 
 def _hand_over(desk: Desk, run: Run) -> None:
+    if run.cluster in desk.memory.silent:
+        return
     desk.store.renew_lease(desk.lease)
-    hand_over(desk.store, desk.backend(run.cluster), run, desk.environment, lease=desk.lease)
+    after = hand_over(desk.store, desk.backend(run.cluster), run, desk.environment, lease=desk.lease)
+    if after.phase is Phase.PENDING:
+        desk.memory.silent.add(run.cluster)
 
 
 def _cancel(desk: Desk, run: Run, decision: Decision) -> None:
@@ -280,10 +353,17 @@ def _cancel(desk: Desk, run: Run, decision: Decision) -> None:
         return
     if run.phase is not Phase.STOPPING or run.because != decision.because:
         _record(desk, run, "stopping", _why(decision))
+    memory, wanted = desk.memory, (run.attempt, decision.force)
+    asked, at = memory.asked.get(run.name, (None, 0.0))
+    if run.cluster in memory.silent or (asked == wanted and time.monotonic() - at < ASK_AGAIN_SECONDS):
+        return
     desk.store.renew_lease(desk.lease)
     try:
         desk.backend(run.cluster).cancel(run.submission, now=decision.force)
+        memory.asked[run.name] = wanted, time.monotonic()
     except ClusterError as error:  # asked again by the next tick
+        if isinstance(error, Unreachable):
+            memory.silent.add(run.cluster)
         print(f"{run.name}: {error}", file=sys.stderr, flush=True)
 
 

@@ -1,5 +1,5 @@
 """What follows from what was seen. Pure: the clock and the observation are arguments."""
 
-from orchestrator.policy.rules import LIMITS, Limits, Watched, decide
+from orchestrator.policy.rules import LIMITS, LIVE, Limits, Watched, decide, is_due
 
-__all__ = ["LIMITS", "Limits", "Watched", "decide"]
+__all__ = ["LIMITS", "LIVE", "Limits", "Watched", "decide", "is_due"]

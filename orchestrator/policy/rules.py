@@ -199,11 +199,12 @@ def _known(cause: Cause) -> Cause:
     return Cause.UNKNOWN if cause is Cause.NONE else cause
 
 
-def _due(at: Situation) -> bool:
-    if at.run.not_before is not None:
-        return at.now >= at.run.not_before
+def is_due(run: Run, now: float, limits: Limits = LIMITS) -> bool:
+    """Whether it is time to hand over the attempt whose intention is recorded."""
+    if run.not_before is not None:
+        return now >= run.not_before
     # No such time: `orch submit` or `orch resume` recorded the intention and hands over itself, if it lives.
-    return at.run.intended_at is None or at.now - at.run.intended_at >= at.limits.handover
+    return run.intended_at is None or now - run.intended_at >= limits.handover
 
 
 RULES: tuple[Rule, ...] = (
@@ -214,7 +215,7 @@ RULES: tuple[Rule, ...] = (
     Rule(name="success", when=lambda at: at.gone and at.report.success, then=_finish),
     Rule(name="cancelled", when=lambda at: at.run.cancel_requested and at.gone, then=_cancelled),
     Rule(name="cancel", when=lambda at: at.run.cancel_requested, then=_cancel),
-    Rule(name="hand-over", when=lambda at: at.waiting and _due(at), then=_submit),
+    Rule(name="hand-over", when=lambda at: at.waiting and is_due(at.run, at.now, at.limits), then=_submit),
     Rule(name="not-yet", when=lambda at: at.waiting, then=_wait("it is not yet time to hand the attempt over")),
     Rule(name="hung", when=lambda at: at.hung, then=_hung),
     Rule(

@@ -101,6 +101,10 @@ def _checkpoint(data: Data) -> str:
     return f"the checkpoint of step {newest.get('step')} is proven: {newest.get('path')}"
 
 
+def _queued(data: Data) -> str:
+    return f"queued{' again' if data.get('again') else ''}{_because(data)}"
+
+
 def _postponed(data: Data) -> str:
     return f"{_attempt(data)} could not be handed over yet{_because(data)}"
 
@@ -127,7 +131,7 @@ _SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "submitted": _submitted,
     "handed_over": _handed_over,
     "postponed": _postponed,
-    "queued": lambda data: f"queued{_because(data)}",
+    "queued": _queued,
     "started": lambda data: f"its processes started{_because(data)}",
     "running": lambda data: f"running{_because(data)}",
     "generation": _generation,

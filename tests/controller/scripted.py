@@ -1,0 +1,61 @@
+"""A cluster that says what a test tells it to: for what no real one can be made to say at a wanted moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.errors import Unreachable
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+
+
+class Scripted:
+    """Answers for every attempt that was handed over what `says` has under its run's name, else `otherwise`."""
+
+    kind: Kind = "slurm"
+
+    def __init__(self, pace: float = 0.0) -> None:
+        self.pace = pace
+        self.says: dict[str, Observation] = {}
+        self.otherwise = Observation(phase=Phase.QUEUED)
+        self.is_down = False
+        self.observes = 0
+        self.submits: list[str] = []
+        self.cancels: list[tuple[str, bool]] = []
+
+    def ready(self) -> None:
+        return
+
+    def probe(self) -> Cluster:
+        return Cluster(name="local", profile=Profile(kind=self.kind))
+
+    def hosts(self) -> Sequence[str]:
+        return ()
+
+    def run_dir(self, run: str) -> str:
+        return f"/shared/{run}"
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        self.submits.append(submission.name)
+        if self.is_down:
+            raise Unreachable("the scheduler did not answer within 10 s")
+        return str(len(self.submits))
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        self.observes += 1
+        waiting = Observation(phase=Phase.PENDING)
+        return {
+            one.run: waiting if one.handle is None else self.says.get(one.run, self.otherwise) for one in submissions
+        }
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        self.cancels.append((submission.run, now))
+        if self.is_down:
+            raise Unreachable("the scheduler did not answer within 10 s")
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        return ()
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        return None

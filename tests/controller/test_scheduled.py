@@ -1,0 +1,163 @@
+"""The controller and a scheduler: how often it asks, and what it tells of a queue."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import pytest
+
+from orchestrator import controller, launch
+from orchestrator.model.run import Cause, Observation, Phase, Report, Run
+from orchestrator.views import events
+from tests.controller.bench import QUICK, Bench, prepared
+from tests.controller.scripted import Scripted
+
+NEVER = 3600.0
+TRAINING = Observation(phase=Phase.RUNNING, report=Report(attempt=1, step=7))
+
+
+@pytest.fixture
+def cluster(bench: Bench) -> Scripted:
+    """A cluster that wants to be asked once an hour."""
+    bench.backend = Scripted(pace=NEVER)
+    return bench.backend
+
+
+def tick(bench: Bench, times: int = 1) -> Run:
+    for _ in range(times):
+        controller.tick(bench.desk())
+    return bench.run()
+
+
+def told(bench: Bench) -> list[str]:
+    return [events.sentence(event) for event in bench.store.events("tiny")]
+
+
+def test_a_cluster_is_asked_at_its_own_pace(bench: Bench, cluster: Scripted) -> None:
+    bench.submit(prepared())
+    assert controller.tick(bench.desk()) == 1
+    for _ in range(5):
+        assert controller.tick(bench.desk()) == 1, "who is not asked about is unfinished all the same"
+    assert cluster.observes == 1
+    cluster.pace = 0.0
+    tick(bench, 2)
+    assert cluster.observes == 3
+
+
+def test_nothing_is_decided_on_what_was_seen_before(bench: Bench, cluster: Scripted) -> None:
+    bench.submit(prepared())
+    tick(bench)
+    cluster.otherwise = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
+    assert tick(bench, 3).phase is Phase.QUEUED
+
+
+def test_a_new_run_a_cancel_and_a_resume_are_not_kept_waiting(bench: Bench, cluster: Scripted) -> None:
+    bench.submit(prepared())
+    bench.submit(prepared(name="other"))
+    tick(bench, 2)
+    launch.cancel_run(bench.store, "tiny")
+    tick(bench, 2)
+    assert (cluster.observes, cluster.cancels) == (2, [("tiny", False)])
+    launch.cancel_run(bench.store, "tiny", now=True)
+    tick(bench, 2)
+    assert (cluster.observes, cluster.cancels[1:]) == (3, [("tiny", True)])
+    bench.submit(prepared(name="third"))
+    tick(bench, 2)
+    assert cluster.observes == 4
+
+
+def test_an_attempt_is_handed_over_when_it_is_due(bench: Bench, cluster: Scripted) -> None:
+    bench.submit(prepared())
+    cluster.otherwise = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
+    assert tick(bench, 5).attempt == 3, "each was asked about at once, for it was new"
+    assert (cluster.submits, cluster.observes) == (["orch-tiny-1", "orch-tiny-2"], 3)
+    bench.store.record("tiny", "postponed", {"not_before": time.time() - 1})
+    tick(bench)
+    assert cluster.submits[2:] == ["orch-tiny-3"]
+
+
+def test_a_scheduler_that_does_not_answer_is_asked_once_in_a_tick(bench: Bench, cluster: Scripted) -> None:
+    for name in ("one", "two", "three"):
+        bench.submit(prepared(name=name))
+    tick_all = bench.desk(dataclasses.replace(QUICK, handover=0.0))
+    controller.tick(tick_all)
+    cluster.is_down = True
+    cluster.otherwise = Observation(phase=Phase.STOPPED, cause=Cause.PREEMPTED)
+    bench.memory.looks.clear()
+    controller.tick(tick_all)
+    assert len(cluster.submits) == 3 + 1
+    assert [bench.run(name).phase for name in ("one", "two", "three")] == [Phase.PENDING] * 3
+
+
+def test_a_cluster_is_not_asked_to_end_the_same_attempt_again_and_again(bench: Bench, cluster: Scripted) -> None:
+    cluster.pace = 0.0
+    cluster.otherwise = TRAINING
+    bench.submit(prepared())
+    launch.cancel_run(bench.store, "tiny")
+    run = tick(bench, 5)
+    assert (cluster.cancels, run.phase) == ([("tiny", False)], Phase.STOPPING)
+    assert bench.kinds().count("stopping") == 1, "a job that is still running was asked to stop all the same"
+    launch.cancel_run(bench.store, "tiny", now=True)
+    tick(bench, 5)
+    assert cluster.cancels == [("tiny", False), ("tiny", True)]
+
+
+def test_another_reason_to_wait_is_told_once(bench: Bench, cluster: Scripted) -> None:
+    cluster.pace = 0.0
+    bench.submit(prepared())
+    tick(bench)
+    cluster.otherwise = Observation(phase=Phase.QUEUED, because="it can never start: the partition has 8 nodes")
+    run = tick(bench, 3)
+    assert run.because == "it can never start: the partition has 8 nodes"
+    cluster.otherwise = Observation(phase=Phase.QUEUED)
+    tick(bench)
+    assert told(bench)[2:] == ["queued: it can never start: the partition has 8 nodes"]
+
+
+def test_a_job_that_its_scheduler_queues_again_is_the_same_attempt(bench: Bench, cluster: Scripted) -> None:
+    cluster.pace = 0.0
+    bench.submit(prepared())
+    stopped = Report(attempt=1, result="stopped", because="Asked to stop by SIGUSR1; all ranks saved step 20 and left.")
+    for phase, report in (
+        (Phase.STARTING, None),
+        (Phase.RUNNING, None),
+        (Phase.QUEUED, stopped),
+        (Phase.STARTING, None),
+        (Phase.RUNNING, None),
+    ):
+        cluster.otherwise = Observation(phase=phase, report=report)
+        run = tick(bench, 2)
+        assert (run.phase, run.attempt) == (phase, 1)
+    assert told(bench)[2:] == [
+        "its processes started",
+        "running",
+        "queued again: Asked to stop by SIGUSR1; all ranks saved step 20 and left.",
+        "its processes started",
+        "running",
+    ]
+
+
+def test_a_heartbeat_from_before_a_requeue_is_no_hang(bench: Bench, cluster: Scripted) -> None:
+    cluster.pace = 0.0
+    bench.submit(prepared())
+    limits = dataclasses.replace(QUICK, hung=0.0)
+
+    def see(phase: Phase, beat: int) -> Run:
+        cluster.otherwise = Observation(phase=phase, report=Report(attempt=1, generation=1, beat=beat))
+        time.sleep(0.01)
+        controller.tick(bench.desk(limits))
+        return bench.run()
+
+    for phase, beat in ((Phase.RUNNING, 5), (Phase.RUNNING, 6), (Phase.QUEUED, 6), (Phase.STARTING, 6)):
+        assert see(phase, beat).phase is phase
+    see(Phase.RUNNING, 7)
+    assert (see(Phase.RUNNING, 7).phase, bench.run().cause) == (Phase.STOPPING, Cause.HUNG)
+
+
+def test_a_cancel_past_orch_ends_the_run(bench: Bench, cluster: Scripted) -> None:
+    cluster.pace = 0.0
+    bench.submit(prepared())
+    cluster.otherwise = Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED, because="alice cancelled the job")
+    run = tick(bench, 2)
+    assert (run.phase, run.attempt, run.because) == (Phase.CANCELLED, 1, "alice cancelled the job")
