@@ -28,12 +28,30 @@ INTERVAL = 0.5
 IDLE_SECONDS = 5.0
 LEAVING_SECONDS = 30.0
 LOG = "controller.log"
+# What Slurm's commands and ssh need of the environment in which the controller was started, beyond what processes of
+# the job may have: where the cluster is, the agent that holds the keys, Kerberos tickets.
+REACHES = ("SLURM_CONF", "SSH_AUTH_SOCK", "KRB5CCNAME")
 
 
 def is_alive(store: Store) -> bool:
     """Whether a controller of this machine looks after the store and will see whatever is recorded from now on."""
     # The order matters: a controller gives up its lease in the same transaction in which it sees that no run is left.
-    return store.lease().holder is not None and filelock.is_held(store.home / CONTROLLER_LOCK)
+    return store.lease().holder is not None and _is_locked(store)
+
+
+def _is_locked(store: Store) -> bool:
+    path = store.home / CONTROLLER_LOCK
+    try:
+        return filelock.is_held(path)
+    except OSError as error:
+        raise _no_locks(path, error) from error
+
+
+def _no_locks(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"the controller's lock {path} cannot be used: {error.strerror}",
+        hint="set ORCH_HOME to a directory whose file system has locks: a local disk, or NFS with its lock service",
+    )
 
 
 def ensure(store: Store, environment: Mapping[str, str]) -> bool:
@@ -44,7 +62,7 @@ def ensure(store: Store, environment: Mapping[str, str]) -> bool:
     if is_alive(store):
         return False
     home = store.home.resolve()
-    kept = processes.kept(environment, store.secret_variables())
+    kept = processes.kept(environment, (*store.secret_variables(), *REACHES))
     try:
         processes.start_detached(
             [sys.executable, "-P", "-m", "orchestrator.daemon", "controller", str(home)],
@@ -67,7 +85,7 @@ def stop(store: Store, *, seconds: float = LEAVING_SECONDS) -> bool:
     store.ask_controller_to_leave()
     end = time.monotonic() + seconds
     while store.lease().holder is not None:
-        if not filelock.is_held(store.home / CONTROLLER_LOCK) and _is_of_this_machine(store.lease()):
+        if not _is_locked(store) and _is_of_this_machine(store.lease()):
             return True  # it was killed: its lock is gone and its lease is still in the store
         if time.monotonic() > end:
             return False
@@ -161,10 +179,14 @@ def _tick(desk: controller.Desk) -> int:
 def _lock(store: Store) -> int | None:
     """The machine's lock, waiting a moment for a controller that is just leaving."""
     end = time.monotonic() + LEAVING_SECONDS
-    while (lock := filelock.acquire(store.home / CONTROLLER_LOCK)) is None:
-        if store.lease().holder is not None or time.monotonic() > end:
-            return None
-        time.sleep(0.1)
+    path = store.home / CONTROLLER_LOCK
+    try:
+        while (lock := filelock.acquire(path)) is None:
+            if store.lease().holder is not None or time.monotonic() > end:
+                return None
+            time.sleep(0.1)
+    except OSError as error:
+        raise _no_locks(path, error) from error
     return lock
 
 

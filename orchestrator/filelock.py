@@ -1,4 +1,9 @@
-"""Locks that die with their process: flock on a file, and the question whether somebody holds one."""
+"""Locks that die with their process: flock on a file, and the question whether somebody holds one.
+
+They are to be trusted among processes of one kernel. On NFS, Linux turns them into locks of the server, which other
+machines see too unless the mount says local_lock; Lustre has them per machine or not at all, by its mount. So no lock
+decides between machines: for the controller the lease in the store does, for a job the claim of a generation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Processes of this machine: start one that outlives its parent, find those that carry a mark, read who is alive."""
+"""Processes of this machine: start one that outlives its parent, find those that carry a mark, read who is alive.
+
+Nothing here is meant to be asked of another machine: a process id says nothing there. What must hold across machines is
+a claim or a heartbeat in the checkpoint directory, or a lease's counter in the store.
+"""
 
 from __future__ import annotations
 

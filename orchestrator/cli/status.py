@@ -101,7 +101,12 @@ def _controller_may_live(store: Reader) -> bool:
     holder = store.controller()
     if holder is None:
         return False
-    return f"/{os.uname().nodename}/" not in holder or is_held(store.home / CONTROLLER_LOCK)
+    if f"/{os.uname().nodename}/" not in holder:
+        return True
+    try:
+        return is_held(store.home / CONTROLLER_LOCK)
+    except OSError:  # a file system without locks; commands that need the controller say so
+        return True
 
 
 def _is_ours_to_start() -> bool:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import daemon, filelock, processes
+from orchestrator.errors import StoreError
 from orchestrator.model.run import Phase
+from orchestrator.paths import CONTROLLER_LOCK
 from orchestrator.store import LeaseLostError, open_store
 from orchestrator.store.lease import LeaseRow
 from tests.controller.bench import Bench, prepared
@@ -45,6 +47,25 @@ def test_a_controller_in_the_background_finishes_the_runs_and_leaves(bench: Benc
     wait_for(lambda: bench.store.lease().holder is None)
     wait_for(lambda: controllers(bench.home) == [])
     assert not daemon.is_alive(bench.store)
+
+
+def test_a_controller_reaches_clusters_as_the_one_who_started_it_does(bench: Bench) -> None:
+    bench.submit(prepared("train 0.2", steps=3))
+    bench.environment |= {"SLURM_CONF": "/etc/hpc.conf", "SSH_AUTH_SOCK": "/run/keys", "SQUEUE_FORMAT": "%i"}
+    daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: controllers(bench.home) != [])
+    (pid,) = controllers(bench.home)
+    environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    assert {"SLURM_CONF=/etc/hpc.conf", "SSH_AUTH_SOCK=/run/keys"} < set(environment)
+    assert "SQUEUE_FORMAT=%i" not in environment, "a taste of the user's would change what is read"
+    wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
+
+
+def test_a_home_without_locks_is_named_with_what_to_do(bench: Bench) -> None:
+    (bench.home / CONTROLLER_LOCK).mkdir()
+    with pytest.raises(StoreError, match=r"controller's lock .* cannot be used") as refused:
+        daemon.once(bench.store, bench.environment)
+    assert "ORCH_HOME" in (refused.value.hint or "")
 
 
 def test_a_killed_controller_is_replaced_at_once_on_the_same_machine(bench: Bench) -> None:
