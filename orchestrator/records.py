@@ -121,15 +121,18 @@ def over(
     """How an attempt of which nothing runs any more has ended, in its own records' words before anybody else's.
 
     `started`: something of it ran once. `cause` and `because` are what there is to say where the records say nothing.
+    CANCELLED says more than they do: its agents know only that they were asked to stop, and must not be started again.
     """
     if look["owner"] is not None:
         foreign = f"the checkpoint directory {submission.checkpoint_dir} belongs to the run {look['owner']}"
         return Observation(phase=Phase.STOPPED, cause=Cause.OWNED, raw=raw, because=foreign)
     said = _said_by_generations(submission, look, raw) or _said_by_agents(submission, look, raw, started=started)
-    if said is not None:
+    mine = report_of_attempt(look, submission.attempt)
+    if cause is Cause.CANCELLED and look["asked"]:
+        cause = Cause.AGENT_LOST  # orch asked for it, and knows why
+    if said is not None and (cause is not Cause.CANCELLED or said.cause in {Cause.COMPLETED, Cause.FENCED}):
         return said
     words = f"{because}; {look['last_words']}" if look["last_words"] else because
-    mine = report_of_attempt(look, submission.attempt)
     return Observation(phase=_PHASES.get(cause, Phase.FAILED), cause=cause, raw=raw, because=words, report=mine)
 
 

@@ -71,6 +71,25 @@ def test_without_a_word_of_the_job_the_backends_counts(tmp_path: Path, cause: Ca
     assert (observation.phase, observation.because) == (phase, "it went; the last line of job-1.log: oops")
 
 
+STOPPED = {"attempt": 2, "result": "stopped", "cause": "asked_to_stop"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "cause"),
+    [
+        ({"report": STOPPED}, Phase.CANCELLED, Cause.CANCELLED),
+        ({"report": STOPPED, "asked": True}, Phase.STOPPED, Cause.ASKED_TO_STOP),
+        ({"asked": True}, Phase.FAILED, Cause.AGENT_LOST),
+        ({"report": {"attempt": 2, "success": True}}, Phase.SUCCEEDED, Cause.COMPLETED),
+    ],
+)
+def test_somebodys_cancel_is_the_last_word_and_that_of_orch_is_not(
+    tmp_path: Path, changes: dict[str, Any], phase: Phase, cause: Cause
+) -> None:
+    observation = over(seen(tmp_path, **changes), cause=Cause.CANCELLED, because="alice cancelled the job")
+    assert (observation.phase, observation.cause) == (phase, cause)
+
+
 def test_a_host_that_refused_is_named(tmp_path: Path) -> None:
     observation = over(seen(tmp_path, ended={"0": END, "1": END}))
     assert observation.report.host == "gn02"
