@@ -71,7 +71,8 @@ class Memory:
     """What one controller process remembers of its runs between ticks.
 
     `silent` are clusters that left a request of this very tick unanswered: each may wait until a time-out, so the rest
-    is for the next tick. `asked` is what each run's attempt was asked last, and when.
+    is for the next tick. `asked` is what each run's attempt was asked last, and when; `reasons` why it waits in its
+    queue.
     """
 
     still: dict[tuple[str, str], Still] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class Memory:
     last_steps: dict[str, int] = field(default_factory=dict)
     looks: dict[str, Look] = field(default_factory=dict)
     asked: dict[str, tuple[object, float]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
 
     def standing(self, run: str, what: str, value: object, monotonic: float) -> Still:
@@ -209,7 +211,7 @@ def _mirror(desk: Desk, run: Run) -> None:
 
 def _record_seen(desk: Desk, run: Run, seen: Observation) -> Run:
     report = seen.report or Report()
-    events = [*_generations(desk, run, report), *_checkpoint(desk, run, report), *_phase(run, seen)]
+    events = [*_generations(desk, run, report), *_checkpoint(desk, run, report), *_phase(desk.memory, run, seen)]
     if events:
         run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
     return run
@@ -286,21 +288,27 @@ def _well(desk: Desk, run: Run, report: Report | None, path: str | None = None) 
     return {"well": {"generation": made, "hosts": list(hosts)}} if hosts else {}
 
 
-def _phase(run: Run, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
+def _phase(memory: Memory, run: Run, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
     """An event for another phase of a live attempt, or another reason why it waits in the queue."""
     kind = _TOLD.get(seen.phase)
     waits = seen.phase is Phase.QUEUED
-    another_reason = waits and seen.because not in {"", run.because}
-    if kind is None or (seen.phase is run.phase and not another_reason):
+    if kind is None or (seen.phase is run.phase and not (waits and _has_another_reason(memory, run, seen))):
         return []
     if run.phase is Phase.STOPPING and seen.phase in LIVE:
         return []  # what was asked to stop is stopping until it is gone
     data: dict[str, Any] = {"because": seen.because, "raw": seen.raw}
     if seen.phase is not Phase.UNKNOWN:
         data["cause"] = seen.cause.value if waits else Cause.NONE.value
+    if waits:
+        memory.reasons[run.name] = seen.because
     if waits and run.phase in {Phase.STARTING, Phase.RUNNING}:
         data.update(again=True, because=seen.because or _last_word(seen))
     return [(kind, data)]
+
+
+def _has_another_reason(memory: Memory, run: Run, seen: Observation) -> bool:
+    """Also when there is none any more, where the last one was the scheduler's."""
+    return seen.because != run.because and (bool(seen.because) or run.because == memory.reasons.get(run.name))
 
 
 def _last_word(seen: Observation) -> str:

@@ -103,7 +103,7 @@ def test_a_cluster_is_not_asked_to_end_the_same_attempt_again_and_again(bench: B
     assert cluster.cancels == [("tiny", False), ("tiny", True)]
 
 
-def test_another_reason_to_wait_is_told_once(bench: Bench, cluster: Scripted) -> None:
+def test_why_it_waits_is_told_when_it_changes(bench: Bench, cluster: Scripted) -> None:
     cluster.pace = 0.0
     bench.submit(prepared())
     tick(bench)
@@ -111,8 +111,8 @@ def test_another_reason_to_wait_is_told_once(bench: Bench, cluster: Scripted) ->
     run = tick(bench, 3)
     assert run.because == "it can never start: the partition has 8 nodes"
     cluster.otherwise = Observation(phase=Phase.QUEUED)
-    tick(bench)
-    assert told(bench)[2:] == ["queued: it can never start: the partition has 8 nodes"]
+    assert tick(bench, 3).because == ""
+    assert told(bench)[2:] == ["queued: it can never start: the partition has 8 nodes", "queued"]
 
 
 def test_a_job_that_its_scheduler_queues_again_is_the_same_attempt(bench: Bench, cluster: Scripted) -> None:
