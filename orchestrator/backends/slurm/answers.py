@@ -1,0 +1,118 @@
+"""What squeue and sacct are asked, and what they answered. Only formats that Slurm 20.11 and newer share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Suffixes instead of widths, so that nothing is cut; what may hold a | comes last.
+_QUEUE = ("JobID", "RestartCnt", "State", "NodeList", "Reason", "Comment", "WorkDir", "Name")
+_FIRST = 5
+_BAR = "|"
+# Not every site keeps comments in its accounting; the directory of an attempt names it as well.
+_ACCOUNT = ("JobIDRaw", "State", "ExitCode", "NodeList", "JobName", "WorkDir")
+_USABLE = frozenset({"idle", "mixed", "allocated", "completing", "reserved", "planned"})
+SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as squeue shows it. `restarts`: how often Slurm has queued it again; `tag`: comment, directory and name."""
+
+    id: str
+    restarts: int
+    state: str
+    nodes: str
+    reason: str
+    tag: str
+
+    @property
+    def start(self) -> str:
+        """The start of its agents, as job.sbatch names it."""
+        return f"{self.id}.{self.restarts}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A job, or one start of it, as sacct has it."""
+
+    id: str
+    state: str
+    exit: str
+    nodes: str
+
+
+def queue_command() -> list[str]:
+    """One question for all jobs of this user, those too that ended a short while ago."""
+    form = ",".join(f"{name}:{_BAR}" for name in _QUEUE)
+    return ["squeue", "--noheader", "--me", "--states=all", f"--Format={form}"]
+
+
+def tag(comment: str, directory: str, name: str) -> str:
+    """What marks a job as that of one attempt, as `Job.tag` has it."""
+    return _BAR.join((comment, directory, name))
+
+
+def queue(text: str) -> list[Job]:
+    """The jobs in an answer of squeue. Lines whose id is no number are of array tasks, and orch submits none."""
+    return [job for job in map(_job, text.splitlines()) if job is not None]
+
+
+def _job(line: str) -> Job | None:
+    fields = line.strip().removesuffix(_BAR).split(_BAR, _FIRST)
+    if len(fields) <= _FIRST or not fields[0].isdigit():
+        return None
+    job, restarts, state, nodes, reason, tagged = fields
+    count = int(restarts) if restarts.isdigit() else 0
+    return Job(id=job, restarts=count, state=state, nodes=nodes, reason=reason, tag=tagged)
+
+
+def account_command(jobs: Iterable[str]) -> list[str]:
+    """One question about jobs that squeue knows no more. -D: also starts before the last one."""
+    form = ",".join(_ACCOUNT)
+    chosen = f"--jobs={','.join(sorted(jobs))}"
+    return ["sacct", "--parsable2", "--noheader", "--allocations", "--duplicates", chosen, f"--format={form}"]
+
+
+def accounts(text: str) -> dict[str, list[Account]]:
+    """The records in an answer of sacct by job, in its order, which is that of the starts."""
+    found: dict[str, list[Account]] = {}
+    for line in text.splitlines():
+        fields = line.split(_BAR)
+        if len(fields) >= len(_ACCOUNT) and fields[0].isdigit():
+            record = Account(id=fields[0], state=fields[1], exit=fields[2], nodes=fields[3])
+            found.setdefault(record.id, []).append(record)
+    return found
+
+
+def named_command(name: str) -> list[str]:
+    """A question to sacct for the jobs of a name. Without a window it would leave out those that wait."""
+    form = ",".join(_ACCOUNT)
+    window = ["--starttime=now-7days", "--endtime=now"]
+    return ["sacct", "--parsable2", "--noheader", "--allocations", f"--name={name}", *window, f"--format={form}"]
+
+
+def named(text: str, name: str, directory: str) -> list[str]:
+    """The ids in an answer to `named_command` of jobs that run in the attempt's directory, oldest first."""
+    found = set()
+    for line in text.splitlines():
+        fields = line.split(_BAR, len(_ACCOUNT) - 1)
+        if len(fields) == len(_ACCOUNT) and fields[0].isdigit() and fields[4:] == [name, directory]:
+            found.add(fields[0])
+    return sorted(found, key=int)
+
+
+def nodes_command(partition: str | None) -> list[str]:
+    """A question for the nodes of a partition, of the cluster's default ones without one, and their states."""
+    chosen = [f"--partition={partition}"] if partition else []
+    return ["sinfo", "--noheader", "--Node", "--format=%N|%T", *chosen]
+
+
+def usable(text: str) -> list[str]:
+    """The nodes in an answer of sinfo that take jobs now or soon: a * is a node that does not respond."""
+    found = set()
+    for line in text.splitlines():
+        node, _, state = line.strip().partition(_BAR)
+        if state.rstrip("~#!%$@^-+") in _USABLE:
+            found.add(node)
+    return sorted(found)

@@ -1,0 +1,385 @@
+"""SlurmBackend: the Backend protocol on a Slurm cluster, on this machine or through ssh."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator import records
+from orchestrator.backends.slurm import answers, reading, sbatch
+from orchestrator.backends.slurm.answers import Account, Job
+from orchestrator.backends.slurm.rhythm import Rhythm
+from orchestrator.backends.slurm.states import Standing, state_of
+from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.run import Generation, Mark, Metrics, Observation, Submission
+from orchestrator.reach import Call, Here, OverSsh, Reach
+
+PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
+STILL = 15.0  # seconds without a heartbeat after which the last answer is not believed
+_BOOTING = frozenset({"CONFIGURING", "POWER_UP_NODE"})
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watched:
+    """What was last read of an attempt: with which mark, after which generation, and since when its beat stands."""
+
+    look: Mapping[str, Any]
+    mark: Mark | None
+    after: int
+    beat: int
+    still_since: float
+
+
+class SlurmBackend:
+    """Holds the last answer of squeue and of each look, so that one question serves all; forgetting them is safe."""
+
+    kind: Kind = "slurm"
+    pace = 1.0
+
+    def __init__(
+        self,
+        name: str,
+        profile: Profile,
+        *,
+        reach: Reach | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._profile = profile
+        self._reach = reach or _reach(profile)
+        self._clock = clock
+        self._rhythm = Rhythm(profile.poll)
+        self._jobs: list[Job] = []
+        self._answered: float | None = None
+        self._silence = "Slurm was not asked yet"
+        self._stirred = True  # something was done since the last answer
+        self._accounts: dict[str, list[Account]] = {}
+        self._watched: dict[tuple[str, int], _Watched] = {}
+        self._marks: dict[str, Mark] = {}
+        self._told: set[str] = set()
+        self._forgotten: set[tuple[str, int]] = set()
+
+    def ready(self) -> None:
+        shared = self._profile.shared_dir
+        if shared is None:
+            raise ClusterError(
+                f"the cluster {self._name} has no shared_dir: a Slurm job needs a directory that all of its nodes see",
+                hint=f"set shared_dir of {self._name} in the configuration, or: orch render job.yaml -c {self._name}",
+            )
+        if self._profile.login is not None:
+            return
+        if shutil.which("sbatch") is None:
+            raise ClusterError(
+                f"there is no sbatch on this machine, so nothing can be submitted to {self._name} from here",
+                hint=f"work on a login node of the cluster, or set login of {self._name} to user@host of one",
+            )
+        if not Path(shared).is_dir():
+            raise ClusterError(
+                f"the shared_dir of {self._name}, {shared}, is no directory on this machine",
+                hint="create it, or set login where it is only seen on the cluster",
+            )
+
+    def probe(self) -> Cluster:
+        """What the profile says: to plan and to render contacts nothing. `orch clusters check` asks the cluster."""
+        profile = self._profile
+        return Cluster(
+            name=self._name,
+            profile=profile,
+            gpus_per_node=profile.gpus_per_node,
+            gpu=profile.gpu,
+            gpu_memory=profile.gpu_memory,
+            host_memory=profile.host_memory,
+            device=profile.device,
+        )
+
+    def hosts(self) -> Sequence[str]:
+        command = {"argv": answers.nodes_command(self._profile.partition), "timeout": answers.SECONDS}
+        ran = self._reach.call(("run", command))[0]
+        if ran["status"] != 0:
+            raise Unreachable(f"the nodes of {self._name} cannot be listed, sinfo fails: {_said(ran)}")
+        return [node for node in answers.usable(ran["stdout"]) if node not in self._profile.exclude]
+
+    def run_dir(self, run: str) -> str:
+        return f"{(self._profile.shared_dir or '').rstrip('/')}/runs/{run}"
+
+    # --- submit
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        run = {"argv": self._sbatch(submission, after_others=False), "timeout": sbatch.SECONDS}
+        request = {"place": _placing(submission, bundle, secrets), "run": run}
+        self._stirred = True
+        placed = self._reach.call(("slurm.submit", request), seconds=2 * sbatch.SECONDS)[0]
+        if placed["refused"]:
+            raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")
+        if placed["job"] is not None or placed["asked"]:
+            return placed["job"] or submission.handle or "cancelled"
+        first = sbatch.answer(placed["ran"]) if placed["ran"] is not None else None
+        return first.job if first is not None and first.job is not None else self._look_up(submission, first)
+
+    def _look_up(self, submission: Submission, said: sbatch.Answer | None) -> str:
+        """The job of an attempt that sbatch was, or may have been, called for before; else one more try."""
+        found = self._find(submission, sure=said is not None and said.sure)
+        if found is not None:
+            return found
+        if said is None:
+            run = {"argv": self._sbatch(submission, after_others=True), "timeout": sbatch.SECONDS}
+            said = sbatch.answer(self._reach.call(("run", run), seconds=2 * sbatch.SECONDS)[0])
+            if said.job is None:
+                found = self._find(submission, sure=said.sure)
+        if said.job is not None or found is not None:
+            return said.job or found or ""
+        where = "" if self._profile.login is None else f" on {self._reach.where}"
+        if said.sure:
+            raise ClusterError(
+                f"Slurm refused attempt {submission.attempt} of {submission.run}: {said.words}",
+                hint=f"mend the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
+            )
+        raise Unreachable(
+            f"sbatch{where} did not say whether it submitted {submission.name} ({said.words}); it is looked for again"
+        )
+
+    def _find(self, submission: Submission, *, sure: bool) -> str | None:
+        """The job of an attempt under its name, in squeue and where it answers in sacct. Raises Unreachable.
+
+        `sure`: sbatch said no. Then it is enough that nobody says otherwise.
+        """
+        queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
+        named = {"argv": answers.named_command(submission.name), "timeout": answers.SECONDS}
+        ran, accounted = self._reach.call(("run", queue), ("run", named), seconds=3 * answers.SECONDS)
+        if ran["status"] != 0 and not sure:
+            raise Unreachable(f"{submission.name} may be with Slurm already, and squeue does not say: {_said(ran)}")
+        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"])) if ran["status"] == 0 else []
+        known = [job.id for job in jobs]
+        if accounted["status"] == 0:
+            known += answers.named(accounted["stdout"], submission.name, sbatch.attempt_dir(submission))
+        return known[0] if known else None
+
+    def _sbatch(self, submission: Submission, *, after_others: bool) -> list[str]:
+        exclude = sorted({*self._profile.exclude, *submission.exclude})
+        return sbatch.command(submission, exclude, after_others=after_others)
+
+    # --- observe
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        if not submissions:
+            return {}
+        asked = self._rhythm.is_due(self._clock(), urgent=self._is_urgent(submissions))
+        self._look(submissions, queue=asked)
+        if asked:
+            self._account(submissions)
+        seen = {submission.run: self._observation(submission) for submission in submissions}
+        self._tidy(submissions, seen)
+        return seen
+
+    def _is_urgent(self, submissions: Sequence[Submission]) -> bool:
+        """Whether the last answer is known to be old."""
+        known = {job.id for job in self._jobs} | self._accounts.keys()
+        return self._stirred or any(self._is_news(submission, known) for submission in submissions)
+
+    def _is_news(self, submission: Submission, known: Iterable[str]) -> bool:
+        watched = self._watched.get(_key(submission))
+        if watched is None:
+            return True
+        job = reading.job_id(submission, watched.look)
+        if job is None:
+            return False
+        shown = reading.chosen(submission, watched.look, reading.jobs_of(submission, self._jobs))
+        if shown is None:
+            return job not in known
+        report, standing = watched.look["report"], state_of(shown.state).standing
+        begun = report["start"] == shown.start and standing is Standing.WAITING
+        ended = report["result"] is not None and report["start"] == shown.start and standing is Standing.LIVE
+        still = standing is Standing.LIVE and report["beat"] > 0 and self._clock() - watched.still_since > STILL
+        return begun or ended or still or standing is Standing.ENDING
+
+    def _look(self, submissions: Sequence[Submission], *, queue: bool) -> None:
+        """Slurm's word first, then the records, so that these are never older. Raises Unreachable."""
+        asking: list[Call] = [("run", {"argv": answers.queue_command(), "timeout": answers.SECONDS})] if queue else []
+        looks: list[Call] = [("look", self._request(submission)) for submission in submissions]
+        if queue:
+            self._stirred = False
+        found = self._reach.call(*asking, *looks, seconds=2 * answers.SECONDS)
+        if queue:
+            self._take(found.pop(0))
+        now = self._clock()
+        kept: dict[tuple[str, int], _Watched] = {}
+        for submission, look in zip(submissions, found, strict=True):
+            before, beat = self._watched.get(_key(submission)), look["report"]["beat"]
+            kept[_key(submission)] = _Watched(
+                look=look,
+                mark=self._marks.get(submission.run),
+                after=self._known_generations(submission),
+                beat=beat,
+                still_since=before.still_since if before is not None and before.beat == beat else now,
+            )
+        self._watched = kept
+
+    def _request(self, submission: Submission) -> dict[str, Any]:
+        mark = self._marks.get(submission.run)
+        return records.request_of(submission, after=self._known_generations(submission), metrics=True, mark=mark)
+
+    def _known_generations(self, submission: Submission) -> int:
+        """Generations that a reader of the last look knows, but for the newest, which may have ended since."""
+        watched = self._watched.get(_key(submission))
+        return max(0, watched.look["report"]["generation"] - 1) if watched is not None else 0
+
+    def _take(self, ran: Mapping[str, Any]) -> None:
+        """An answer of squeue, or none."""
+        now = self._clock()
+        if ran["status"] != 0:
+            self._silence = f"Slurm does not answer: {_said(ran)}"
+            self._rhythm.failed(now)
+            return
+        jobs = answers.queue(ran["stdout"])
+        self._rhythm.answered(now, changed=jobs != self._jobs)
+        self._jobs, self._answered = jobs, now
+
+    def _account(self, submissions: Sequence[Submission]) -> None:
+        """Ask sacct, once, about each job that has left the queue, unless its records say all there is to say."""
+        if self._answered is None:
+            return
+        shown = {job.id for job in self._jobs}
+        wanted = set()
+        for submission in submissions:
+            look = self._watched[_key(submission)].look
+            job = reading.job_id(submission, look)
+            if job is not None and job not in shown and job not in self._accounts:
+                self._accounts[job] = []
+                if not look["report"]["success"]:
+                    wanted.add(job)
+        for job in shown & self._accounts.keys():
+            del self._accounts[job]
+        if wanted:
+            ran = self._reach.call(("run", {"argv": answers.account_command(wanted), "timeout": answers.SECONDS}))[0]
+            self._accounts.update(answers.accounts(ran["stdout"]) if ran["status"] == 0 else {})
+
+    def _observation(self, submission: Submission) -> Observation:
+        look = self._watched[_key(submission)].look
+        if self._answered is None or self._clock() - self._answered > PATIENCE:
+            return reading.unanswered(submission, look, self._silence)
+        job = reading.chosen(submission, look, reading.jobs_of(submission, self._jobs))
+        known = reading.job_id(submission, look)
+        if job is not None or known is None:
+            return reading.observe(submission, look, job)
+        if submission.handle is None and not look["asked"]:
+            return reading.observe(submission, look, None)
+        if known not in self._accounts:  # handed over after the last answer
+            return reading.unanswered(submission, look, f"Slurm was not asked about job {known} yet")
+        return reading.vanished(submission, look, known, self._accounts[known])
+
+    def _tidy(self, submissions: Sequence[Submission], seen: Mapping[str, Observation]) -> None:
+        """Take superfluous jobs out of the queue, and secrets off the disk when their attempt is over."""
+        extra: list[str] = []
+        calls: list[Call] = []
+        for submission in submissions:
+            look = self._watched[_key(submission)].look
+            extra += reading.superfluous(look, reading.jobs_of(submission, self._jobs))
+            if seen[submission.run].phase.ended and _key(submission) not in self._forgotten:
+                self._forgotten.add(_key(submission))
+                calls.append(("forget", {"dir": submission.dir, "attempt": submission.attempt}))
+        if extra:
+            self._stirred = True
+            calls.append(("run", {"argv": ["scancel", "--state=PENDING", *extra], "timeout": answers.SECONDS}))
+        if calls:
+            self._reach.call(*calls)
+
+    # --- cancel
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
+        ask = {"dir": submission.dir, "attempt": submission.attempt}
+        self._stirred = True
+        asked, ran = self._reach.call(("ask", ask), ("run", queue), seconds=2 * answers.SECONDS)
+        if ran["status"] != 0:
+            raise Unreachable(f"the job of {submission.name} cannot be found, squeue fails: {_said(ran)}")
+        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]))
+        if asked["first"]:
+            self._told.discard(submission.name)
+        commands = self._ending(submission, jobs, now=now)
+        calls: list[Call] = [("run", {"argv": argv, "timeout": answers.SECONDS}) for argv in commands]
+        for done in self._reach.call(*calls) if calls else []:
+            if done["status"] != 0 and (done["status"] is None or sbatch.is_unsure(_said(done))):
+                self._told.discard(submission.name)
+                raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_said(done)}")
+
+    def _ending(self, submission: Submission, jobs: Sequence[Job], *, now: bool) -> list[list[str]]:
+        """What ends the jobs of an attempt: those that wait at once; the others `now`, or when they have saved."""
+        by: dict[Standing, list[str]] = {}
+        for job in jobs:
+            standing = Standing.WAITING if job.state in _BOOTING else state_of(job.state).standing
+            by.setdefault(standing, []).append(job.id)
+        everything = [job.id for job in jobs if state_of(job.state).standing is not Standing.OVER]
+        if not everything:
+            return []
+        if now:
+            # A job's own end comes with a pause for its processes; killing its step leaves them none.
+            return [["scancel", "--signal=KILL", *(f"{job}.0" for job in everything)], ["scancel", *everything]]
+        booting = [job.id for job in jobs if job.state in _BOOTING]
+        commands = [["scancel", *booting]] if booting else []
+        waiting = [job for job in by.get(Standing.WAITING, []) if job not in booting]
+        if waiting:
+            commands.append(["scancel", "--state=PENDING", *waiting])
+        if submission.name not in self._told:
+            self._told.add(submission.name)
+            # Only to the script, which tells the agents and then does not queue the job again. Slurm's own way to
+            # end a job would leave them but KillWait (30 s on most clusters) to save.
+            commands.append(["scancel", "--batch", "--signal=TERM", *everything])
+        return commands
+
+    # --- records
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        watched = self._watched.get(_key(submission))
+        if watched is None or watched.after > after:
+            look = self._reach.call(("look", records.request_of(submission, after=after)))[0]
+            return records.generations_of(look["generations"])
+        found = records.generations_of(watched.look["generations"])
+        return tuple(one for one in found if one.generation > after)
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        watched = self._watched.get(_key(submission))
+        look = watched.look if watched is not None and watched.mark == after else None
+        if look is None:
+            look = self._reach.call(("look", records.request_of(submission, metrics=True, mark=after)))[0]
+        news = records.metrics_of(look["metrics"])
+        mark = news.mark if news is not None else after
+        if mark is not None:
+            self._marks[submission.run] = mark
+        return news
+
+
+def _reach(profile: Profile) -> Reach:
+    if profile.login is None:
+        return Here()
+    python = profile.python if profile.container is None else None  # a container's is not there outside of it
+    return OverSsh(profile.login, config=profile.ssh_config, python=python)
+
+
+def _key(submission: Submission) -> tuple[str, int]:
+    return (submission.run, submission.attempt)
+
+
+def _placing(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> dict[str, Any]:
+    files = [(file.path, file.executable, base64.b64encode(file.content).decode()) for file in bundle.files]
+    return {
+        "dir": submission.dir,
+        "run": submission.run,
+        "run_id": submission.run_id,
+        "attempt": submission.attempt,
+        "files": files,
+        "secrets": dict(secrets),
+    }
+
+
+def _said(ran: Mapping[str, Any]) -> str:
+    if ran["status"] is None:
+        return "it did not answer in time"
+    lines = [line.strip() for line in ran["stderr"].splitlines() if line.strip()]
+    return "; ".join(lines)[:500] or f"exit status {ran['status']}"

@@ -1,0 +1,162 @@
+"""What an attempt is doing: where its job stands in Slurm, and within that what its own records say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator import records
+from orchestrator.backends.slurm import reasons, sbatch
+from orchestrator.backends.slurm.answers import Account, Job, tag
+from orchestrator.backends.slurm.states import Standing, State, state_of
+from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
+
+_NOT_WRITABLE = "53"  # what Slurm ends a job with whose output file it cannot open
+_ORDINARY = ("None", "")
+
+
+def jobs_of(submission: Submission, jobs: Iterable[Job]) -> list[Job]:
+    """The jobs that were submitted for an attempt. More than one, where an sbatch that timed out was not in vain."""
+    mine = tag(sbatch.comment(submission.run_id), sbatch.attempt_dir(submission), submission.name)
+    return [job for job in jobs if job.tag == mine]
+
+
+def job_id(submission: Submission, look: Mapping[str, Any]) -> str | None:
+    """The id of the job that is the attempt: the one that claimed it, else the one that it was handed over as."""
+    known = look["job"] or submission.handle
+    return known if known is not None and known.isdigit() else None
+
+
+def chosen(submission: Submission, look: Mapping[str, Any], mine: Sequence[Job]) -> Job | None:
+    """Of an attempt's jobs the one that is it: the claimant, else one that is not over, the first."""
+    if look["job"] is not None:
+        return next((job for job in mine if job.id == look["job"]), None)
+    ranked = sorted(mine, key=lambda job: (_standing(job) is Standing.OVER, job.id != submission.handle, int(job.id)))
+    return ranked[0] if ranked else None
+
+
+def superfluous(look: Mapping[str, Any], mine: Sequence[Job]) -> list[str]:
+    """Jobs that wait for nothing: another one has claimed the attempt."""
+    if look["job"] is None:
+        return []
+    return [job.id for job in mine if job.id != look["job"] and _standing(job) is Standing.WAITING]
+
+
+def observe(submission: Submission, look: Mapping[str, Any], job: Job | None) -> Observation:
+    """An attempt whose job Slurm shows, or that was not handed over (None)."""
+    if submission.handle is None and not look["asked"]:
+        return Observation(phase=Phase.PENDING, raw=_raw(job), report=_history(submission, look))
+    if job is None:
+        return _over(submission, look, start=None, raw="", cause=Cause.AGENT_LOST, because="it was never handed over")
+    state = state_of(job.state)
+    if state.standing is Standing.OVER:
+        return _ended(submission, look, state, job)
+    if state.standing is Standing.ENDING and look["report"]["success"]:
+        return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because="")
+    return _LIVING[state.standing](submission, look, job)
+
+
+def vanished(submission: Submission, look: Mapping[str, Any], job: str, accounts: Sequence[Account]) -> Observation:
+    """An attempt whose job squeue shows no more; `accounts` are its records in sacct, of each start one, or none."""
+    if not accounts or state_of(accounts[-1].state).standing is not Standing.OVER:
+        because = f"Slurm no longer knows job {job}, and none of its agents said how it ended"
+        start = look["report"]["start"] if _is_of(look, job) else None
+        return _over(submission, look, start=start, raw=f"{job} gone", cause=Cause.AGENT_LOST, because=because)
+    last = accounts[-1]
+    shown = Job(
+        id=job, restarts=len(accounts) - 1, state=last.state, nodes=last.nodes, reason=f"exit {last.exit}", tag=""
+    )
+    return _ended(submission, look, state_of(last.state), shown)
+
+
+def unanswered(submission: Submission, look: Mapping[str, Any], because: str) -> Observation:
+    """An attempt about which Slurm said nothing; its success alone needs no other word."""
+    if look["report"]["success"] and look["owner"] is None:
+        return _over(submission, look, start=None, raw="", cause=Cause.NONE, because="")
+    report = records.report_of_attempt(look, submission.attempt)
+    return Observation(phase=Phase.UNKNOWN, because=because, report=report)
+
+
+def _waiting(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
+    phase = Phase.STOPPING if look["asked"] else Phase.QUEUED
+    because = reasons.advice(job.reason, job.id)
+    return Observation(phase=phase, raw=_raw(job), because=because, report=_history(submission, look))
+
+
+def _living(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
+    if look["report"]["start"] == job.start:
+        return records.living(look, submission.attempt, raw=_raw(job))
+    phase = Phase.STOPPING if look["asked"] else Phase.STARTING
+    return Observation(phase=phase, raw=_raw(job), report=_history(submission, look))
+
+
+def _suspended(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
+    seen = _living(submission, look, job)
+    report = seen.report and dataclasses.replace(seen.report, beat=0)
+    return dataclasses.replace(seen, report=report, because=f"job {job.id} is suspended by Slurm")
+
+
+def _ending(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
+    """Over, or about to be queued again: which of the two, the next answer says."""
+    return Observation(phase=Phase.STOPPING, raw=_raw(job), report=_history(submission, look))
+
+
+def _unknown(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
+    because = f"Slurm says of job {job.id} that it is {job.state}, which this version of orch does not know"
+    report = records.report_of_attempt(look, submission.attempt)
+    return Observation(phase=Phase.UNKNOWN, raw=_raw(job), because=because, report=report)
+
+
+_LIVING = {
+    Standing.WAITING: _waiting,
+    Standing.LIVE: _living,
+    Standing.SUSPENDED: _suspended,
+    Standing.ENDING: _ending,
+    Standing.UNKNOWN: _unknown,
+}
+
+
+def _ended(submission: Submission, look: Mapping[str, Any], state: State, job: Job) -> Observation:
+    because = _words(submission, state, job)
+    return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because=because)
+
+
+def _words(submission: Submission, state: State, job: Job) -> str:
+    if job.reason.endswith(f":{_NOT_WRITABLE}") or f":{_NOT_WRITABLE}(" in job.reason:
+        directory = sbatch.attempt_dir(submission)
+        return f"Slurm could not open the job's log in {directory}: see that {job.nodes or 'the nodes'} can write there"
+    shown = job.state if job.reason in _ORDINARY else f"{job.state}, {job.reason}"
+    return f"{state.words} (job {job.id}: {shown})"
+
+
+def _over(
+    submission: Submission, look: Mapping[str, Any], *, start: str | None, raw: str, cause: Cause, because: str
+) -> Observation:
+    """The end, by the records of the start that ended. What an earlier start of the same job said is not its end."""
+    report = look["report"]
+    final = report["success"] or report["attempt"] != submission.attempt or not report["retry"]
+    if report["start"] != start and not final and not look["asked"]:
+        look = {**look, "report": {**report, "result": None, "cause": "none", "because": "", "first_error": None}}
+    started = look["job"] is not None or report["attempt"] == submission.attempt
+    return records.over(submission, look, raw=raw, started=started, cause=cause, because=because)
+
+
+def _is_of(look: Mapping[str, Any], job: str) -> bool:
+    return str(look["report"]["start"]).rpartition(".")[0] == job
+
+
+def _history(submission: Submission, look: Mapping[str, Any]) -> Report:
+    """What the run has come to, without the heartbeats and the end of a start that is not this one."""
+    return records.only_history(records.report_of_attempt(look, submission.attempt))
+
+
+def _standing(job: Job) -> Standing:
+    return state_of(job.state).standing
+
+
+def _raw(job: Job | None) -> str:
+    if job is None:
+        return ""
+    more = job.nodes or (job.reason if job.reason not in _ORDINARY else "")
+    return " ".join(part for part in (job.state, job.id, more) if part)
