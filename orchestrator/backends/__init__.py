@@ -60,6 +60,18 @@ def _local(name: str, profile: Profile, home: Path | str) -> Backend:
     return LocalBackend(name, profile, home)
 
 
+def _ssh(name: str, profile: Profile, _: Path | str) -> Backend:
+    from orchestrator.backends.ssh import SshBackend
+
+    return SshBackend(name, profile)
+
+
+def _slurm(name: str, profile: Profile, _: Path | str) -> Backend:
+    from orchestrator.backends.slurm import SlurmBackend
+
+    return SlurmBackend(name, profile)
+
+
 def _rendered(name: str, profile: Profile, _: Path | str) -> Backend:
     from orchestrator.backends.rendered import RenderedBackend
 
@@ -68,8 +80,8 @@ def _rendered(name: str, profile: Profile, _: Path | str) -> Backend:
 
 BACKENDS: Mapping[Kind, Loader] = {
     "local": _local,
-    "ssh": _rendered,
-    "slurm": _rendered,
+    "ssh": _ssh,
+    "slurm": _slurm,
     "kubernetes": _rendered,
 }
 

@@ -94,6 +94,8 @@ def start(request: Mapping[str, Any]) -> dict[str, Any]:
             if _slot(place, node, request["start"])["state"] == "unused":
                 pid = _launch(request, place, node, hosts[node]["name"])
                 write_json(place / f"slot-{node}.json", {"pid": pid, "host": os.uname().nodename})
+    if attempts.is_asked(place):  # since the first look: whoever asked may not have found these agents yet
+        tell(request)
     return {"chosen": stands, "slots": slots(request)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 from orchestrator.model.spec import Checkpoint, Resources, Spec
+from tests.ssh import hosts
 
 LIVE = {Phase.STARTING, Phase.RUNNING, Phase.STOPPING}
 
@@ -31,6 +33,7 @@ class Place:
     backend: Backend
     work: Path
     made: list[Submission] = field(default_factory=list)
+    close: Callable[[], None] = lambda: None
 
     def attempt(self, script: str, *, name: str = "tiny", nodes: int = 2, number: int = 1) -> tuple[Submission, Bundle]:
         """An attempt of a job whose script is Python text; nothing is handed over yet."""
@@ -90,7 +93,23 @@ def _local(home: Path, work: Path) -> Place:
     return Place(open_backend("local", Profile(kind="local", device="cpu"), home), work)
 
 
-PLACES = {"local": _local}
+def _ssh(_: Path, work: Path) -> Place:
+    reason = hosts.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    bed = hosts.Bed(2)
+    profile = Profile(
+        kind="ssh",
+        hosts=tuple(bed.names),
+        ssh_config=str(bed.config),
+        shared_dir=str(bed.shared),
+        python=sys.executable,
+        device="cpu",
+    )
+    return Place(open_backend("lab", profile, work), work, close=bed.close)
+
+
+PLACES = {"local": _local, "ssh": _ssh}
 
 
 @pytest.fixture(params=sorted(PLACES))
@@ -102,3 +121,4 @@ def place(request: pytest.FixtureRequest, orch_home: Path, tmp_path: Path) -> It
     yield made
     for submission in made.made:
         made.kill(submission)
+    made.close()

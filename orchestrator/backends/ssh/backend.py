@@ -1,0 +1,254 @@
+"""SshBackend: the Backend protocol on a list of hosts that see one shared directory."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.backends import Mark, Metrics
+from orchestrator.backends.ssh import hosts as listing
+from orchestrator.backends.ssh.asking import Group
+from orchestrator.backends.ssh.hosts import Listed
+from orchestrator.backends.ssh.watching import Watch, attempt_of, start_id
+from orchestrator.errors import ClusterError, OrchError, Unreachable
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.run import Generation, Observation, Submission
+from orchestrator.reach import Call, OverSsh, Reach
+
+ROUNDS = 3  # of starting: another hand-over of the same attempt may have chosen other hosts meanwhile
+
+
+@dataclass
+class _Choosing:
+    """The hosts that an attempt may get, in order, and what became of those that were asked."""
+
+    wanted: Sequence[str]
+    good: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    failures: dict[str, OrchError] = field(default_factory=dict)
+
+
+class SshBackend:
+    """Agents on hosts of a list, reached by the system's ssh. All state is on the cluster and in the agents."""
+
+    kind: Kind = "ssh"
+    pace = 1.0
+
+    def __init__(self, name: str, profile: Profile) -> None:
+        self._name = name
+        self._profile = profile
+        self._group = Group(self._reach)
+        self._watch = Watch(self._group, self._names)
+
+    def ready(self) -> None:
+        if self._profile.shared_dir is None:
+            raise ClusterError(
+                f"the cluster {self._name} has no shared_dir: its hosts need one directory that all of them see",
+                hint="set `shared_dir` in the cluster's profile",
+            )
+        if shutil.which("ssh") is None:
+            raise ClusterError("there is no ssh on this machine", hint="install OpenSSH's client")
+        if not self._names():
+            raise ClusterError(
+                f"the cluster {self._name} lists no hosts", hint="set `hosts` or `hostfile` in the cluster's profile"
+            )
+
+    def probe(self) -> Cluster:
+        profile, hosts = self._profile, self._usable_if_listed_here()
+        return Cluster(
+            name=self._name,
+            profile=profile,
+            nodes=len(hosts) or None,
+            gpus_per_node=max((host.slots for host in hosts if host.slots is not None), default=None),
+            gpu=profile.gpu,
+            gpu_memory=profile.gpu_memory,
+            host_memory=profile.host_memory,
+            device=profile.device,
+        )
+
+    def hosts(self) -> Sequence[str]:
+        return [host.name for host in self._usable()]
+
+    def run_dir(self, run: str) -> str:
+        return f"{self._profile.shared_dir or ''}/runs/{run}"
+
+    # --- submit
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        self.ready()
+        job = json.loads(bundle.text("job.json"))
+        choosing = _Choosing(wanted=self._candidates(submission, job))
+        placed, met = self._place(submission, bundle, choosing)
+        if placed["refused"]:
+            raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")
+        if not placed["asked"]:
+            chosen = met["chosen"] or self._choose(submission, job, choosing, met["token"])
+            self._start(submission, chosen, _environment(job, secrets))
+        return start_id(submission)
+
+    def _candidates(self, submission: Submission, job: Mapping[str, Any]) -> list[str]:
+        ranks, usable = job["ranks_per_node"], self._usable()
+        fit = listing.candidates(usable, rather_not=submission.exclude, ranks=ranks)
+        if len(fit) < submission.nodes:
+            raise listing.too_few(
+                submission.nodes, len(fit), self._name, {}, small=listing.too_small(usable, ranks=ranks)
+            )
+        return [host.name for host in fit]
+
+    def _place(self, submission: Submission, bundle: Bundle, choosing: _Choosing) -> list[Any]:
+        """Lay the attempt down through the first host that does it; those that do not are noted."""
+        files = [[file.path, file.executable, base64.b64encode(file.content).decode("ascii")] for file in bundle.files]
+        whose = {"run": submission.run, "run_id": submission.run_id}
+        calls: list[Call] = [
+            ("place", {**attempt_of(submission), **whose, "files": files}),
+            ("meet", attempt_of(submission)),
+        ]
+        for host in sorted(choosing.wanted, key=lambda host: host in self._group.silent):
+            answer = self._group.ask({host: calls})[host]
+            if not isinstance(answer, OrchError):
+                self._watch.reader = host
+                return answer
+            choosing.failures[host] = answer
+        raise listing.too_few(submission.nodes, 0, self._name, choosing.failures)
+
+    def _choose(
+        self, submission: Submission, job: Mapping[str, Any], choosing: _Choosing, token: str
+    ) -> dict[str, Any]:
+        """The first hosts that can take part, in the list's order: as many are asked as are still missing."""
+        good, failures = choosing.good, choosing.failures
+        left = [host for host in choosing.wanted if host not in failures]
+        while left and len(good) < submission.nodes:
+            missing = submission.nodes - len(good)
+            self._check(submission, left[:missing], choosing, token)
+            left = left[missing:]
+        if len(good) < submission.nodes:
+            raise listing.too_few(submission.nodes, len(good), self._name, failures)
+        names = [host for host in choosing.wanted if host in good]
+        found = [good[name] for name in names]
+        return {
+            "start": start_id(submission),
+            "address": listing.address_of(names[0], found),
+            "hosts": [
+                {"name": name, "nodename": one["nodename"], "slots": job["ranks_per_node"]}
+                for name, one in zip(names, found, strict=True)
+            ],
+            "passed_over": {host: error.message for host, error in failures.items()},
+        }
+
+    def _check(self, submission: Submission, hosts: Sequence[str], choosing: _Choosing, token: str) -> None:
+        call: Call = ("check", {**attempt_of(submission), "token": token})
+        answers = self._group.ask({host: [call] for host in hosts})
+        for host, answer in answers.items():
+            if isinstance(answer, OrchError):
+                choosing.failures[host] = answer
+                continue
+            wrong = listing.problem(host, answer[0], directory=submission.dir, door=self._watch.reader or "another")
+            if wrong is None:
+                choosing.good[host] = answer[0]
+            else:
+                choosing.failures[host] = wrong
+
+    def _start(self, submission: Submission, chosen: dict[str, Any], environment: Mapping[str, str]) -> None:
+        """Start what is not started on the chosen hosts, or on those that another hand-over has chosen before.
+
+        It is enough that one host did: `observe` misses the others, and an attempt that began is ended before the
+        next.
+        """
+        for _ in range(ROUNDS):
+            answers = self._group.ask(_start_calls(submission, chosen, environment))
+            said = [answer[0] for answer in answers.values() if not isinstance(answer, OrchError)]
+            if not said:
+                failures = {host: answer for host, answer in answers.items() if isinstance(answer, OrchError)}
+                raise listing.too_few(submission.nodes, 0, self._name, failures)
+            self._watch.known(submission).hosts = tuple(host["name"] for host in chosen["hosts"])
+            other = next((answer["chosen"] for answer in said if answer["chosen"] != chosen), None)
+            if other is None:
+                return
+            chosen = other
+
+    # --- observe
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        return self._watch.observe(submissions) if submissions else {}
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        return self._watch.generations(submission, after)
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        return self._watch.metrics(submission, after)
+
+    # --- cancel
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        attempt, known = attempt_of(submission), self._watch.known(submission)
+        if not now and known.hosts and known.told.issuperset(known.hosts):
+            return
+        _, chosen = self._watch.read(("ask", attempt), ("chosen", attempt))
+        if chosen is None:
+            return
+        hosts = list(dict.fromkeys(host["name"] for host in chosen["hosts"]))
+        call: Call = ("kill" if now else "tell", {"start": start_id(submission)})
+        asked = [host for host in hosts if now or host not in known.told]
+        answers = self._group.ask({host: [call] for host in asked})
+        reached = {host: answer[0] for host, answer in answers.items() if not isinstance(answer, OrchError)}
+        if not now:
+            known.told.update(reached)
+        if asked and not reached:
+            raise Unreachable(f"none of {', '.join(asked)} answers", hint="it is tried again")
+        stuck = [f"{host}: {left}" for host, left in reached.items() if now and left]
+        if stuck:
+            raise Unreachable(f"processes do not die; they may wait for a disk: {'; '.join(stuck)}")
+
+    # --- the list
+
+    def _reach(self, host: str) -> Reach:
+        python = self._profile.python
+        # What needs the profile's setup lines to be found is for the job alone.
+        plain = python if python is not None and python.startswith("/") else None
+        return OverSsh(host, config=self._profile.ssh_config, python=plain)
+
+    def _usable(self) -> list[Listed]:
+        never = self._profile.exclude
+        return [host for host in listing.listed(self._profile, self._name) if not listing.is_named(host.name, never)]
+
+    def _usable_if_listed_here(self) -> list[Listed]:
+        """None where the hostfile is not on this machine: a job can be rendered for another."""
+        if self._profile.hostfile is not None and not Path(self._profile.hostfile).is_file():
+            return []
+        return self._usable()
+
+    def _names(self) -> list[str]:
+        return [host.name for host in self._usable()]
+
+
+def _start_calls(
+    submission: Submission, chosen: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, list[Call]]:
+    arguments = ["--address", chosen["address"]] if submission.nodes > 1 else []
+    if submission.from_step is not None:
+        arguments += ["--from-step", str(submission.from_step)]
+    if submission.from_scratch:
+        arguments += ["--from-scratch"]
+    common = {
+        **attempt_of(submission),
+        "start": start_id(submission),
+        "chosen": chosen,
+        "arguments": arguments,
+        "environment": dict(environment),
+    }
+    names = [host["name"] for host in chosen["hosts"]]
+    return {
+        name: [("start", {**common, "nodes": [node for node, one in enumerate(names) if one == name]})]
+        for name in names
+    }
+
+
+def _environment(job: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
+    """Secrets of kind env, under the names by which the agent looks for them: they go into no file."""
+    sources = job.get("secrets", {})
+    return {sources.get(name, {}).get("env", name): value for name, value in secrets.items()}
