@@ -71,7 +71,8 @@ imports: venv
 	lint-imports
 
 floor: venv
-	vermin --quiet --no-tips --violations --target=3.9- orchestrator/agent orchestrator/checkpoints orchestrator/site orchestrator/training
+	vermin --quiet --no-tips --violations --target=3.9- orchestrator/agent orchestrator/checkpoints orchestrator/site orchestrator/training \
+	  orchestrator/submitit/__init__.py orchestrator/submitit/task
 
 shell: venv
 	shellcheck .ci/run tools/*.sh

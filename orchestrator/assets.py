@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator import __version__
 from orchestrator.errors import OrchError
 from orchestrator.model.bundle import File
 
 _PACKAGE = Path(__file__).parent
-_CARRIED = ("agent", "checkpoints", "training")
+_CARRIED = ("agent", "checkpoints", "training", "submitit/task")
+# By this submitit finds its JobEnvironment in a job: as of an installed distribution, also where orch is not installed.
+_DISTRIBUTION = f"lib/orch_deepspeed-{__version__}.dist-info"
+_METADATA = f"Metadata-Version: 2.1\nName: orch-deepspeed\nVersion: {__version__}\n"
+_ENTRY_POINTS = "[submitit]\njob_environment = orchestrator.submitit.task.environment:OrchJobEnvironment\n"
 _SUFFIX = ".j2"
 
 
@@ -24,16 +29,21 @@ def load_templates(kind: str) -> dict[str, str]:
 
 
 def load_payload() -> tuple[File, ...]:
-    """The library that the agent, the trainer and users' scripts import inside the job, under lib/orchestrator/."""
+    """The library that the agent, the trainer and users' scripts import inside the job, under lib/."""
     files = (
         File(path=f"lib/orchestrator/{path.relative_to(_PACKAGE).as_posix()}", content=path.read_bytes())
         for path in _library()
     )
-    return tuple(sorted(files, key=lambda file: file.path))
+    described = (
+        File(path=f"{_DISTRIBUTION}/METADATA", content=_METADATA.encode()),
+        File(path=f"{_DISTRIBUTION}/entry_points.txt", content=_ENTRY_POINTS.encode()),
+    )
+    return tuple(sorted((*files, *described), key=lambda file: file.path))
 
 
 def _library() -> Iterator[Path]:
     yield _PACKAGE / "__init__.py"
+    yield _PACKAGE / "submitit" / "__init__.py"
     for directory in _CARRIED:
         yield from (_PACKAGE / directory).rglob("*.py")
 

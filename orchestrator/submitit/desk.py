@@ -1,0 +1,107 @@
+"""What submitting and watching need of this machine: the configuration, the cluster, the store, a controller."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from orchestrator import configfile, daemon, launch
+from orchestrator.backends import Backend, open_backend
+from orchestrator.errors import JobError, OrchError
+from orchestrator.model.cluster import Profile
+from orchestrator.model.run import Phase
+from orchestrator.model.spec import Spec
+from orchestrator.paths import config_path, orch_home
+from orchestrator.store import Store, open_reader, open_store
+
+KEEP_SECONDS = 5.0  # between two looks whether a controller is alive, while somebody watches
+
+
+def home() -> Path:
+    """The store's directory, as this process' environment says it."""
+    return orch_home(os.environ)
+
+
+def profile_of(cluster: str | None) -> tuple[str, Profile]:
+    """The name and profile of a cluster, the default one for None. Raises JobError."""
+    return configfile.cluster(configfile.load(config_path(os.environ)), cluster)
+
+
+class Submitter:
+    """Submits to one cluster, whose profile may have been changed for it. Used as a context."""
+
+    def __init__(self, cluster: str, profile: Profile) -> None:
+        self._backend: Backend = open_backend(cluster, profile, home())
+        self._store: Store = open_store(home())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
+
+    def submit(self, spec: Spec) -> None:
+        """Plan, render, record and hand over. Raises OrchError."""
+        prepared = launch.prepare(spec, self._backend, job_dir=str(Path.cwd()))
+        launch.submit_run(self._store, self._backend, prepared, os.environ)
+
+    def cancel(self, run: str) -> None:
+        launch.cancel_run(self._store, run)
+
+    def keep_controller(self) -> None:
+        """Start a controller unless one is alive, or the user runs their own. Raises StoreError."""
+        _keep(self._store)
+
+
+def cancel(store_home: Path, run: str) -> None:
+    """Ask for the end of a run; of one that has ended there is nothing to ask. Raises JobError when there is none."""
+    with open_store(store_home) as store:
+        if not store.get(run).phase.ended:
+            launch.cancel_run(store, run)
+            _keep(store)
+
+
+def snapshots(store_home: Path, runs: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """What the store says of runs. Raises JobError for one that is not in it."""
+    with open_reader(store_home) as reader:
+        every = {one["name"]: one for one in reader.snapshots()} if len(runs) > 1 else {}
+        found: dict[str, Mapping[str, Any]] = {}
+        for run in runs:
+            one = every.get(run) or reader.snapshot(run)
+            if one is None:
+                raise reader.unknown(run)
+            found[run] = one
+        return found
+
+
+class Keeper:
+    """Looks now and then whether a controller is alive, for without one no run would ever end."""
+
+    def __init__(self, store_home: Path) -> None:
+        self._home = store_home
+        self._due = 0.0
+
+    def look(self) -> None:
+        """To be called often. Raises StoreError when a controller is missing and cannot be started."""
+        if time.monotonic() < self._due:
+            return
+        with open_store(self._home) as store:
+            _keep(store)
+        self._due = time.monotonic() + KEEP_SECONDS
+
+
+def _keep(store: Store) -> None:
+    if configfile.load(config_path(os.environ)).controller == "auto":
+        daemon.ensure(store, os.environ)
+
+
+def told(error: OrchError) -> str:
+    """An error as one text, with what to do next."""
+    place = error.message if not isinstance(error, JobError) else str(error)
+    return f"{place}\n{error.hint}" if error.hint else place
+
+
+ENDED = frozenset(phase.value for phase in Phase if phase.ended)
