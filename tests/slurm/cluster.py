@@ -377,6 +377,12 @@ class Cluster:
         """How often slurmctld was asked, by kind of message, since it started."""
         return _counts(self.admin("sdiag"))
 
+    def rpcs_of_user(self) -> int:
+        """How often the ordinary user asked slurmctld, since it started."""
+        table = self.admin("sdiag").partition("statistics by user")[2]
+        found = re.search(rf"^\s*{self.user or 'root'}\s+\(\s*\d+\) count:(\d+)", table, re.MULTILINE)
+        return int(found[1]) if found else 0
+
     def database_rpcs(self) -> dict[str, int]:
         """How often slurmdbd was asked, by kind of message."""
         return _counts(self.admin("sacctmgr", "show", "stats"))
@@ -452,7 +458,7 @@ class Cluster:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _lay_out(self) -> None:
-        for name in ("etc/daemons", "state", "log", "run", "spool", "mysql", "dev", "home", "work", "open"):
+        for name in ("etc/daemons", "state", "log", "run", "spool", "mysql", "dev", "bin", "home", "work", "open"):
             (self.root / name).mkdir(parents=True, mode=0o755)
         for name in ("state", "log", "run"):
             shutil.chown(self.root / name, "slurm", "slurm")
@@ -476,6 +482,10 @@ class Cluster:
         (etc / "slurmdbd.conf").write_text(DBD_CONF.format(**values))
         (etc / "slurmdbd.conf").chmod(0o600)
         shutil.chown(etc / "slurmdbd.conf", "slurm", "slurm")
+        listed = "".join(f"echo 'GPU {number}: Fake (UUID: GPU-{number})'\n" for number in range(GPUS))
+        tool = self.root / "bin" / "nvidia-smi"
+        tool.write_text(f"#!/bin/sh\n{listed}")
+        tool.chmod(0o755)
         prolog = etc / "task-prolog"
         prolog.write_text(f"#!/bin/sh\necho export SLURM_CONF={self.conf}\n")
         prolog.chmod(0o755)

@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.faults.lab import MODEL, TEXT, Lab
 from tests.slurm.cluster import Cluster
 
 CODE = Path(__file__).parent / "code"
 STEPS = 30
 EVERY = 5  # steps between checkpoints
+SLOW = 0.3  # seconds of a step: a fault in the middle of training needs a middle
+OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", ""}
 DS_CONFIG = {
     "zero_optimization": {"stage": 2},
     "train_micro_batch_size_per_gpu": 2,
@@ -128,8 +132,7 @@ class SlurmLab(Lab):
 
     def until_gone(self, job: str, *, seconds: float = 60) -> str:
         """Wait until Slurm is through with a job; its last word for it."""
-        over = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", ""}
-        self.until(lambda: self.cluster.state(job) in over, seconds=seconds, hint=f"job {job} is over")
+        self.until(lambda: self.cluster.state(job) in OVER, seconds=seconds, hint=f"job {job} is over")
         return self.cluster.state(job)
 
     def counted(self, run: str) -> dict[int, float]:
@@ -145,6 +148,48 @@ class SlurmLab(Lab):
                         row = json.loads(line)
                         losses[row["step"]] = row["loss"]
         return losses
+
+    def as_if_nothing_had_happened(self, expected: dict[int, float], job: str, run: str = "tiny") -> None:
+        """Every step once, the losses of the undisturbed run, and nothing left behind."""
+        self.until_success(run)
+        losses = self.counted(run)
+        assert sorted(losses) == list(range(1, STEPS + 1))
+        assert losses == pytest.approx(expected, abs=1e-6)
+        assert self.until_gone(job) == "COMPLETED"
+        self.until(lambda: not self.tasks(), seconds=20, hint="no agent, launcher or rank is left")
+
+    def states(self, job: str) -> list[str]:
+        """How the lives of a job ended, as accounting tells it, once it knows of the last."""
+
+        def known() -> list[str] | None:
+            told = [life.state for life in self.cluster.accounted(job)]
+            return told if told and told[-1].split()[0] in OVER else None
+
+        found: list[str] = self.until(known, seconds=30, hint="accounting knows of the end")
+        return found
+
+    def preempt(self, job: str) -> None:
+        """A job of higher priority takes the nodes of this one."""
+        nodes = self.cluster.hosts(job)
+        where = (f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", "--exclusive", "--output=/dev/null")
+        self.cluster.sbatch("--partition=high", *where, "--wrap=sleep 3", cwd=self.root)
+        self.until_restarted(job)
+
+    def hosts_of_ranks(self, run: str) -> list[str]:
+        """Where the nodes of the newest generation say that they are, in their order."""
+        joined = sorted(self.generations(run)[-1].glob("node-*.json"))
+        return [json.loads(path.read_text())["host"] for path in joined]
+
+    def scheduled(self, run: str) -> list[str]:
+        """Ids of Slurm's jobs for the attempts of a run, all that accounting and queue know of, oldest first."""
+        told = self.cluster.admin("squeue", "--noheader", "--states=all", "--format=%A|%j").splitlines()
+        named = (line.split("|") for line in told)
+        return sorted((job for job, name in named if name.startswith(f"orch-{run}-")), key=int)
+
+    def until_scheduled(self, run: str) -> str:
+        """The id of the only job of a run."""
+        [job] = self.until(lambda: self.scheduled(run), hint=f"{run} has a job")
+        return str(job)
 
     def until_restarted(self, job: str, *, seconds: float = 60) -> None:
         """Wait until Slurm has put a job back into its queue."""

@@ -12,31 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.lab import kill
-from tests.slurm.lab import STEPS, SlurmLab
+from tests.slurm.lab import SLOW, SlurmLab
 
 pytestmark = pytest.mark.deepspeed
-
-SLOW = 0.3  # seconds of a step: a fault in the middle of training needs a middle
-
-
-def as_if_nothing_had_happened(lab: SlurmLab, expected: dict[int, float], job: str) -> None:
-    lab.until_success("tiny")
-    losses = lab.counted("tiny")
-    assert sorted(losses) == list(range(1, STEPS + 1))
-    assert losses == pytest.approx(expected, abs=1e-6)
-    assert lab.until_gone(job) == "COMPLETED"
-    lab.until(lambda: not lab.tasks(), seconds=20, hint="no agent, launcher or rank is left")
-
-
-def states(lab: SlurmLab, job: str) -> list[str]:
-    """How the lives of a job ended, as accounting tells it, once it knows of the last."""
-
-    def known() -> list[str] | None:
-        told = [life.state for life in lab.cluster.accounted(job)]
-        return told if told and told[-1] == "COMPLETED" else None
-
-    found: list[str] = lab.until(known, seconds=30, hint="accounting knows of the end")
-    return found
 
 
 def saved_where_it_stopped(lab: SlurmLab) -> int:
@@ -53,9 +31,9 @@ def test_an_ordinary_user_trains_without_an_environment_of_their_own(lab: SlurmL
     if reason := lab.cluster.no_user:
         pytest.skip(reason)
     job = lab.by_hand(lab.job(), "--export=NONE")
-    as_if_nothing_had_happened(lab, expected, job)
+    lab.as_if_nothing_had_happened(expected, job)
     assert {path.owner() for path in lab.run_dir("tiny").rglob("*")} == {lab.cluster.user}
-    assert states(lab, job) == ["COMPLETED"]
+    assert lab.states(job) == ["COMPLETED"]
 
 
 def _rank(lab: SlurmLab, job: str) -> None:
@@ -103,15 +81,15 @@ def test_training_goes_on(lab: SlurmLab, expected: dict[int, float], fault: Call
     job = lab.by_hand(lab.job(seconds=SLOW))
     lab.until_step("tiny", 12)
     fault(lab, job)
-    as_if_nothing_had_happened(lab, expected, job)
+    lab.as_if_nothing_had_happened(expected, job)
     assert len(lab.generations("tiny")) == 2
 
 
 def test_a_job_that_is_preempted_saves_and_comes_back(lab: SlurmLab, expected: dict[int, float]) -> None:
     job = lab.by_hand(lab.job(seconds=SLOW))
     lab.until_step("tiny", 12)
-    _preempt(lab, job)
-    as_if_nothing_had_happened(lab, expected, job)
+    lab.preempt(job)
+    lab.as_if_nothing_had_happened(expected, job)
     assert saved_where_it_stopped(lab) >= 12
     assert len(lab.generations("tiny")) == 2
 
@@ -123,30 +101,26 @@ def test_a_job_that_is_preempted_without_grace_goes_on_from_its_newest_checkpoin
     lab.profile(partition="bare")
     job = lab.by_hand(lab.job(seconds=SLOW))
     lab.until_step("tiny", 12)
-    _preempt(lab, job)
-    as_if_nothing_had_happened(lab, expected, job)
-    assert states(lab, job) == ["PREEMPTED", "COMPLETED"]
+    lab.preempt(job)
+    lab.as_if_nothing_had_happened(expected, job)
+    assert lab.states(job) == ["PREEMPTED", "COMPLETED"]
 
 
-def _preempt(lab: SlurmLab, job: str) -> None:
-    """A job of higher priority takes the nodes."""
-    nodes = ",".join(lab.cluster.hosts(job))
-    options = ("--partition=high", f"--nodelist={nodes}", "--nodes=2", "--exclusive", "--output=/dev/null")
-    lab.cluster.sbatch(*options, "--wrap=sleep 3", cwd=lab.root)
-    lab.until_restarted(job)
-
-
-@pytest.mark.timeout(400)
-def test_a_training_longer_than_the_time_limit_is_done_in_segments(lab: SlurmLab, expected: dict[int, float]) -> None:
-    lab.profile(time_limit="1")  # a minute is the least that Slurm counts
-    job = lab.by_hand(lab.job(seconds=1.8, slow=9))
-    lab.until_success("tiny", seconds=300)
-    as_if_nothing_had_happened(lab, expected, job)
+@pytest.mark.parametrize(
+    ("slow", "least"), [pytest.param(1, 2, id="two"), pytest.param(99, 3, id="many", marks=pytest.mark.full)]
+)
+def test_a_training_longer_than_the_time_limit_is_done_in_segments(
+    lab: SlurmLab, expected: dict[int, float], slow: int, least: int
+) -> None:
+    lab.profile(time_limit="1")  # a minute is the least that Slurm counts; the signal comes after 30 s at the latest
+    job = lab.by_hand(lab.job(seconds=1.0 if least == 2 else 1.6, slow=slow))
+    lab.until_success("tiny", seconds=400)
+    lab.as_if_nothing_had_happened(expected, job)
     segments = len(lab.generations("tiny"))
-    assert segments >= 3
+    assert segments >= least
     assert lab.cluster.restarts(job) == segments - 1, "each segment is a start of the same job"
     assert [outcome["result"] for outcome in lab.outcomes("tiny")] == ["stopped"] * (segments - 1) + ["success"]
-    assert "TIMEOUT" not in states(lab, job)
+    assert "TIMEOUT" not in lab.states(job)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +132,9 @@ def test_a_job_whose_node_is_lost_goes_on_elsewhere(lab: SlurmLab, expected: dic
     lost = lab.cluster.hosts(job)[node]
     lab.cluster.kill(lost)
     lab.until_restarted(job)
-    as_if_nothing_had_happened(lab, expected, job)
+    lab.as_if_nothing_had_happened(expected, job)
     assert lost not in lab.cluster.accounted(job)[-1].nodes
-    assert states(lab, job)[0] == "NODE_FAIL"
+    assert lab.states(job)[0] == "NODE_FAIL"
 
 
 def test_what_an_orphan_on_a_lost_node_writes_does_not_count(lab: SlurmLab, expected: dict[int, float]) -> None:
@@ -205,5 +179,5 @@ def test_slurmctld_may_be_away_for_half_a_minute(lab: SlurmLab, expected: dict[i
     lab.until_success("tiny")
     time.sleep(max(0.0, away + 30 - time.monotonic()))
     lab.cluster.start_slurmctld()
-    as_if_nothing_had_happened(lab, expected, job)
+    lab.as_if_nothing_had_happened(expected, job)
     assert lab.cluster.restarts(job) == 0
