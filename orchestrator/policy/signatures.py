@@ -25,6 +25,19 @@ class Signature:
 
 
 SIGNATURES: tuple[Signature, ...] = (
+    # First, for a text of the user's own may follow these words.
+    Signature(
+        cause=Cause.TIME_LIMIT,
+        pattern=r"Job not requeued because: timed-out",
+        retry=False,
+        example="UncompletedJobError: Job not requeued because: timed-out and not checkpointable.",
+    ),
+    Signature(
+        cause=Cause.USER_ERROR,
+        pattern=r"Job not requeued because: (its )?checkpoint",
+        retry=False,
+        example="UncompletedJobError: Job not requeued because: checkpoint function returned None.",
+    ),
     Signature(
         cause=Cause.CUDA_OOM,
         pattern=r"torch\.(cuda\.)?OutOfMemoryError|CUDA out of memory\. Tried to allocate",
