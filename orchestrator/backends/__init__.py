@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Submission
+from orchestrator.reach import SECONDS, Call
 
 __all__ = ["BACKENDS", "Backend", "Mark", "Metrics", "open_backend"]
 
@@ -49,6 +50,9 @@ class Backend(Protocol):
 
     def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
         """Lines of metrics that came after a mark, None when none did."""
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        """The values of operations of `orchestrator.site` that only read, performed where the runs' files are."""
 
 
 Loader = Callable[[str, Profile, Path | str], Backend]

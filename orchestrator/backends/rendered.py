@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from orchestrator.backends import Mark, Metrics
 from orchestrator.errors import ClusterError
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Observation, Submission
+from orchestrator.reach import SECONDS, Call
 
 _BY_HAND: Mapping[Kind, str] = {
     "local": "bash DIR/launch.sh",
@@ -68,6 +69,9 @@ class RenderedBackend:
         self._refuse()
 
     def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        self._refuse()
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

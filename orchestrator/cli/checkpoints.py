@@ -5,60 +5,62 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from orchestrator.checkpoints.report import Listed, list_checkpoints
-from orchestrator.cli import context, output
+from orchestrator.checkpoints.report import Listed
+from orchestrator.checkpoints.structure import Problem
+from orchestrator.cli import context, files, output
 from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
 from orchestrator.paths import orch_home
+from orchestrator.site import texts
 from orchestrator.store.reader import FILE
 from orchestrator.views import checkpoints
 
+VERIFY_SECONDS = 24 * 3600.0  # every byte is read, there: nobody knows how long that takes
+
 
 def run(options: Namespace) -> int:
-    root = _root(options.run)
-    try:
-        listed = _list(root, verify=options.verify)
-    except OSError as error:
-        raise JobError(f"cannot read {error.filename or root}: {error.strerror}") from error
-    rows = [checkpoints.row(one) for one in listed]
+    found = _find(options.run, verify=options.verify)
+    rows = [checkpoints.row(_listed(one)) for one in found["listed"]]
     if options.json:
-        base = str(_base(root, listed))
-        sys.stdout.write(output.json_list(checkpoints.to_json(row, base) for row in rows))
+        sys.stdout.write(output.json_list(checkpoints.to_json(row, found["base"]) for row in rows))
         return OK
     if not rows:
-        say(f"no checkpoints in {root}")
+        say(f"no checkpoints in {found['base']}")
     lines = checkpoints.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
     sys.stdout.write(output.lines(lines))
     return OK
 
 
-def _list(root: Path, *, verify: bool) -> list[Listed]:
-    """What is below a directory; where that is nothing and the directory is itself a checkpoint, that one."""
-    found = list_checkpoints(root, verify=verify)
-    if found:
+def _find(name: str, *, verify: bool) -> dict[str, Any]:
+    """What is in a run's checkpoint directory, wherever that is, else in the directory itself."""
+    run = _run(name)
+    if run is not None:
+        request = {"root": run["checkpoint_dir"], "verify": verify}
+        found: dict[str, Any] = files.reader_of(run)(("checkpoints", request), seconds=VERIFY_SECONDS)[0]
         return found
-    itself = root.resolve()
-    return [one for one in list_checkpoints(itself.parent, verify=verify) if one.path == itself.name]
-
-
-def _base(root: Path, listed: list[Listed]) -> Path:
-    """The absolute directory that the listed paths start at."""
-    whole = root.resolve()
-    itself = [one.path for one in listed] == [whole.name] and not (whole / whole.name).exists()
-    return whole.parent if itself else whole
-
-
-def _root(name: str) -> Path:
-    """Where to look: a run's checkpoint directory, else the directory itself."""
-    if os.sep not in name and (orch_home(os.environ) / FILE).exists():
-        with context.store() as store:
-            run = store.find(name)
-        if run is not None:
-            return Path(run.checkpoint_dir)
     directory = Path(name)
-    if directory.is_dir():
-        return directory
-    found = "a file" if directory.exists() else "neither"
-    raise JobError(f"wanted the name of a run or a directory, found {found}: {name}", hint="orch status lists the runs")
+    if not directory.is_dir():
+        found_instead = "a file" if directory.exists() else "neither"
+        raise JobError(
+            f"wanted the name of a run or a directory, found {found_instead}: {name}", hint="orch status lists the runs"
+        )
+    try:
+        return texts.checkpoints({"root": name, "verify": verify})
+    except OSError as error:
+        raise JobError(f"cannot read {error.filename or name}: {error.strerror}") from error
+
+
+def _run(name: str) -> Mapping[str, Any] | None:
+    if os.sep in name or not (orch_home(os.environ) / FILE).exists():
+        return None
+    with context.reader() as store:
+        return store.snapshot(name)
+
+
+def _listed(found: Mapping[str, Any]) -> Listed:
+    problems = tuple(Problem(**problem) for problem in found["problems"])
+    return Listed(**{**found, "problems": problems})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Sequence
 
-from orchestrator.site import agents, attempts, commands, records, slurm
+from orchestrator.site import agents, attempts, commands, records, slurm, texts
 
 Operation = Callable[[Mapping[str, Any]], Any]
 
@@ -21,6 +21,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "slots": agents.slots,
     "tell": agents.tell,
     "kill": agents.kill,
+    "logs": texts.logs,
+    "checkpoints": texts.checkpoints,
     "slurm.submit": slurm.submit,
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.errors import Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+from orchestrator.reach import SECONDS, Call
 
 
 class Scripted:
@@ -59,3 +61,6 @@ class Scripted:
 
     def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
         return None
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        return []

@@ -31,6 +31,7 @@ from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Observation, Submission
+from orchestrator.reach import SECONDS, Call, Here
 
 KILL_SECONDS = 10.0
 ADDRESS = "127.0.0.1"
@@ -132,6 +133,9 @@ class LocalBackend:
 
     def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
         return reading.metrics(submission, after)
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        return Here().call(*calls, seconds=seconds)
 
     # --- cancel
 

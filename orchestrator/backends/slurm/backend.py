@@ -19,7 +19,7 @@ from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Submission
-from orchestrator.reach import Call, Here, OverSsh, Reach
+from orchestrator.reach import SECONDS, Call, Here, OverSsh, Reach
 
 PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
 STILL = 15.0  # seconds without a heartbeat after which the last answer is not believed
@@ -353,6 +353,9 @@ class SlurmBackend:
         if mark is not None:
             self._marks[submission.run] = mark
         return news
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        return self._reach.call(*calls, seconds=seconds)
 
 
 def _reach(profile: Profile) -> Reach:

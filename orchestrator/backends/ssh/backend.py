@@ -19,7 +19,7 @@ from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Observation, Submission
-from orchestrator.reach import Call, OverSsh, Reach
+from orchestrator.reach import SECONDS, Call, OverSsh, Reach
 
 ROUNDS = 3  # of starting: another hand-over of the same attempt may have chosen other hosts meanwhile
 
@@ -181,6 +181,15 @@ class SshBackend:
 
     def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
         return self._watch.metrics(submission, after)
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        failures = []
+        for host in self._watch.readers():
+            try:
+                return self._reach(host).call(*calls, seconds=seconds)
+            except Unreachable as error:
+                failures.append(error.message)
+        raise Unreachable(f"no host answers: {'; '.join(failures)}", hint="see that ssh to them works by hand")
 
     # --- cancel
 

@@ -1,0 +1,39 @@
+"""Where the files of a run are: on this machine, or where its cluster says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.checkpoints.atomic import read_json
+from orchestrator.cli import context
+from orchestrator.paths import orch_home
+from orchestrator.reach import SECONDS, Call, Here
+
+
+class Read(Protocol):
+    """Performs operations of `orchestrator.site` that read. Raises Unreachable, and ClusterError when one failed."""
+
+    def __call__(self, *calls: Call, seconds: float = SECONDS) -> list[Any]: ...
+
+
+def are_here(run: Mapping[str, Any]) -> bool:
+    """Whether this machine sees the directory of a run, and not another of that name."""
+    directory = Path(run["dir"])
+    try:
+        owner = read_json(directory / "run.json")
+        return directory.is_dir() and (owner is None or owner.get("run_id") == run["run_id"])
+    except OSError:
+        return False
+
+
+def reader_of(run: Mapping[str, Any]) -> Read:
+    """How to read the files of a run. Raises JobError when its cluster is not in the configuration any more."""
+    if are_here(run):
+        return Here().call
+    from orchestrator import configfile
+    from orchestrator.backends import open_backend
+
+    return open_backend(*configfile.cluster(context.configuration(), run["cluster"]), orch_home(os.environ)).read
