@@ -85,7 +85,7 @@ class Host:
 
     def processes(self, *needles: str) -> list[int]:
         """Processes of the host, without its sshd, whose command lines have all the needles."""
-        return [pid for pid, line in self._all() if "sshd" not in line and all(one in line for one in needles)]
+        return [pid for pid, line in self.all() if all(one in line for one in needles)]
 
     def kill(self, *needles: str) -> None:
         """kill -9 of all processes that `processes` finds, until there are none."""
@@ -97,12 +97,12 @@ class Host:
     def cut(self) -> None:
         """Nothing comes through any more, and nothing moves there: as when its network and file system hang."""
         _ip("link", "set", self.link, "down")
-        for pid in [self.pid, *(pid for pid, _ in self._all())]:
+        for pid in self._everyone():
             _signal(pid, signal.SIGSTOP)
 
     def heal(self) -> None:
         """It comes back, and its processes go on where they were."""
-        for pid in [self.pid, *(pid for pid, _ in self._all())]:
+        for pid in self._everyone():
             _signal(pid, signal.SIGCONT)
         _ip("link", "set", self.link, "up")
 
@@ -113,18 +113,24 @@ class Host:
         _signal(self.pid, signal.SIGKILL)  # the kernel ends the whole namespace with its process 1
         self.process.wait()
 
-    def _all(self) -> Iterator[tuple[int, str]]:
+    def all(self) -> Iterator[tuple[int, str]]:
+        """(process, command line) of everything that runs on the host, but what belongs to its sshd."""
+        for pid in self._everyone():
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                if line and not line.startswith("sshd"):
+                    yield pid, line
+
+    def _everyone(self) -> Iterator[int]:
         try:
             space = Path(f"/proc/{self.pid}/ns/pid").readlink()
         except OSError:
             return
         for entry in os.scandir("/proc"):
-            if not entry.name.isdigit() or int(entry.name) == self.pid:
-                continue
-            with contextlib.suppress(OSError):
-                line = Path(entry.path, "cmdline").read_bytes()
-                if line and Path(f"{entry.path}/ns/pid").readlink() == space:
-                    yield int(entry.name), line.replace(b"\0", b" ").decode(errors="replace")
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if Path(entry.path, "ns/pid").readlink() == space:
+                        yield int(entry.name)
 
 
 class Bed:
