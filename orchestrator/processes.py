@@ -58,8 +58,6 @@ KEPT = (
     "COVERAGE_PROCESS_START",
     "ORCH_HOME",
     "ORCH_CONFIG",
-    "SLURM_CONF",
-    "SSH_AUTH_SOCK",
 )
 
 
