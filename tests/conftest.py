@@ -32,7 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    if SLURM in getattr(item, "fixturenames", ()):
+    place = getattr(getattr(item, "callspec", None), "params", {}).get("place")
+    if SLURM in getattr(item, "fixturenames", ()) or place == "slurm":
         return "slurm"
     return "deepspeed" if item.get_closest_marker("deepspeed") else ""
 

@@ -20,10 +20,12 @@ from orchestrator.backends.local.slots import start_id
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
-from orchestrator.model.spec import Checkpoint, Resources, Spec
+from orchestrator.model.spec import Checkpoint, Resources, Secret, Spec
+from tests.slurm.cluster import Cluster
 from tests.ssh import hosts
 
-LIVE = {Phase.STARTING, Phase.RUNNING, Phase.STOPPING}
+LIVE = {Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING}
+GIB = 2**30
 
 
 @dataclass
@@ -34,8 +36,11 @@ class Place:
     work: Path
     made: list[Submission] = field(default_factory=list)
     close: Callable[[], None] = lambda: None
+    starts_again: bool = False  # by itself, what was killed and had claimed a generation
 
-    def attempt(self, script: str, *, name: str = "tiny", nodes: int = 2, number: int = 1) -> tuple[Submission, Bundle]:
+    def attempt(
+        self, script: str, *, name: str = "tiny", nodes: int = 2, number: int = 1, secrets: tuple[str, ...] = ()
+    ) -> tuple[Submission, Bundle]:
         """An attempt of a job whose script is Python text; nothing is handed over yet."""
         code = self.work / name
         code.mkdir(exist_ok=True)
@@ -46,6 +51,7 @@ class Place:
             code=name,
             resources=Resources(nodes=nodes),
             checkpoint=Checkpoint(dir="ckpt"),
+            secrets={secret: Secret(env=secret) for secret in secrets},
         )
         prepared = launch.prepare(spec, self.backend, job_dir=str(self.work))
         run_dir = self.backend.run_dir(name)
@@ -69,7 +75,7 @@ class Place:
     def until(self, submission: Submission, what: Callable[[Observation], bool], *, seconds: float = 60) -> Observation:
         end = time.monotonic() + seconds
         while not what(seen := self.see(submission)):
-            logs = "".join(path.read_text() for path in Path(submission.dir).glob("attempts/*/agent-*.log"))
+            logs = "".join(path.read_text() for path in Path(submission.dir).glob("attempts/*/*.log"))
             assert time.monotonic() < end, f"{seen}\n{logs}"
             time.sleep(0.1)
         return seen
@@ -85,15 +91,48 @@ class Place:
         ]
 
     def kill(self, submission: Submission) -> None:
-        for pid in self.processes(submission):
-            processes.send(pid, signal.SIGKILL)
+        """Kill all of an attempt, so that nothing of it is left to go on."""
+        while pids := self.processes(submission):
+            for pid in pids:
+                processes.send(pid, signal.SIGKILL)
 
 
-def _local(home: Path, work: Path) -> Place:
+class SlurmPlace(Place):
+    """An attempt's processes are its agents and ranks; the job's script, which would queue it again, is none of them."""
+
+    def processes(self, submission: Submission) -> list[int]:
+        hostfile = f"ORCH_HOSTFILE={self._attempt(submission)}/"
+        return [pid for pid, command in self._tasks(hostfile) if not command.startswith(b"srun\0")]
+
+    def kill(self, submission: Submission) -> None:
+        claim = self._attempt(submission) / "job"
+        job = f"SLURM_JOB_ID={claim.read_text().strip()}\0" if claim.exists() else f"{claim}"
+        for pid, command in self._tasks(job):
+            if b"/slurm_script\0" in command:
+                processes.send(pid, signal.SIGKILL)
+        super().kill(submission)
+
+    def _attempt(self, submission: Submission) -> Path:
+        return Path(submission.dir, "attempts", f"{submission.attempt:06d}")
+
+    def _tasks(self, mark: str) -> Iterator[tuple[int, bytes]]:
+        """Processes of this cluster's jobs whose environment has a mark, and their command lines."""
+        conf = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (entry / "environ").read_bytes()
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if command and mark.encode() in environment and conf in environment.split(b"\0"):
+                yield int(entry.name), command
+
+
+def _local(_: pytest.FixtureRequest, home: Path, work: Path) -> Place:
     return Place(open_backend("local", Profile(kind="local", device="cpu"), home), work)
 
 
-def _ssh(_: Path, work: Path) -> Place:
+def _ssh(_: pytest.FixtureRequest, __: Path, work: Path) -> Place:
     reason = hosts.missing()
     if reason is not None:
         pytest.skip(reason)
@@ -109,7 +148,21 @@ def _ssh(_: Path, work: Path) -> Place:
     return Place(open_backend("lab", profile, work), work, close=bed.close)
 
 
-PLACES = {"local": _local, "ssh": _ssh}
+def _slurm(request: pytest.FixtureRequest, _: Path, work: Path) -> Place:
+    cluster: Cluster = request.getfixturevalue("slurm_cluster")
+    request.getfixturevalue("monkeypatch").setenv("SLURM_CONF", str(cluster.conf))
+    profile = Profile(
+        kind="slurm",
+        shared_dir=str(cluster.directory(request.node.name)),
+        python=sys.executable,
+        device="cpu",
+        memory=GIB,
+        poll=0.2,
+    )
+    return SlurmPlace(open_backend("hpc", profile, work), work, close=cluster.heal, starts_again=True)
+
+
+PLACES = {"local": _local, "slurm": _slurm, "ssh": _ssh}
 
 
 @pytest.fixture(params=sorted(PLACES))
@@ -117,7 +170,7 @@ def place(request: pytest.FixtureRequest, orch_home: Path, tmp_path: Path) -> It
     work = tmp_path / "work"
     work.mkdir()
     os.environ.pop("ORCH_FAULT", None)
-    made = PLACES[request.param](orch_home, work)
+    made = PLACES[request.param](request, orch_home, work)
     yield made
     for submission in made.made:
         made.kill(submission)
