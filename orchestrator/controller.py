@@ -71,8 +71,8 @@ class Memory:
     """What one controller process remembers of its runs between ticks.
 
     `silent` are clusters that left a request of this very tick unanswered: each may wait until a time-out, so the rest
-    is for the next tick. `asked` is what each run's attempt was asked last, and when; `reasons` why it waits in its
-    queue.
+    is for the next tick. `asked` is what each run's attempt was asked last, and when; `reasons` what its cluster said
+    last of why it is where it is.
     """
 
     still: dict[tuple[str, str], Still] = field(default_factory=dict)
@@ -289,26 +289,26 @@ def _well(desk: Desk, run: Run, report: Report | None, path: str | None = None) 
 
 
 def _phase(memory: Memory, run: Run, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
-    """An event for another phase of a live attempt, or another reason why it waits in the queue."""
+    """An event for another phase of a live attempt, or another reason why it is where it is: waits, is suspended."""
     kind = _TOLD.get(seen.phase)
-    waits = seen.phase is Phase.QUEUED
-    if kind is None or (seen.phase is run.phase and not (waits and _has_another_reason(memory, run, seen))):
+    if kind is None or (seen.phase is run.phase and not _has_another_reason(memory, run, seen)):
         return []
     if run.phase is Phase.STOPPING and seen.phase in LIVE:
         return []  # what was asked to stop is stopping until it is gone
     data: dict[str, Any] = {"because": seen.because, "raw": seen.raw}
+    memory.reasons[run.name] = seen.because
     if seen.phase is not Phase.UNKNOWN:
-        data["cause"] = seen.cause.value if waits else Cause.NONE.value
-    if waits:
-        memory.reasons[run.name] = seen.because
-    if waits and run.phase in {Phase.STARTING, Phase.RUNNING}:
+        data["cause"] = Cause.NONE.value
+    if seen.phase is Phase.QUEUED and run.phase in {Phase.STARTING, Phase.RUNNING}:
         data.update(again=True, because=seen.because or _last_word(seen))
     return [(kind, data)]
 
 
 def _has_another_reason(memory: Memory, run: Run, seen: Observation) -> bool:
     """Also when there is none any more, where the last one was the scheduler's."""
-    return seen.because != run.because and (bool(seen.because) or run.because == memory.reasons.get(run.name))
+    if seen.phase is Phase.UNKNOWN or seen.because == run.because:
+        return False
+    return bool(seen.because) or run.because == memory.reasons.get(run.name)
 
 
 def _last_word(seen: Observation) -> str:

@@ -218,3 +218,12 @@ def test_pieces_of_text() -> None:
     assert bar(9, 8, 4) == "━━━━"
     assert bar(1, 0, 2) == "──"
     assert field("why", "aaa bbb", 23) == "why          aaa bbb"
+
+
+def test_why_a_job_waits_stays_to_be_read_above_the_line_that_is_rewritten() -> None:
+    queued = run(**{**PENDING, "phase": "queued"})
+    never = run(**{**PENDING, "phase": "queued", "because": "it asks for more nodes than its partition has"})
+    assert progress.notices(None, queued) == []
+    assert progress.notices(queued, never) == ["queued: it asks for more nodes than its partition has"]
+    assert progress.notices(never, never) == []
+    assert progress.changes(queued, never, last_step=None) == ["queued: it asks for more nodes than its partition has"]

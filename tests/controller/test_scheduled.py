@@ -115,6 +115,15 @@ def test_why_it_waits_is_told_when_it_changes(bench: Bench, cluster: Scripted) -
     assert told(bench)[2:] == ["queued: it can never start: the partition has 8 nodes", "queued"]
 
 
+def test_a_job_that_is_suspended_is_told_of(bench: Bench, cluster: Scripted) -> None:
+    cluster.pace = 0.0
+    bench.submit(prepared())
+    for because in ("", "job 1 is suspended by Slurm", ""):
+        cluster.otherwise = dataclasses.replace(TRAINING, because=because)
+        assert tick(bench, 2).because == because
+    assert told(bench)[2:] == ["running", "running: job 1 is suspended by Slurm", "running"]
+
+
 def test_a_job_that_its_scheduler_queues_again_is_the_same_attempt(bench: Bench, cluster: Scripted) -> None:
     cluster.pace = 0.0
     bench.submit(prepared())
