@@ -67,7 +67,6 @@ class Watcher(core.InfoWatcher):
         if not waiting:
             return
         self._num_calls += 1
-        self._keeper.look()
         found = desk.snapshots(self.home, [run_of(job_id) for job_id in waiting])
         for job_id in waiting:
             snapshot = found[run_of(job_id)]
@@ -77,6 +76,8 @@ class Watcher(core.InfoWatcher):
             if snapshot["phase"] in desk.ENDED:
                 self._finished.add(job_id)
         self._last_status_check = time.time()
+        if self._registered - self._finished:
+            self._keeper.look()
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
         return self.get_info(job_id, mode=mode).get("State", "UNKNOWN")
