@@ -72,7 +72,7 @@ def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None
 
 
 def notices(before: Mapping[str, Any] | None, run: Row) -> list[str]:
-    """What must stay to be read above a line that is rewritten: new starts and why they were needed, why a job waits."""
+    """What must stay to be read above a line that is rewritten: new starts, why they were needed, why a job waits."""
     if run["phase"] == "queued" and run["because"] and (before is None or run["because"] != before["because"]):
         return [_phase(run)]
     if before is None or run["phase"] in ENDED or run["generation"] == before["generation"] or not before["generation"]:
