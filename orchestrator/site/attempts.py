@@ -34,7 +34,7 @@ def directory(request: Mapping[str, Any]) -> Path:
 
 
 def place(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Lays an attempt down: `files` ([path, executable, base64]) as its bundle, whole or not at all, and `secrets`.
+    """Lays an attempt down: `files` ([path, executable, bytes]) as its bundle, whole or not at all, and `secrets`.
 
     `refused` says why not, when the run's directory is another run's. `first`: nobody has tried to hand this attempt
     over before. Raises OSError.
@@ -106,7 +106,7 @@ def _write_bundle(files: Any, target: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
         with os.fdopen(os.open(path, _NEW, 0o755 if executable else 0o644), "wb") as file:
-            file.write(base64.b64decode(content))
+            file.write(content if isinstance(content, bytes) else base64.b64decode(content))
     try:
         temporary.rename(target)
     except OSError:

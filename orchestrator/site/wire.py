@@ -11,8 +11,8 @@ _MARK = "orch-site:"
 
 
 def pack(calls: list[Any]) -> bytes:
-    """A request for `python -m orchestrator.site`."""
-    return zlib.compress(json.dumps(calls).encode(), 1)
+    """A request for `python -m orchestrator.site`. Bytes in it arrive as base64."""
+    return zlib.compress(json.dumps(calls, default=lambda content: base64.b64encode(content).decode()).encode(), 1)
 
 
 def request(content: bytes) -> list[Any]:

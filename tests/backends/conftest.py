@@ -98,7 +98,7 @@ class Place:
 
 
 class SlurmPlace(Place):
-    """An attempt's processes are its agents and ranks; the job's script, which would queue it again, is none of them."""
+    """An attempt's processes are its agents and ranks, not the job's script, which would queue it again."""
 
     def processes(self, submission: Submission) -> list[int]:
         hostfile = f"ORCH_HOSTFILE={self._attempt(submission)}/"

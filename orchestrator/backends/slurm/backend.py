@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -370,7 +369,7 @@ def _key(submission: Submission) -> tuple[str, int]:
 
 
 def _placing(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> dict[str, Any]:
-    files = [(file.path, file.executable, base64.b64encode(file.content).decode()) for file in bundle.files]
+    files = [(file.path, file.executable, file.content) for file in bundle.files]
     return {
         "dir": submission.dir,
         "run": submission.run,
