@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.faults.lab import Lab
+from tests.faults.lab import Lab, kill
 from tests.ssh.hosts import Bed, Host
 
 CLUSTER = "lab"
@@ -62,6 +62,11 @@ class SshLab(Lab):
 
     def host(self, run: str, node: int, attempt: int = 1) -> Host:
         return self.bed[self.hosts_of(run, attempt)[node]]
+
+    def kill_here(self) -> None:
+        """kill -9 of all that runs on this machine: the controller and the shared connections."""
+        for pid, _ in list(super()._mine()):
+            kill(pid)
 
     def story(self) -> str:
         logs = sorted(self.bed.shared.glob("runs/*/attempts/*/agent-*.log"))

@@ -30,3 +30,84 @@ def test_two_hosts_train_as_one_machine_does(make_lab: Labs, undisturbed: Losses
     assert hosts_of_generation(lab, run, 1) == ["gpu1", "gpu2"]
     assert [event["kind"] for event in lab.events(run)][-1] == "succeeded"
     lab.until(lambda: not [host for host in lab.bed.hosts if host.processes("orchestrator.agent")], seconds=20)
+
+
+def _rank(lab: SshLab, run: str) -> None:
+    pid = lab.rank_pids(run)[1]
+    lab.host(run, 1).enter("kill", "-9", str(pid))
+
+
+def _agent(lab: SshLab, run: str) -> None:
+    lab.host(run, 1).kill("-m orchestrator.agent ")
+
+
+def _host(lab: SshLab, run: str) -> None:
+    lab.host(run, 0).kill()
+
+
+def _all_hosts(lab: SshLab, run: str) -> None:
+    for host in lab.bed.hosts:
+        host.kill()
+
+
+@pytest.mark.parametrize(
+    "victim",
+    [
+        pytest.param(_rank, id="rank"),
+        pytest.param(_agent, id="agent", marks=pytest.mark.full),
+        pytest.param(_host, id="everything-on-a-host"),
+        pytest.param(_all_hosts, id="everything", marks=pytest.mark.full),
+    ],
+)
+def test_the_run_finishes_as_if_nothing_had_died(
+    make_lab: Labs, undisturbed: Losses, victim: Callable[[SshLab, str], None]
+) -> None:
+    lab = make_lab(2)
+    run = lab.submit(lab.job())
+    lab.until_step(run, 15)
+    victim(lab, run)
+    status = lab.finish(run)
+    assert status["step"] == status["steps"] == 40
+    assert lab.losses(run) == undisturbed()
+
+
+def test_a_run_goes_on_with_a_spare_host_when_one_is_switched_off(make_lab: Labs, undisturbed: Losses) -> None:
+    lab = make_lab(3)
+    run = lab.submit(lab.job())
+    lab.until_step(run, 15)
+    lab.bed["gpu2"].power_off()
+    status = lab.finish(run)
+    assert status["step"] == status["steps"] == 40
+    assert lab.losses(run) == undisturbed()
+    assert lab.hosts_of(run, 2) == ["gpu1", "gpu3"]
+    lost = next(event for event in lab.events(run) if event["kind"] == "lost")
+    assert lost["data"]["cause"] == "node_lost"
+    assert lost["data"]["host"] == "gpu2"
+
+
+def test_a_host_that_comes_back_from_being_cut_off_changes_nothing(make_lab: Labs, undisturbed: Losses) -> None:
+    lab = make_lab(3)
+    run = lab.submit(lab.job())
+    lab.until_step(run, 15)
+    lab.bed["gpu1"].cut()  # node 0, which makes claims and commits
+    lab.until(lambda: lab.step(run)[0] >= 2, seconds=200, hint="another generation on other hosts")
+    lab.bed["gpu1"].heal()
+    status = lab.finish(run)
+    assert status["step"] == status["steps"] == 40
+    assert lab.losses(run) == undisturbed()
+    assert lab.hosts_of(run, 2) == ["gpu2", "gpu3"]
+    lab.until(lambda: not lab.bed["gpu1"].processes("orchestrator"), seconds=60, hint="the orphans end by themselves")
+
+
+def test_a_run_goes_on_while_no_controller_is_there(make_lab: Labs, undisturbed: Losses) -> None:
+    lab = make_lab(2)
+    job = lab.job()
+    run = lab.submit(job)
+    lab.until_step(run, 15)
+    lab.kill_here()
+    _rank(lab, run)
+    lab.until((lab.checkpoints(run) / "generations/000002/success.json").exists, seconds=200)
+    assert lab.submit(job) == run, "adopts the run, and sees to it that a controller is alive"
+    status = lab.finish(run)
+    assert status["step"] == status["steps"] == 40
+    assert lab.losses(run) == undisturbed()
