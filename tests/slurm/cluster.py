@@ -11,8 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
-import stat
 import subprocess
 import sys
 import time
@@ -21,101 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-NODES = tuple(f"on{number:02d}" for number in range(1, 9))
-HEAD = "onctl"
-ADDRESSES = {HEAD: "127.0.1.10"} | {node: f"127.0.1.{number}" for number, node in enumerate(NODES, start=11)}
-GPUS = 8  # of each node
+from tests.slurm import layout
+from tests.slurm.layout import HEAD, NODES
+
 USER = "orch-test"
-ROOT = Path("/var/tmp/orch-slurm-test-bed")  # a fixed place, so that what a killed session left behind is found
+PLACES = [Path(f"/var/tmp/orch-slurm-test-bed{suffix}") for suffix in ("", "-2", "-3", "-4")]
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAEMON_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEEDED = (
     "slurmctld", "slurmd", "slurmdbd", "sbatch", "sacctmgr", "mariadbd", "mariadb-install-db", "munge", "munged",
     "setpriv", "unshare", "nsenter", "useradd",
 )  # fmt: skip
-KILL_WAIT = 3  # seconds from TERM to KILL of a job
-NODE_TIMEOUT = 10  # seconds without an answer after which a node is lost
-
-SLURM_CONF = """\
-ClusterName=orchtest
-SlurmctldHost={head}({head_address})
-SlurmUser=slurm
-SlurmdUser=root
-SlurmctldPort={ctld_port}
-SlurmdPort={slurmd_port}
-AuthType=auth/munge
-CredType=cred/munge
-AuthInfo=cred_expire=5
-StateSaveLocation={root}/state
-SlurmdSpoolDir={root}/spool/%n
-SlurmctldPidFile={root}/run/slurmctld.pid
-SlurmdPidFile={root}/run/slurmd-%n.pid
-SlurmctldLogFile={root}/log/slurmctld.log
-SlurmdLogFile={root}/log/slurmd-%n.log
-SlurmctldDebug=info
-SlurmdDebug=info
-SlurmdParameters=config_overrides
-MpiDefault=none
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-TaskProlog={root}/etc/task-prolog
-SwitchType=switch/none
-ReturnToService=2
-JobRequeue=1
-SlurmctldTimeout=60
-SlurmdTimeout={node_timeout}
-InactiveLimit=0
-KillWait={kill_wait}
-MinJobAge=300
-Waittime=0
-MaxJobCount=20000
-SchedulerType=sched/backfill
-SchedulerParameters=bf_interval=5,sched_min_interval=2000000,batch_sched_delay=0
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-DefMemPerCPU=100
-GresTypes=gpu
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost={head_address}
-AccountingStoragePort={dbd_port}
-AccountingStorageTRES=gres/gpu
-AccountingStoreFlags=job_comment
-JobCompType=jobcomp/none
-JobAcctGatherType=jobacct_gather/none
-{nodes}
-PartitionName=low Nodes=ALL Default=YES MaxTime=1-0 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=15
-PartitionName=bare Nodes=ALL MaxTime=1-0 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
-PartitionName=high Nodes=ALL MaxTime=1-0 State=UP PriorityTier=10 PreemptMode=OFF
-PartitionName=small Nodes={first} MaxTime=1-0 MaxNodes=1 State=UP PriorityTier=1
-"""
-NODE = (
-    "NodeName={node} NodeAddr={address} CPUs=64 Sockets=2 CoresPerSocket=32 ThreadsPerCore=1 RealMemory=64000 "
-    "Gres=gpu:{gpus} Feature=fake State=UNKNOWN"
-)
-# Daemons listen on the address of their own host name. Clients must not: a step's tasks answer to the address that srun
-# called from, which on loopback is 127.0.0.1 whatever the host's name is.
-DAEMONS_CONF = """\
-include {root}/etc/slurm.conf
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
-"""
-DBD_CONF = """\
-AuthType=auth/munge
-DbdHost={head}
-DbdAddr={head_address}
-DbdPort={dbd_port}
-CommunicationParameters=NoInAddrAny
-SlurmUser=slurm
-LogFile={root}/log/slurmdbd.log
-PidFile={root}/run/slurmdbd.pid
-DebugLevel=info
-StorageType=accounting_storage/mysql
-StorageHost=localhost
-StorageUser=slurm
-StorageLoc=slurm_acct
-"""
-HOSTS_BEGIN, HOSTS_END = "# orch slurm test bed begin", "# orch slurm test bed end"
 
 
 class Unavailable(Exception):
@@ -149,15 +63,17 @@ class Cluster:
     """The cluster, from `start` to `stop`. Its daemons are children of this process."""
 
     def __init__(self) -> None:
-        self.root = ROOT
-        self.conf = ROOT / "etc" / "slurm.conf"
+        self.root = PLACES[0]
         self.user: str | None = None
         self.no_user: str | None = None  # why jobs run as root instead
         self._names = itertools.count(1)
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._prefix: list[str] = []
         self._lock: IO[str] | None = None
-        self._ports: dict[str, int] = {}
+
+    @property
+    def conf(self) -> Path:
+        return self.root / "etc" / "slurm.conf"
 
     # Up and down
 
@@ -166,8 +82,8 @@ class Cluster:
             raise Unavailable(reason)
         self._take_lock()
         self._sweep_leftovers()
-        self._lay_out()
-        self._add_hosts()
+        layout.lay_out(self.root, layout.free_ports(21000 + 1000 * PLACES.index(self.root)))
+        layout.add_hosts()
         self._start_munge()
         self._open_directories()
         self._make_user()
@@ -182,23 +98,26 @@ class Cluster:
 
     def stop(self, *, keep: bool = False) -> None:
         """End every process, in the order in which nobody waits for another; `keep` leaves the logs on disk."""
+        if self._lock is None:
+            return  # what is there is another session's
         with contextlib.suppress(Exception):
             self.admin("scancel", "--full", *self.jobs(), timeout=10)
         for name in (*NODES, "slurmctld", "slurmdbd", "mariadbd", "munged", "keeper"):
             self._end(name, signal.SIGKILL if name in {*NODES, "keeper"} else signal.SIGTERM)
         for pid in self.processes():
             _send(pid, signal.SIGKILL)
-        _remove_hosts()
+        self._forget_hosts()
         if not keep:
             shutil.rmtree(self.root, ignore_errors=True)
-        if self._lock:
-            self._lock.close()
+        self._lock.close()
+        self._lock = None
 
     def heal(self) -> None:
         """As new for the next test: no jobs, no orphans, every daemon alive, every node idle."""
         for name in ("slurmctld", *NODES):
             if self.alive(name):
                 self.send(name, signal.SIGCONT)
+        self._start_munge()
         for name, restart in (
             ("mariadbd", self.start_mariadb),
             ("slurmdbd", self.start_slurmdbd),
@@ -398,7 +317,7 @@ class Cluster:
         while time.monotonic() < end:
             if value := what():
                 return value
-            time.sleep(0.1)
+            time.sleep(0.2)
         raise AssertionError(f"not within {seconds} s: {hint}\n{self.story()}")
 
     def story(self) -> str:
@@ -427,21 +346,13 @@ class Cluster:
     # Parts of the start
 
     def _take_lock(self) -> None:
-        lock = ROOT.with_suffix(".lock").open("a+")
-        end = time.monotonic() + 60
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    lock.seek(0)
-                    raise AssertionError(f"another session (process {lock.read()}) has the Slurm test bed") from None
-                time.sleep(0.5)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
+        """The first place that no other session has."""
+        for place in PLACES:
+            lock = _locked(place)
+            if lock is not None:
+                self.root, self._lock = place, lock
+                return
+        raise Unavailable(f"{len(PLACES)} sessions on this machine have a Slurm test bed each; wait for one to end")
 
     def _sweep_leftovers(self) -> None:
         """End what a session that was killed has left, by the ids that it wrote down and the place that they name."""
@@ -452,49 +363,19 @@ class Cluster:
                     _send(int(pid), signal.SIGKILL)
         for pid in self.processes():
             _send(pid, signal.SIGKILL)
-        _remove_hosts()
+        self._forget_hosts()
         if self.root.exists() and self.root.stat().st_uid != 0:
             raise Unavailable(f"{self.root} is not root's: remove it")
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def _lay_out(self) -> None:
-        for name in ("etc/daemons", "state", "log", "run", "spool", "mysql", "dev", "bin", "home", "work", "open"):
-            (self.root / name).mkdir(parents=True, mode=0o755)
-        for name in ("state", "log", "run"):
-            shutil.chown(self.root / name, "slurm", "slurm")
-        shutil.chown(self.root / "mysql", "mysql", "mysql")
-        for number in range(GPUS):
-            device = self.root / "dev" / f"nvidia{number}"
-            os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # /dev/null under another name
-            device.chmod(0o666)
-        self._ports = dict(zip(("ctld_port", "slurmd_port", "dbd_port"), _free_ports(), strict=False))
-        nodes = "\n".join(NODE.format(node=node, address=ADDRESSES[node], gpus=GPUS) for node in NODES)
-        values = {
-            "root": self.root, "head": HEAD, "head_address": ADDRESSES[HEAD], "nodes": nodes, "first": NODES[0],
-            "kill_wait": KILL_WAIT, "node_timeout": NODE_TIMEOUT, **self._ports,
-        }  # fmt: skip
-        etc = self.root / "etc"
-        self.conf.write_text(SLURM_CONF.format(**values))
-        (etc / "daemons" / "slurm.conf").write_text(DAEMONS_CONF.format(**values))
-        gres = f"NodeName={NODES[0][:-1]}[1-{len(NODES)}] Name=gpu File={self.root}/dev/nvidia[0-{GPUS - 1}]\n"
-        (etc / "gres.conf").write_text(gres)
-        (etc / "daemons" / "gres.conf").write_text(gres)
-        (etc / "slurmdbd.conf").write_text(DBD_CONF.format(**values))
-        (etc / "slurmdbd.conf").chmod(0o600)
-        shutil.chown(etc / "slurmdbd.conf", "slurm", "slurm")
-        listed = "".join(f"echo 'GPU {number}: Fake (UUID: GPU-{number})'\n" for number in range(GPUS))
-        tool = self.root / "bin" / "nvidia-smi"
-        tool.write_text(f"#!/bin/sh\n{listed}")
-        tool.chmod(0o755)
-        prolog = etc / "task-prolog"
-        prolog.write_text(f"#!/bin/sh\necho export SLURM_CONF={self.conf}\n")
-        prolog.chmod(0o755)
-
-    def _add_hosts(self) -> None:
-        lines = [HOSTS_BEGIN, *(f"{address} {name}" for name, address in ADDRESSES.items()), HOSTS_END]
-        text = Path("/etc/hosts").read_text()
-        with Path("/etc/hosts").open("a") as hosts:
-            hosts.write(("" if text.endswith("\n") else "\n") + "\n".join(lines) + "\n")
+    def _forget_hosts(self) -> None:
+        """Take the nodes' names out of /etc/hosts, unless another session needs them."""
+        others = [_locked(place) for place in PLACES if place != self.root]
+        if None not in others:
+            layout.remove_hosts()
+        for lock in others:
+            if lock is not None:
+                lock.close()
 
     def _start_munge(self) -> None:
         def answers() -> bool:
@@ -519,31 +400,13 @@ class Cluster:
         self.until(answers, hint="munged answers")
 
     def _open_directories(self) -> None:
-        """Nodes and user see the interpreter and this checkout also below directories that are closed to others.
-
-        In a mount namespace of their own an empty open directory lies over each closed one, with what is needed in it.
-        """
+        """Nodes and user see the interpreter and this checkout also below directories that are closed to others."""
         wanted = {REPOSITORY, Path(sys.prefix), Path(sys.base_prefix).resolve(), Path(sys.executable).resolve().parent}
-        closed: dict[Path, list[Path]] = {}
-        for path in sorted(wanted):
-            if above := next((parent for parent in reversed(path.parents) if not parent.stat().st_mode & 0o001), None):
-                closed.setdefault(above, []).append(path)
-        if not closed:
+        script = layout.opening(wanted, self.root / "open")
+        if script is None:
             return
-        lines = ["set -e"]
-        for above, paths in closed.items():
-            kept = [path for path in paths if not any(other in path.parents for other in paths)]
-            stashes = [self.root / "open" / str(path).replace("/", "_") for path in kept]
-            for path, stash in zip(kept, stashes, strict=True):
-                stash.mkdir()
-                lines.append(shlex.join(["mount", "--rbind", str(path), str(stash)]))
-            lines.append(shlex.join(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(above)]))
-            for path, stash in zip(kept, stashes, strict=True):
-                lines.append(shlex.join(["mkdir", "-p", "-m", "755", str(path)]))
-                lines.append(shlex.join(["mount", "--rbind", str(stash), str(path)]))
-        lines += ["echo ready", "exec sleep infinity"]
-        keep = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(lines)]
-        self._spawn("keeper", keep)
+        stay = f"{script}\necho ready\nexec sleep infinity"
+        self._spawn("keeper", ["unshare", "--mount", "--propagation", "private", "sh", "-c", stay])
         said = self.root / "log" / "keeper.log"
         self.until(lambda: "ready" in said.read_text() or not self.alive("keeper"), hint="the directories are open")
         if self.alive("keeper"):
@@ -551,20 +414,21 @@ class Cluster:
 
     def _make_user(self) -> None:
         (self.root / "home" / "root").mkdir(exist_ok=True)
-        home = self.root / "home" / USER
+        user = USER + self.root.name.removeprefix(PLACES[0].name)
+        home = self.root / "home" / user
         try:
-            pwd.getpwnam(USER)
+            pwd.getpwnam(user)
         except KeyError:
-            make = ["useradd", "--system", "--no-create-home", "--home-dir", str(home), "--shell", "/bin/bash", USER]
+            make = ["useradd", "--system", "--no-create-home", "--home-dir", str(home), "--shell", "/bin/bash", user]
             subprocess.run(make, check=True, capture_output=True)
-        self.user = USER
+        self.user = user
         home.mkdir(exist_ok=True)
         self.own(home)
-        shutil.chown(self.root / "work", USER)
+        shutil.chown(self.root / "work", user)
         tried = self.run(sys.executable, "-c", "import orchestrator.agent", cwd=REPOSITORY, check=False)
         if tried.returncode != 0:
             self.user = None
-            self.no_user = f"{USER} cannot use {sys.executable} with {REPOSITORY}: {tried.stderr.strip()[-300:]}"
+            self.no_user = f"{user} cannot use {sys.executable} with {REPOSITORY}: {tried.stderr.strip()[-300:]}"
         compiled = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or f"{sys.prefix}/torch_extensions")
         if compiled.is_dir():
             shutil.copytree(compiled, self.operators)
@@ -616,41 +480,26 @@ class Cluster:
             process.wait()
 
 
+def _locked(place: Path) -> IO[str] | None:
+    """The lock of a place, for as long as the file is open; None when another session has it."""
+    lock = place.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
 def _named(host: str) -> list[str]:
     """The start of a command that runs under a host name of its own."""
     return ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host]
-
-
-def _free_ports() -> Iterator[int]:
-    """Ports that nobody listens on at any address of the cluster, below those that the kernel hands out."""
-    for port in range(21000, 32000):
-        with contextlib.ExitStack() as stack:
-            try:
-                for address in ("0.0.0.0", *ADDRESSES.values()):
-                    sock = stack.enter_context(socket.socket())
-                    sock.bind((address, port))
-                    stack.pop_all().close()
-            except OSError:
-                continue
-            yield port
 
 
 def _counts(told: str) -> dict[str, int]:
     """Counts by kind of message from the tables of `sdiag` and `sacctmgr show stats`."""
     table = told.partition("statistics by message type")[2].partition("statistics by user")[0]
     return {name: int(count) for name, count in re.findall(r"^\s*(\w+)\s+\(\s*\d+\) count:(\d+)", table, re.MULTILINE)}
-
-
-def _remove_hosts() -> None:
-    """Take our lines out of /etc/hosts: what follows them is written over them before the file is cut."""
-    with Path("/etc/hosts").open("r+") as hosts:
-        text = hosts.read()
-        pattern = re.compile(rf"^{re.escape(HOSTS_BEGIN)}\n.*?^{re.escape(HOSTS_END)}\n", re.MULTILINE | re.DOTALL)
-        left = pattern.sub("", text)
-        if left != text:
-            hosts.seek(0)
-            hosts.write(left)
-            hosts.truncate()
 
 
 def _everything() -> Iterator[tuple[int, str, bytes]]:

@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,14 @@ class SlurmLab(Lab):
 
     def checkpoints(self, run: str) -> Path:
         return self.run_dir(run) / "ckpt"
+
+    def until(self, what: Callable[[], Any], *, seconds: float = 120, hint: str = "") -> Any:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if value := what():
+                return value
+            time.sleep(0.1)  # many of these questions start a process
+        raise AssertionError(f"not within {seconds} s: {hint}\n{self.story()}")
 
     def until_success(self, run: str, *, seconds: float = 150) -> None:
         """Wait for the success marker of the newest generation, by the run's own files."""

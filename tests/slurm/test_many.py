@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import NODES
 from tests.slurm.lab import SlurmLab
+from tests.slurm.layout import NODES
 
 WINDOW = 24  # seconds in which questions are counted
 PAUSE = 0.5  # the profile's floor between two questions; twelve times that when nothing changes

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.lab import kill
-from tests.slurm.cluster import NODES
 from tests.slurm.lab import SLOW, STEPS, SlurmLab
+from tests.slurm.layout import NODES
 
 training = pytest.mark.deepspeed
 
