@@ -77,7 +77,8 @@ def _submitted(data: Data) -> str:
 
 def _handed_over(data: Data) -> str:
     handle = (data.get("submission") or {}).get("handle") or data.get("handle")
-    return f"{_attempt(data)} was handed over" + (f" as {handle}" if handle else "")
+    as_what = f"job {handle}" if str(handle).isdigit() else handle  # a scheduler numbers its jobs
+    return f"{_attempt(data)} was handed over" + (f" as {as_what}" if handle else "")
 
 
 def _generation(data: Data) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.agent.outcome import MAX_STOPS
 from orchestrator.checkpoints import choose, report
 from tests.agent.cluster import Cluster
 from tests.agent.conftest import MakeCluster
@@ -351,6 +352,23 @@ def test_the_outcome_names_the_machine_of_the_first_error_as_the_cluster_does(ma
     assert cluster.wait(agents) == [85, 85]
     assert cluster.outcome(1)["host"] == "gn02"
     assert report.read_report(cluster.root).host == "gn02"
+
+
+def test_a_job_that_is_stopped_before_it_can_save_is_queued_again_so_often_and_no_more(
+    make_cluster: MakeCluster,
+) -> None:
+    cluster = make_cluster("time.sleep(300)", nodes=1)
+
+    def start(restart: int, attempt: int = 1) -> int:
+        agent = cluster.agent(0, start=f"4711.{restart}", attempt=attempt)
+        joined = cluster.generation(restart + 1) / "node-0.json"
+        cluster.until(lambda: joined.exists() or agent.poll() is not None, hint="the generation begins")
+        agent.terminate()
+        return agent.wait()
+
+    assert [start(restart) for restart in range(MAX_STOPS + 1)] == [82] * (MAX_STOPS - 1) + [85, 85]
+    assert "longer time limit" in cluster.outcome(MAX_STOPS)["because"]
+    assert start(MAX_STOPS, attempt=2) == 82, "somebody has decided to try it again"
 
 
 def test_a_node_that_never_comes_is_named_by_the_hostfile(make_cluster: MakeCluster, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_plain_line_is_due_at_every_hundredth_of_the_way() -> None:
     [
         ("submitted", {"cluster": "hpc"}, "submitted to hpc"),
         ("submitted", {"cluster": "hpc", "from_scratch": True}, "submitted to hpc, from scratch"),
-        ("handed_over", {"attempt": 2, "handle": "42"}, "attempt 2 was handed over as 42"),
+        ("handed_over", {"attempt": 2, "handle": "42"}, "attempt 2 was handed over as job 42"),
         (
             "generation",
             {"generation": 1, "of_attempt": 1, "resumed_step": None},
