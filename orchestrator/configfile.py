@@ -28,8 +28,11 @@ def load(path: str | os.PathLike[str] | None, *, must_exist: bool = False) -> Co
 def parse(text: bytes, file: str) -> Config:
     """The Config of a text; `file` names it in errors. An empty text gives the bare clusters. Raises JobError."""
     root = yamlfile.parse(text, file)
-    if root.value is None:
-        return Config(clusters=BARE)
+    return bind(root) if root.value is not None else Config(clusters=BARE)
+
+
+def bind(root: Node) -> Config:
+    """The Config of a tree. Raises JobError."""
     problems = Problems()
     config = Binder(Config, problems, _RULES).bind(root, Config)
     for name, node in _clusters(root):

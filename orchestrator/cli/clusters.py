@@ -1,17 +1,28 @@
-"""`orch clusters`: the clusters that a job can be sent to, and what is known of them."""
+"""`orch clusters`: the clusters that a job can be sent to; `add` writes one down, `check` looks at one."""
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 
+from orchestrator import configfile
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter
-from orchestrator.errors import OK
+from orchestrator.errors import OK, ClusterError
+from orchestrator.paths import orch_home
 from orchestrator.views import clusters
 
 
 def run(options: Namespace) -> int:
+    if options.action == "add":
+        from orchestrator.cli.clusteradd import add
+
+        return add(options)
+    return _check(options) if options.action == "check" else _list(options)
+
+
+def _list(options: Namespace) -> int:
     rows = clusters.rows(context.configuration())
     if options.json:
         sys.stdout.write(output.json_list(clusters.to_json(row) for row in rows))
@@ -19,3 +30,17 @@ def run(options: Namespace) -> int:
         lines = clusters.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
         sys.stdout.write(output.lines(lines))
     return OK
+
+
+def _check(options: Namespace) -> int:
+    from orchestrator.checkup.look import Place, check
+
+    name, profile = configfile.cluster(context.configuration(), options.name)
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    found = check(Place(name=name, profile=profile, home=orch_home(os.environ), interactive=interactive))
+    if options.json:
+        sys.stdout.write(output.one_json(clusters.checkup_to_json(found)))
+    else:
+        lines = clusters.checkup_listing(found, width=columns(sys.stdout), paint=painter(sys.stdout))
+        sys.stdout.write(output.lines(lines))
+    return ClusterError.exit_code if found.hopeless else OK

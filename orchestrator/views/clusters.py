@@ -1,4 +1,4 @@
-"""`orch clusters`: the table of clusters and its JSON."""
+"""`orch clusters`: the table of clusters, what was found at one, and their JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from orchestrator.checkup.findings import Checkup, Finding
 from orchestrator.model.cluster import Config, Interface, Profile
 from orchestrator.views import table, units
 from orchestrator.views.table import Column, Row
-from orchestrator.views.text import Paint, plain
+from orchestrator.views.text import LABEL, Paint, clean, plain, wrapped
 
 _BYTES = frozenset({"gpu_memory", "host_memory"})
 
@@ -61,3 +62,42 @@ def _known(facts: Mapping[str, Any]) -> str:
         else:
             shown.append(f"{key} {value}")
     return "; ".join(shown) or "its kind's defaults"
+
+
+_ROLES = {"ok": "good", "warning": "warn", "problem": "bad"}
+
+
+def checkup_to_json(found: Checkup) -> dict[str, Any]:
+    return {
+        "cluster": found.cluster,
+        "kind": found.kind,
+        "findings": [
+            {"what": one.what, "level": one.level, "found": one.found, "todo": one.todo} for one in found.findings
+        ],
+        "can": list(found.can),
+        "cannot": list(found.cannot),
+    }
+
+
+def checkup_listing(found: Checkup, *, width: int | None, paint: Paint = plain) -> list[str]:
+    """A line a finding, below it what to do; then what orch can and cannot promise."""
+    room = max(LABEL, *(len(clean(one.what)) + 2 for one in found.findings)) if found.findings else LABEL
+    lines = [line for one in found.findings for line in _finding(one, room, width, paint)]
+    for title, sentences in (("orch can promise here", found.can), ("orch can't promise here", found.cannot)):
+        if sentences:
+            lines += ["", paint(f"{title}:", "strong")]
+            lines += [line for sentence in sentences for line in _item(sentence, width)]
+    return lines
+
+
+def _finding(one: Finding, room: int, width: int | None, paint: Paint) -> list[str]:
+    lead = room + 9
+    left = None if width is None else width - lead
+    below = [*wrapped(one.found, left), *(wrapped(f"-> {one.todo}", left) if one.todo else ())]
+    head = f"{clean(one.what):<{room}}{paint(f'{one.level:<9}', _ROLES[one.level])}{below[0]}"
+    return [head, *(f"{' ' * lead}{line}" for line in below[1:])]
+
+
+def _item(sentence: str, width: int | None) -> list[str]:
+    first, *more = wrapped(sentence, None if width is None else width - 4)
+    return [f"  - {first}", *(f"    {line}" for line in more)]

@@ -119,7 +119,7 @@ def test_what_is_wrong_in_a_cluster_is_refused(kind, line, field, words):
             "clusters.a.storage_class",
             "only one of",
         ),
-        ("- a", 1, None, "wanted a mapping with keys of default, controller, clusters"),
+        ("- a", 1, None, "wanted a mapping with keys of default, controller, nodes, clusters"),
         ("partition: gpu", 1, "partition", "did you mean clusters.*.partition?"),
     ],
 )

@@ -1,0 +1,110 @@
+"""`orch clusters add`: a profile written into the configuration file, with what a Slurm cluster tells of itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator import configedit, configfile, filelock, overrides, yamlfile
+from orchestrator.cli.terminal import say, warn
+from orchestrator.errors import OK, JobError, OrchError
+from orchestrator.model.cluster import Profile
+from orchestrator.paths import config_path
+from orchestrator.yamlfile import Node
+
+LOCK = ".{name}.lock"
+
+
+def add(options: Namespace) -> int:
+    path = config_path(os.environ).resolve()  # a link into somebody's dotfiles stays one
+    values, profile = _asked(options)
+    _refuse_taken(path, options)
+    if options.kind == "slurm" and not options.offline:
+        for key, value in _looked_up(profile).items():
+            say(f"found {key}: {value}")
+            values[key] = value
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.holding(path.with_name(LOCK.format(name=path.name))):
+            _write(path, _edited(path, options.name, values, replace=options.replace))
+    except OSError as error:
+        raise JobError(f"cannot write {path}: {error.strerror}", hint="set ORCH_CONFIG to a file of yours") from error
+    say(f"{path} has the cluster {options.name}; see what orch can promise there: orch clusters check {options.name}")
+    print(options.name, flush=True)
+    return OK
+
+
+def _asked(options: Namespace) -> tuple[dict[str, Any], Profile]:
+    """The values of the command line, and the profile that they are. Raises JobError."""
+    node = yamlfile.located({"kind": options.kind}, "--kind")
+    for override in options.values:
+        node = overrides.apply(node, override)
+    here = ("NAME", None)
+    clusters = Node({options.name: node}, "NAME", places={options.name: here})
+    config = configfile.bind(Node({"clusters": clusters}, "NAME", places={"clusters": here}))
+    values: dict[str, Any] = yamlfile.plain(node)
+    return values, config.clusters[options.name]
+
+
+def _refuse_taken(path: Path, options: Namespace) -> None:
+    """Before a cluster is looked at, and anything is asked at the terminal."""
+    if not path.exists() or options.replace:
+        return
+    text = yamlfile.read(path)
+    configfile.parse(text, str(path))
+    clusters = yamlfile.parse(text, str(path)).child("clusters")
+    if clusters is not None and clusters.child(options.name) is not None:
+        raise JobError(f"there is a cluster {options.name} in {path}", hint="--replace writes it anew")
+
+
+def _looked_up(profile: Profile) -> Mapping[str, Any]:
+    """What a Slurm cluster tells where the command line says nothing; nothing where it does not answer."""
+    from orchestrator.checkup import look, slurm
+
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    try:
+        reach = look.reach_of(profile, profile.login, interactive=interactive)
+        return slurm.filled_in(profile, look.slurm_answers(reach))
+    except OrchError as error:
+        warn(f"the cluster could not be looked at: {error}")
+        return {}
+
+
+def _edited(path: Path, name: str, values: Mapping[str, Any], *, replace: bool) -> bytes:
+    """The new content of the file. Raises JobError when it would say anything else than the old one and the cluster."""
+    before = yamlfile.read(path) if path.exists() else b""
+    old = configfile.parse(before, str(path))
+    after = configedit.with_cluster(before.decode("utf-8-sig"), name, values, replace=replace).encode()
+    by_hand = f"write it there yourself, below clusters: {configedit.line(name, values)}"
+    try:
+        new = configfile.parse(after, str(path))
+    except JobError as error:
+        raise JobError(f"{path} cannot be edited by orch: {error}", hint=by_hand) from error
+    rest = {other: profile for other, profile in old.clusters.items() if other != name}
+    kept = {other: profile for other, profile in new.clusters.items() if other != name}
+    wanted = configfile.parse(configedit.with_cluster("", name, values).encode(), "NAME").clusters[name]
+    same = (old.default, old.controller, old.nodes, rest) == (new.default, new.controller, new.nodes, kept)
+    if not same or new.clusters[name] != wanted:
+        raise JobError(f"{path} cannot be edited by orch without changing more than {name}", hint=by_hand)
+    return after
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, with the rights that the file has. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
