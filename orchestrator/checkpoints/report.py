@@ -81,14 +81,15 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
     claim = newest_claim(root)
     refusal = _refusal(root, claim)
     if claim is None or claim.generation <= after_generation:
-        return Report(checkpoint=_checkpoint(root), **(_ended(refusal, refusal["attempt"]) if refusal else {}))
+        ended = {**_ended(refusal, refusal["attempt"]), "start": refusal.get("start")} if refusal else {}
+        return Report(checkpoint=_checkpoint(root), **ended)
     directory = generation_dir(root, claim.generation)
     progress = read_json(directory / "progress.json") or {}
     line = _last_line(directory / "metrics.jsonl")
     outcome = read_outcome(root, claim.generation)
     success = succeeded(root, claim.generation)
     said = refusal if refusal and not success else outcome
-    ended: dict[str, Any] = (
+    ended = (
         _ended(said, refusal["attempt"] if refusal and not success else claim.attempt)
         if said
         else {"attempt": claim.attempt}
@@ -106,7 +107,7 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
         checkpoint=_checkpoint(root),
         success=success,
         failures=(outcome or {}).get("failures", claim.failures),
-        start=claim.start,
+        start=refusal.get("start") if refusal and not success else claim.start,
         beat=sum((read_json(path) or {}).get("count", 0) for path in directory.glob("beat-*.json")),
         **ended,
     )
