@@ -91,12 +91,28 @@ def kill_all(find: Callable[[], list[int]], *, seconds: float) -> list[int]:
 
 def out_of_memory_kills() -> int:
     """How many processes of this control group the kernel has killed for want of memory; 0 where it doesn't say."""
+    return sum(_oom_kills(path) for path in _memory_files(_text(_PROC / "self/cgroup")))
+
+
+def _memory_files(groups: str) -> Iterator[Path]:
+    """Where the kernel counts such kills for the control groups in a /proc/PID/cgroup, of either version."""
+    for line in groups.splitlines():
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            yield Path("/sys/fs/cgroup" + group.rstrip("/"), "memory.events")
+        elif "memory" in controllers.split(","):
+            yield Path("/sys/fs/cgroup/memory" + group.rstrip("/"), "memory.oom_control")
+
+
+def _oom_kills(path: Path) -> int:
+    return sum(int(line.split()[1]) for line in _text(path).splitlines() if line.startswith("oom_kill "))
+
+
+def _text(path: Path) -> str:
     try:
-        group = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-        events = Path("/sys/fs/cgroup" + group.rstrip("/") + "/memory.events").read_text()
-    except (OSError, StopIteration):
-        return 0
-    return sum(int(line.split()[1]) for line in events.splitlines() if line.startswith("oom_kill "))
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> list[str] | None:

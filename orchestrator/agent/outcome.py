@@ -23,7 +23,7 @@ class Evidence:
 
     `step`: the newest checkpoint of this generation or the one it resumed from. `failures`, `stops`: in a row before
     this generation, without a new proven checkpoint. `previous`: first_error of the
-    generation before, when that failed with no new checkpoint either.
+    generation before, when that failed with no new checkpoint either; `previous_cause`: what was made of it.
     """
 
     faults: tuple[Fault, ...]
@@ -38,6 +38,7 @@ class Evidence:
     out_of_memory: bool = False
     built_in: bool = True
     previous: Mapping[str, Any] | None = None
+    previous_cause: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,9 @@ def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outc
     if not evidence.progressed and not echo and same_error(first_error, evidence.previous):
         retry = False
         notes.append("The generation before ended with the same error, and no checkpoint was made in between.")
+    if cause == evidence.previous_cause == "host_oom" and not evidence.progressed:
+        retry = False
+        notes.append("The generation before ran out of memory, too, and no checkpoint was made in between.")
     if failures > evidence.max_failures:
         retry = False
         allowed = evidence.max_failures
@@ -151,12 +155,14 @@ def _explain(
     """(cause, retry, echo, because) of the first fault alone."""
     if fault is None:
         return "unknown", True, False, "The ranks ended before the training was done, and none of them said why."
+    where = f"The launcher on node {fault.node}" if fault.rank is None else f"Rank {fault.rank} on node {fault.node}"
+    killed = fault.cause == "launcher_lost" or (fault.type == "Signal" and fault.message in _KILLS)
+    if killed and evidence.out_of_memory:
+        sentence = f"{where} was ended by the kernel: its node, or what the job may use of it, had run out of memory."
+        return "host_oom", True, False, sentence
     if fault.cause is not None:
         return fault.cause, True, False, fault.message
-    where = f"The launcher on node {fault.node}" if fault.rank is None else f"Rank {fault.rank} on node {fault.node}"
-    if fault.type == "Signal" and fault.message in _KILLS:
-        if evidence.out_of_memory:
-            return "host_oom", True, False, f"{where} was ended by the kernel, which had run out of memory."
+    if killed:
         return "rank_killed", True, False, f"{where} was killed by {fault.message}."
     row = signature_of(fault, signatures)
     if row is not None:

@@ -110,6 +110,7 @@ def _gather(member: Member) -> Evidence:
     asked = ", ".join(f"{stop['signal']} on node {node}" for node, stop in sorted(stops.items())) or None
     own = {id(fault): fault for fault in member.faults if fault.node != member.number or member.number not in exits}
     before = generations.read_outcome(root, claim.generation - 1) if claim.failures else None
+    before = before if before and before.get("result") == "failed" else {}
     places = [place.step for place in own_places(root, claim.generation) if place.committed or not place.manual]
     return Evidence(
         faults=(*evidence.rank_errors(directory), *evidence.reported_faults(exits.values()), *own.values()),
@@ -123,7 +124,8 @@ def _gather(member: Member) -> Evidence:
         max_failures=member.node.job.max_failures,
         out_of_memory=any(record.get("out_of_memory") for record in exits.values()),
         built_in=member.node.job.command is None,
-        previous=before.get("first_error") if before and before.get("result") == "failed" else None,
+        previous=before.get("first_error"),
+        previous_cause=before.get("cause"),
     )
 
 

@@ -123,7 +123,18 @@ def test_a_run_that_finished_is_a_success_although_a_launcher_failed_at_exit() -
 
 
 def test_the_kernel_running_out_of_memory_is_told_from_a_kill() -> None:
-    assert _decide(KILLED, out_of_memory=True).cause == "host_oom"
+    launcher = Fault(1, 4.0, "Launcher", "The launcher on node 1 was killed by SIGKILL.", cause="launcher_lost")
+    for fault in (KILLED, launcher):
+        assert _decide(fault, out_of_memory=True).cause == "host_oom"
+    assert _decide(LOST, out_of_memory=True).cause == "agent_lost"
+
+
+def test_running_out_of_memory_twice_without_a_checkpoint_in_between_ends_the_run() -> None:
+    assert _decide(KILLED, out_of_memory=True, failures=1, previous_cause="rank_killed").restart
+    again = {"out_of_memory": True, "failures": 1, "previous_cause": "host_oom"}
+    outcome = _decide(KILLED, **again)
+    assert (outcome.retry, outcome.code) == (False, codes.HOPELESS)
+    assert _decide(KILLED, **again, progressed=True).restart
 
 
 def test_without_any_word_the_cause_is_unknown_and_tried_again() -> None:
