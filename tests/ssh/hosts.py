@@ -202,6 +202,7 @@ class Bed:
                 f"HostKey {self.root}/host-{name}",
                 f"AuthorizedKeysFile {self.root}/authorized_keys",
                 "PidFile none",
+                "LogLevel VERBOSE",
                 "StrictModes no",
                 "UsePAM no",
                 "PasswordAuthentication no",
