@@ -14,6 +14,7 @@ _KILLS = ("SIGKILL", "SIGTERM", "an unknown signal")  # said by somebody from ou
 # are allowed by default, for a stop is nobody's fault; but a job whose time limit is shorter than the way to its first
 # checkpoint would be queued again for ever.
 MAX_STOPS = 10
+_OF_A_MACHINE = ("gpu_fault",)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -123,8 +124,10 @@ def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outc
     first_error = fault.record() if fault else None
     failures = 0 if evidence.progressed else evidence.failures + 1
     notes = []
+    restart = True
     if not evidence.progressed and not echo and same_error(first_error, evidence.previous):
-        retry = False
+        # The machine's fault is nobody else's: another attempt may get other machines, a restart here gets this one.
+        retry, restart = retry and cause in _OF_A_MACHINE, False
         notes.append("The generation before ended with the same error, and no checkpoint was made in between.")
     if cause == evidence.previous_cause == "host_oom" and not evidence.progressed:
         retry = False
@@ -135,13 +138,13 @@ def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outc
         notes.append(f"Failures in a row without a new proven checkpoint: {failures}, allowed: {allowed}.")
     # Without one of the nodes nothing can start here; whoever starts agents must start them again.
     lost = any(fault.type == "Lost" for fault in evidence.faults)
-    code = codes.FAILED if retry else codes.HOPELESS
+    code = codes.FAILED if retry and restart else codes.HOPELESS
     return Outcome(
         "failed",
         cause,
         " ".join([because, *notes]),
         retry,
-        retry and not lost,
+        retry and restart and not lost,
         code,
         evidence.step,
         failures,

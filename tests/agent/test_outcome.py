@@ -61,6 +61,14 @@ def test_the_words_of_an_error_come_before_its_traceback() -> None:
     assert _decide(fault).cause == "disk_full"
 
 
+def test_a_gpu_that_breaks_twice_ends_the_attempt_and_another_may_get_another_machine() -> None:
+    broken = Fault(0, 50.0, "RuntimeError", "CUDA error: uncorrectable ECC error encountered", rank=0)
+    once = _decide(broken)
+    assert (once.cause, once.retry, once.restart, once.code) == ("gpu_fault", True, True, codes.FAILED)
+    twice = _decide(broken, failures=1, previous=_first(broken))
+    assert (twice.cause, twice.retry, twice.restart, twice.code) == ("gpu_fault", True, False, codes.HOPELESS)
+
+
 def test_the_same_error_twice_without_a_checkpoint_in_between_ends_the_run() -> None:
     again = Fault(0, 50.0, "ValueError", "no such column", rank=0)
     outcome = _decide(again, failures=1, previous=_first(BUG))
