@@ -14,7 +14,6 @@ _KILLS = ("SIGKILL", "SIGTERM", "an unknown signal")  # said by somebody from ou
 # are allowed by default, for a stop is nobody's fault; but a job whose time limit is shorter than the way to its first
 # checkpoint would be queued again for ever.
 MAX_STOPS = 10
-_OF_A_MACHINE = ("gpu_fault",)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -125,9 +124,11 @@ def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outc
     failures = 0 if evidence.progressed else evidence.failures + 1
     notes = []
     restart = True
-    if not evidence.progressed and not echo and same_error(first_error, evidence.previous):
-        # The machine's fault is nobody else's: another attempt may get other machines, a restart here gets this one.
-        retry, restart = retry and cause in _OF_A_MACHINE, False
+    if cause == evidence.previous_cause == "gpu_fault" and not evidence.progressed:
+        restart = False  # it would be on the same machines; another attempt may get others
+        notes.append("The generation before ended so, too: another attempt needs another machine.")
+    elif not evidence.progressed and not echo and same_error(first_error, evidence.previous):
+        retry = False
         notes.append("The generation before ended with the same error, and no checkpoint was made in between.")
     if cause == evidence.previous_cause == "host_oom" and not evidence.progressed:
         retry = False

@@ -13,6 +13,7 @@ from orchestrator.agent.outcome import MAX_STOPS, Evidence, decide, same_error
 SIGNATURES = [
     {"cause": "cuda_oom", "pattern": r"CUDA out of memory", "retry": False, "echo": False},
     {"cause": "network", "pattern": r"Connection (reset|closed) by peer", "retry": True, "echo": True},
+    {"cause": "gpu_fault", "pattern": r"uncorrectable ECC error", "retry": True, "echo": False},
     {"cause": "disk_full", "pattern": r"No space left on device", "retry": True, "echo": False},
 ]
 ECHO = Fault(0, 1.0, "RuntimeError", "[gloo] Connection closed by peer", rank=0)
@@ -65,7 +66,7 @@ def test_a_gpu_that_breaks_twice_ends_the_attempt_and_another_may_get_another_ma
     broken = Fault(0, 50.0, "RuntimeError", "CUDA error: uncorrectable ECC error encountered", rank=0)
     once = _decide(broken)
     assert (once.cause, once.retry, once.restart, once.code) == ("gpu_fault", True, True, codes.FAILED)
-    twice = _decide(broken, failures=1, previous=_first(broken))
+    twice = _decide(broken, failures=1, previous=_first(broken), previous_cause="gpu_fault")
     assert (twice.cause, twice.retry, twice.restart, twice.code) == ("gpu_fault", True, False, codes.HOPELESS)
 
 
