@@ -15,7 +15,10 @@ UNKNOWN_SAVE_SECONDS = 300
 
 # A rank, and a thread of it that loads or offloads: with the default of one CPU a task all ranks would share one.
 CPUS_PER_RANK = 2
-HOST_MEMORY_MARGIN = 1.2
+# On top of the ranks: a launcher that has loaded torch (0.55 GB at its peak, measured), the agent, shared memory, and the
+# pages of libraries and files, which a scheduler's limit counts too. Too little is an end by the kernel; too much idles.
+HOST_MEMORY_MARGIN = 1.25
+NODE_MEMORY = 2 * 2**30
 
 _MIB = 2**20
 
@@ -46,7 +49,7 @@ def cpus(plan: Plan) -> int:
 
 
 def memory_mib(plan: Plan) -> int | None:
-    """Host memory of one node in MiB, with a margin; None when no plan knows it."""
+    """Host memory to ask for on one node in MiB, with a margin; None when no plan knows it."""
     if plan.memory is None or not plan.memory.host_bytes:
         return None
-    return int(plan.memory.host_bytes * HOST_MEMORY_MARGIN) // _MIB + 1
+    return int(plan.memory.host_bytes * HOST_MEMORY_MARGIN + NODE_MEMORY) // _MIB + 1
