@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Starts one agent on each of the first hosts of the hostfile, and ends as node 0's agent ends. Needs no orch.
+# When ssh to a host fails, all agents are asked to stop.
 # This directory must be the same on all hosts. Arguments go to every agent: --from-step N, --from-scratch.
 set -euo pipefail
 
@@ -87,14 +88,27 @@ stop() {
 }
 trap stop TERM INT
 
+# One agent, until it ends. A host that ssh does not reach would be waited for in vain.
+connect() {
+  local node=$1 code=0
+  shift
+  "${ssh[@]}" -T -o BatchMode=yes -- "${hosts[node]}" "exec bash$(quoted "$bundle/agent.sh" --run-dir "$run_dir" \
+    --node "$node" --attempt "$attempt" --start "$start" --address "$address" "$@")" || code=$?
+  if ((code == 255)); then
+    printf 'orch: ssh to %s failed (node %d)\n' "${hosts[node]}" "$node" >&2
+    kill -TERM "$$"
+  fi
+  return "$code"
+}
+
 agents=()
 for ((node = 0; node < nodes; node++)); do
-  "${ssh[@]}" -T -o BatchMode=yes -- "${hosts[node]}" "exec bash$(quoted "$bundle/agent.sh" --run-dir "$run_dir" \
-    --node "$node" --attempt "$attempt" --start "$start" --address "$address" "$@")" <&"$reading" {hold}>&- &
+  connect "$node" "$@" <&"$reading" {hold}>&- &
   agents+=("$!")
 done
 
 status=()
+lost=
 for ((node = 0; node < nodes; node++)); do
   while :; do
     asked=
@@ -102,7 +116,10 @@ for ((node = 0; node < nodes; node++)); do
     wait "${agents[node]}" || code=$?
     [[ -n $asked ]] || break # a signal ends `wait` early, with a status of its own
   done
-  ((code != 255)) || printf 'orch: ssh to %s failed (node %d)\n' "${hosts[node]}" "$node" >&2
+  ((code != 255)) || lost=yes
   status+=("$code")
 done
+if [[ -n $lost ]]; then
+  case ${status[0]} in 82 | 143 | 255) exit 84 ;; esac # nobody asked node 0 to stop but the lost host: start again
+fi
 exit "${status[0]}"
