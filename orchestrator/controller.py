@@ -72,7 +72,7 @@ class Memory:
 
     `silent` are clusters that left a request of this very tick unanswered: each may wait until a time-out, so the rest
     is for the next tick. `asked` is what each run's attempt was asked last, and when; `reasons` what its cluster said
-    last of why it is where it is.
+    last of why it is where it is, `ends` why the newest start of its attempt ended.
     """
 
     still: dict[tuple[str, str], Still] = field(default_factory=dict)
@@ -81,6 +81,7 @@ class Memory:
     looks: dict[str, Look] = field(default_factory=dict)
     asked: dict[str, tuple[object, float]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    ends: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
 
     def standing(self, run: str, what: str, value: object, monotonic: float) -> Still:
@@ -211,6 +212,10 @@ def _mirror(desk: Desk, run: Run) -> None:
 
 def _record_seen(desk: Desk, run: Run, seen: Observation) -> Run:
     report = seen.report or Report()
+    if report.result is not None:
+        desk.memory.ends[run.name] = report.because
+    elif report.generation > run.generation:
+        desk.memory.ends.pop(run.name, None)
     events = [*_generations(desk, run, report), *_checkpoint(desk, run, report), *_phase(desk.memory, run, seen)]
     if events:
         run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
@@ -295,12 +300,14 @@ def _phase(memory: Memory, run: Run, seen: Observation) -> list[tuple[str, dict[
         return []
     if run.phase is Phase.STOPPING and seen.phase in LIVE:
         return []  # what was asked to stop is stopping until it is gone
+    if run.phase is Phase.RUNNING and seen.phase is Phase.STARTING and run.name in memory.ends:
+        return []  # its start has ended: what follows is another start, or a place in the queue
     data: dict[str, Any] = {"because": seen.because, "raw": seen.raw}
     memory.reasons[run.name] = seen.because
     if seen.phase is not Phase.UNKNOWN:
         data["cause"] = Cause.NONE.value
     if seen.phase is Phase.QUEUED and run.phase in {Phase.STARTING, Phase.RUNNING}:
-        data.update(again=True, because=seen.because or _last_word(seen))
+        data.update(again=True, because=seen.because or memory.ends.get(run.name, ""))
     return [(kind, data)]
 
 
@@ -309,11 +316,6 @@ def _has_another_reason(memory: Memory, run: Run, seen: Observation) -> bool:
     if seen.phase is Phase.UNKNOWN or seen.because == run.because:
         return False
     return bool(seen.because) or run.because == memory.reasons.get(run.name)
-
-
-def _last_word(seen: Observation) -> str:
-    """Why the start before ended, of a job that its scheduler has queued again."""
-    return seen.report.because if seen.report is not None else ""
 
 
 def _apply(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:

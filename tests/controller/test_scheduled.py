@@ -128,16 +128,17 @@ def test_a_job_that_its_scheduler_queues_again_is_the_same_attempt(bench: Bench,
     cluster.pace = 0.0
     bench.submit(prepared())
     stopped = Report(attempt=1, result="stopped", because="Asked to stop by SIGUSR1; all ranks saved step 20 and left.")
-    for phase, report in (
-        (Phase.STARTING, None),
-        (Phase.RUNNING, None),
-        (Phase.QUEUED, stopped),
-        (Phase.STARTING, None),
-        (Phase.RUNNING, None),
+    for phase, report, shown in (
+        (Phase.STARTING, None, Phase.STARTING),
+        (Phase.RUNNING, Report(attempt=1), Phase.RUNNING),
+        (Phase.STARTING, stopped, Phase.RUNNING),  # its start has ended, and Slurm has not queued it again yet
+        (Phase.QUEUED, Report(attempt=1), Phase.QUEUED),
+        (Phase.STARTING, Report(attempt=1), Phase.STARTING),
+        (Phase.RUNNING, Report(attempt=1), Phase.RUNNING),
     ):
         cluster.otherwise = Observation(phase=phase, report=report)
         run = tick(bench, 2)
-        assert (run.phase, run.attempt) == (phase, 1)
+        assert (run.phase, run.attempt) == (shown, 1)
     assert told(bench)[2:] == [
         "its processes started",
         "running",
