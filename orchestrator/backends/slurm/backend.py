@@ -269,8 +269,8 @@ class SlurmBackend:
             return reading.observe(submission, look, job)
         if submission.handle is None and not look["asked"]:
             return reading.observe(submission, look, None)
-        if known not in self._accounts:  # handed over after the last answer
-            return reading.unanswered(submission, look, f"Slurm was not asked about job {known} yet")
+        if known not in self._accounts:
+            return reading.just_submitted(submission, look)
         return reading.vanished(submission, look, known, self._accounts[known])
 
     def _tidy(self, submissions: Sequence[Submission], seen: Mapping[str, Observation]) -> None:

@@ -70,6 +70,12 @@ def vanished(submission: Submission, look: Mapping[str, Any], job: str, accounts
     return _ended(submission, look, state_of(last.state), shown)
 
 
+def just_submitted(submission: Submission, look: Mapping[str, Any]) -> Observation:
+    """An attempt that was handed over after Slurm's last answer: the next one shows it."""
+    phase = Phase.STOPPING if look["asked"] else Phase.QUEUED
+    return Observation(phase=phase, report=_history(submission, look))
+
+
 def unanswered(submission: Submission, look: Mapping[str, Any], because: str) -> Observation:
     """An attempt about which Slurm said nothing; its success alone needs no other word."""
     if look["report"]["success"] and look["owner"] is None:
