@@ -132,7 +132,8 @@ def over(
         cause = Cause.AGENT_LOST  # orch asked for it, and knows why
     if said is not None and (cause is not Cause.CANCELLED or said.cause in {Cause.COMPLETED, Cause.FENCED}):
         return said
-    words = f"{because}; {look['last_words']}" if look["last_words"] else because
+    tell = look["last_words"] and cause is not Cause.CANCELLED
+    words = f"{because}; {look['last_words']}" if tell else because
     return Observation(phase=_PHASES.get(cause, Phase.FAILED), cause=cause, raw=raw, because=words, report=mine)
 
 
