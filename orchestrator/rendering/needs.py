@@ -15,10 +15,11 @@ UNKNOWN_SAVE_SECONDS = 300
 
 # A rank, and a thread of it that loads or offloads: with the default of one CPU a task all ranks would share one.
 CPUS_PER_RANK = 2
-# On top of the ranks: a launcher that has loaded torch (0.55 GB at its peak, measured), the agent, shared memory, and the
-# pages of libraries and files, which a scheduler's limit counts too. Too little is an end by the kernel; too much idles.
+# On top of the ranks: a launcher that has loaded torch (0.55 GB at its peak, measured), compilers of DeepSpeed's
+# operators (1 GB each, two at a time), the agent, shared memory, and the pages of libraries and files, which a
+# scheduler's limit counts too. Too little is an end by the kernel, too much only idles.
 HOST_MEMORY_MARGIN = 1.25
-NODE_MEMORY = 2 * 2**30
+NODE_MEMORY = 4 * 2**30
 
 _MIB = 2**20
 

@@ -98,12 +98,12 @@ def test_requests_are_limits_and_name_the_gpus():
     for pod in pods(manifest("pytorchjob.yaml")):
         resources = pod["containers"][0]["resources"]
         assert resources["requests"] == resources["limits"]
-        assert resources["limits"] == {"cpu": "8", "memory": "14849Mi", "nvidia.com/gpu": "4"}
+        assert resources["limits"] == {"cpu": "8", "memory": "16897Mi", "nvidia.com/gpu": "4"}
 
 
 def test_a_job_on_cpus_asks_for_no_gpu():
     for pod in pods(manifest("pytorchjob.yaml", plan=nodes(2, device="cpu"))):
-        assert pod["containers"][0]["resources"]["limits"] == {"memory": "14849Mi"}
+        assert pod["containers"][0]["resources"]["limits"] == {"memory": "16897Mi"}
 
 
 def test_pods_of_one_job_do_not_share_a_machine():
