@@ -431,7 +431,8 @@ class Cluster:
             self.no_user = f"{user} cannot use {sys.executable} with {REPOSITORY}: {tried.stderr.strip()[-300:]}"
         compiled = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or f"{sys.prefix}/torch_extensions")
         if compiled.is_dir():
-            shutil.copytree(compiled, self.operators)
+            # A lock would wait for ever for a build that another session has begun and that nobody ends here.
+            shutil.copytree(compiled, self.operators, ignore=shutil.ignore_patterns("lock", "*.orch-lock"))
         for path in (self.operators, *self.operators.rglob("*")):
             if path.exists():
                 self.own(path)

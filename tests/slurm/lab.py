@@ -190,10 +190,10 @@ class SlurmLab(Lab):
         return [json.loads(path.read_text())["host"] for path in joined]
 
     def scheduled(self, run: str) -> list[str]:
-        """Ids of Slurm's jobs for the attempts of a run, all that accounting and queue know of, oldest first."""
-        told = self.cluster.admin("squeue", "--noheader", "--states=all", "--format=%A|%j").splitlines()
-        named = (line.split("|") for line in told)
-        return sorted((job for job, name in named if name.startswith(f"orch-{run}-")), key=int)
+        """Ids of the jobs that were made for the attempts of a run, oldest first; Slurm has not forgotten any yet."""
+        told = self.cluster.admin("squeue", "--noheader", "--states=all", "--format=%A|%Z").splitlines()
+        placed = (line.split("|") for line in told)
+        return sorted((job for job, place in placed if place.startswith(f"{self.run_dir(run)}/")), key=int)
 
     def until_scheduled(self, run: str) -> str:
         """The id of the only job of a run."""
