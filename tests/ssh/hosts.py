@@ -27,6 +27,7 @@ _BEDS = itertools.count()
 # Runs as process 1 of the host, and becomes its sshd once the network is there.
 _INIT = """
 set -e
+mount -t proc proc /proc
 hostname "$1"
 mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd
@@ -47,20 +48,7 @@ def missing() -> str | None:
         if shutil.which(program) is None:
             return f"there is no {program}"
     tried = subprocess.run(
-        [
-            "unshare",
-            "--net",
-            "--uts",
-            "--pid",
-            "--mount",
-            "--fork",
-            "--mount-proc",
-            "ip",
-            "link",
-            "add",
-            "type",
-            "bridge",
-        ],
+        ["unshare", "--net", "--uts", "--pid", "--mount", "ip", "link", "add", "type", "bridge"],
         capture_output=True,
         text=True,
         check=False,
@@ -227,10 +215,13 @@ class Bed:
 
     def _start(self, index: int, name: str) -> Host:
         link = f"{self._bridge}h{index}"
-        argv = ["unshare", "--net", "--uts", "--pid", "--mount", "--fork", "--mount-proc", "bash", "-c", _INIT, "init"]
+        # Without unshare's own --fork, which fails now and then: the first child is process 1.
+        first_child = 'bash -c "$0" init "$@" <&0 & wait "$!"'
+        argv = ["unshare", "--net", "--uts", "--pid", "--mount", "bash", "-c", first_child, _INIT]
         process = subprocess.Popen(
             [*argv, name, str(self.root), str(Path("~root/.cache").expanduser()), SSHD],
             stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # that it was killed in the end
             text=True,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             start_new_session=True,

@@ -82,11 +82,13 @@ rm -r -- "$place"
 asked=
 # shellcheck disable=SC2329 # called by a trap
 stop() {
-  trap '' TERM INT
+  trap '' TERM INT USR1
   asked=yes
   exec {hold}>&-
 }
+lost=
 trap stop TERM INT
+trap 'lost=yes; stop' USR1
 
 # One agent, until it ends. A host that ssh does not reach would be waited for in vain.
 connect() {
@@ -96,7 +98,7 @@ connect() {
     --node "$node" --attempt "$attempt" --start "$start" --address "$address" "$@")" || code=$?
   if ((code == 255)); then
     printf 'orch: ssh to %s failed (node %d)\n' "${hosts[node]}" "$node" >&2
-    kill -TERM "$$"
+    kill -USR1 "$$"
   fi
   return "$code"
 }
@@ -108,7 +110,6 @@ for ((node = 0; node < nodes; node++)); do
 done
 
 status=()
-lost=
 for ((node = 0; node < nodes; node++)); do
   while :; do
     asked=
@@ -116,7 +117,6 @@ for ((node = 0; node < nodes; node++)); do
     wait "${agents[node]}" || code=$?
     [[ -n $asked ]] || break # a signal ends `wait` early, with a status of its own
   done
-  ((code != 255)) || lost=yes
   status+=("$code")
 done
 if [[ -n $lost ]]; then
