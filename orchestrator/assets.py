@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from orchestrator import __version__
@@ -28,6 +29,7 @@ def load_templates(kind: str) -> dict[str, str]:
     return found
 
 
+@cache  # the same objects for every run that a process submits
 def load_payload() -> tuple[File, ...]:
     """The library that the agent, the trainer and users' scripts import inside the job, under lib/."""
     files = (

@@ -14,15 +14,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator import controller, filelock, processes
+from orchestrator import filelock, processes
 from orchestrator.backends import Backend, open_backend
 from orchestrator.errors import OrchError, StoreError
 from orchestrator.model.cluster import BadNodes
 from orchestrator.paths import CONTROLLER_LOCK, config_path
-from orchestrator.policy import LIMITS, Limits
 from orchestrator.store import Lease, LeaseLostError, LeaseRow, Store, open_store
 from orchestrator.store.lease import STANDING_STILL
+
+if TYPE_CHECKING:  # whoever only starts a controller need not load one
+    from orchestrator.controller import Desk
+    from orchestrator.policy import Limits
 
 INTERVAL = 0.5
 IDLE_SECONDS = 5.0
@@ -93,7 +97,7 @@ def stop(store: Store, *, seconds: float = LEAVING_SECONDS) -> bool:
     return True
 
 
-def once(store: Store, environment: Mapping[str, str], *, limits: Limits = LIMITS) -> bool:
+def once(store: Store, environment: Mapping[str, str], *, limits: Limits | None = None) -> bool:
     """Look after every run once; False when another controller is alive, which does that."""
     return _serve(store, environment, limits, lambda _: False)
 
@@ -103,7 +107,7 @@ def serve(
     environment: Mapping[str, str],
     *,
     idle_seconds: float | None = IDLE_SECONDS,
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
 ) -> bool:
     """Look after every run until asked to leave (SIGTERM, SIGINT, `orch controller --stop`) or idle for so long.
 
@@ -128,7 +132,9 @@ def serve(
     return _serve(store, environment, limits, go_on)
 
 
-def _serve(store: Store, environment: Mapping[str, str], limits: Limits, go_on: Callable[[int], bool]) -> bool:
+def _serve(store: Store, environment: Mapping[str, str], limits: Limits | None, go_on: Callable[[int], bool]) -> bool:
+    from orchestrator import controller, policy
+
     lock = _lock(store)
     if lock is None:
         return False
@@ -143,7 +149,7 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits, go_on: 
             environment=environment,
             lease=lease,
             memory=controller.Memory(),
-            limits=limits,
+            limits=limits or policy.LIMITS,
             bad_nodes=_bad_nodes(environment),
         )
         _loop(desk, go_on)
@@ -152,7 +158,7 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits, go_on: 
     return True
 
 
-def _loop(desk: controller.Desk, go_on: Callable[[int], bool]) -> None:
+def _loop(desk: Desk, go_on: Callable[[int], bool]) -> None:
     store, lease = desk.store, desk.lease
     try:
         while True:
@@ -166,7 +172,9 @@ def _loop(desk: controller.Desk, go_on: Callable[[int], bool]) -> None:
         _say(str(error))
 
 
-def _tick(desk: controller.Desk) -> int:
+def _tick(desk: Desk) -> int:
+    from orchestrator import controller
+
     try:
         return controller.tick(desk)
     except LeaseLostError:

@@ -5,13 +5,13 @@ Needs nothing but the store and the run's own directory on this machine: no job.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import tarfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,9 @@ def stage(bundle: Bundle, run_dir: Path) -> Path:
     temporary = run_dir / f".{target.name}.{os.getpid()}"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(temporary, "w") as archive:
-            for file in bundle.files:
-                entry = tarfile.TarInfo(file.path)
-                entry.size, entry.mode = len(file.content), 0o755 if file.executable else 0o644
-                archive.addfile(entry, io.BytesIO(file.content))
+        with temporary.open("wb") as archive:
+            archive.writelines(_archived(file) for file in bundle.files)
+            archive.write(bytes(2 * tarfile.BLOCKSIZE))
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -57,6 +55,15 @@ def stage(bundle: Bundle, run_dir: Path) -> Path:
             hint="set ORCH_HOME to a directory that you may write to and that has room",
         ) from error
     return target
+
+
+@lru_cache(maxsize=256)
+def _archived(file: File) -> bytes:
+    """A file as it stands in the archive; most are the same in every bundle."""
+    entry = tarfile.TarInfo(file.path)
+    entry.size, entry.mode = len(file.content), 0o755 if file.executable else 0o644
+    padding = bytes(-entry.size % tarfile.BLOCKSIZE)
+    return entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape") + file.content + padding
 
 
 def load_bundle(path: Path, digest: str) -> Bundle:
@@ -150,16 +157,22 @@ def intention(submission: Submission, without: Sequence[Suspect] = ()) -> dict[s
 
 
 def hand_over(
-    store: Store, backend: Backend, run: Run, environment: Mapping[str, str], *, lease: Lease | None = None
+    store: Store,
+    backend: Backend,
+    run: Run,
+    environment: Mapping[str, str],
+    *,
+    lease: Lease | None = None,
+    bundle: Bundle | None = None,
 ) -> Run:
-    """Hand the newest attempt over and record what came of it; the run after that.
+    """Hand the newest attempt over and record what came of it; the run after that. `bundle`: what `stage` has kept.
 
     Safe at any time, by any number of processes: the backend adopts an attempt that it has already.
     """
     submission = run.submission
     if submission is None:
         return run
-    kind, data = _try(backend, run, submission, environment)
+    kind, data = _try(backend, run, submission, environment, bundle)
     if kind != "handed_over":
         return store.record(run.name, kind, data, lease=lease, attempt=run.attempt)
     faults.point("handover.submitted")
@@ -173,11 +186,12 @@ def hand_over(
 
 
 def _try(
-    backend: Backend, run: Run, submission: Submission, environment: Mapping[str, str]
+    backend: Backend, run: Run, submission: Submission, environment: Mapping[str, str], bundle: Bundle | None
 ) -> tuple[str, dict[str, Any]]:
     """Hand over; the event, kind and data, that tells what came of it."""
     try:
-        bundle = load_bundle(Path(submission.bundle_file), submission.digest)
+        if bundle is None or bundle.digest != submission.digest:
+            bundle = load_bundle(Path(submission.bundle_file), submission.digest)
         secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
         if secrets.missing:
             because = f"{'; '.join(secrets.missing)}; set it and type: orch resume {run.name}"

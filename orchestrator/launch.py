@@ -24,9 +24,9 @@ from orchestrator.handover import (
     stage,
     submission_of,
 )
-from orchestrator.model.bundle import Bundle
+from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import BadNodes, Cluster
-from orchestrator.model.plan import Plan
+from orchestrator.model.plan import ModelFacts, Plan
 from orchestrator.model.run import Cause, Phase, Run, Submission
 from orchestrator.model.spec import Spec
 from orchestrator.nodes import USUAL, Suspect
@@ -51,10 +51,17 @@ class Prepared:
 def plan_job(spec: Spec, cluster: Cluster, job_dir: str) -> Plan:
     """The plan of a spec on a cluster; `fits` says whether it does. Raises JobError."""
     # The planner and the libraries below it are not needed to resume, cancel or watch a run.
-    from orchestrator import modelfacts, planner
+    from orchestrator import planner
 
-    facts = modelfacts.load(spec.model, job_dir) if spec.model is not None else None
-    return planner.make_plan(spec, cluster, facts)
+    return planner.make_plan(spec, cluster, _facts(spec, job_dir))
+
+
+def _facts(spec: Spec, job_dir: str) -> ModelFacts | None:
+    if spec.model is None:
+        return None
+    from orchestrator import modelfacts
+
+    return modelfacts.load(spec.model, job_dir)
 
 
 def prepare(spec: Spec, backend: Backend, *, job_dir: str, name: str | None = None, must_fit: bool = True) -> Prepared:
@@ -79,10 +86,10 @@ def prepare(spec: Spec, backend: Backend, *, job_dir: str, name: str | None = No
 
 
 def _render(spec: Spec, plan: Plan, cluster: Cluster, run_id: str, job_dir: str) -> Bundle:
-    from orchestrator import assets, rendering, snapshot
+    from orchestrator import assets, rendering
     from orchestrator.policy import signatures
 
-    code = snapshot.take(Path(job_dir, spec.code)).files if spec.code is not None else ()
+    code = _code(Path(job_dir, spec.code)) if spec.code is not None else ()
     request: RenderRequest = rendering.RenderRequest(
         spec=spec,
         plan=plan,
@@ -95,6 +102,12 @@ def _render(spec: Spec, plan: Plan, cluster: Cluster, run_id: str, job_dir: str)
         present=frozenset(path for path in _named_paths(spec) if Path(job_dir, path).exists()),
     )
     return rendering.render(request)
+
+
+def _code(directory: Path) -> tuple[File, ...]:
+    from orchestrator import snapshot
+
+    return snapshot.take(directory).files
 
 
 def _named_paths(spec: Spec) -> list[str]:
@@ -139,7 +152,7 @@ def submit_run(
         )
     run = _adopted(existing, prepared)
     if run.submission is not None and run.submission.handle is None and run.attempt == 1:
-        run = hand_over(store, backend, run, environment)
+        run = hand_over(store, backend, run, environment, bundle=prepared.bundle)
     return _accepted(run)
 
 

@@ -12,8 +12,6 @@ import hashlib
 import io
 import os
 import subprocess
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -160,6 +158,8 @@ def _sharing(destination: str, config: str | None) -> tuple[str, ...]:
 
 def socket_directory() -> str | None:
     """A directory of this user's alone whose name is short enough for sockets; None where there is none."""
+    import tempfile
+
     path = Path(tempfile.gettempdir()) / f"orch-ssh-{os.getuid()}"
     with contextlib.suppress(OSError):
         path.mkdir(mode=0o700, exist_ok=True)
@@ -198,6 +198,8 @@ def _python_command(python: str, program: str) -> str:
 @functools.cache
 def library() -> bytes:
     """A zip archive of what runs on the other side."""
+    import zipfile
+
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in _modules():

@@ -7,11 +7,13 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import File
+
+if TYPE_CHECKING:  # as long to import as all the rest, and many directories have no .gitignore
+    from pathspec import GitIgnoreSpec
 
 DEFAULT_LIMIT = 64 * 2**20  # bytes
 CODE = "code"
@@ -90,6 +92,8 @@ def _outer_ignores(root: Path) -> tuple[_Ignore, ...]:
 
 
 def _spec(directory: Path) -> GitIgnoreSpec:
+    from pathspec import GitIgnoreSpec
+
     text = (directory / ".gitignore").read_text(encoding="utf-8", errors="surrogateescape")
     return GitIgnoreSpec.from_lines(text.split("\n"))
 

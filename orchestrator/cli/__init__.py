@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from io import TextIOWrapper
 from orchestrator.errors import INTERRUPTED, OrchError
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell shows for a program that a closed pipe ended
+
+# Imports make many objects and no garbage: looking through them again and again takes a tenth of a short command.
+GARBAGE = 50_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    gc.set_threshold(GARBAGE)
     from orchestrator.cli.parser import parse
 
     try:

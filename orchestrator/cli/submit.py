@@ -9,15 +9,11 @@ from argparse import Namespace
 from orchestrator import launch
 from orchestrator.cli import context, output
 from orchestrator.cli import job as jobs
-from orchestrator.cli.follow import follow
 from orchestrator.cli.keeper import keep_controller
 from orchestrator.cli.terminal import columns, painter, say, warn
 from orchestrator.errors import OK
 from orchestrator.launch import Prepared
 from orchestrator.store import Store
-from orchestrator.views import bundle as bundle_view
-from orchestrator.views import plan as plan_view
-from orchestrator.views import status
 
 
 def run(options: Namespace) -> int:
@@ -47,13 +43,22 @@ def _answer(store: Store, name: str, options: Namespace) -> int:
     """The name at once, or with --json the state: at the end where somebody waits for it."""
     if not options.json:
         print(name, flush=True)
-    code = follow(store, name) if options.wait else OK
+    code = OK
+    if options.wait:
+        from orchestrator.cli.follow import follow
+
+        code = follow(store, name)
     if options.json:
+        from orchestrator.views import status
+
         sys.stdout.write(output.one_json(status.to_json(context.row(context.snapshot(store, name)))))
     return code
 
 
 def _dry_run(prepared: Prepared, options: Namespace) -> int:
+    from orchestrator.views import bundle as bundle_view
+    from orchestrator.views import plan as plan_view
+
     name, cluster, plan = prepared.spec.name, prepared.cluster.name, prepared.plan
     if options.json:
         value = {

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Mapping, Sequence
 
-from orchestrator.site import agents, attempts, commands, records, slurm, texts
-
-Operation = Callable[[Mapping[str, Any]], Any]
-
-OPERATIONS: Mapping[str, Operation] = {
-    "run": commands.run,
-    "place": attempts.place,
-    "ask": attempts.ask,
-    "forget": attempts.forget,
-    "look": records.look,
-    "meet": agents.meet,
-    "chosen": agents.chosen,
-    "check": agents.check,
-    "start": agents.start,
-    "slots": agents.slots,
-    "tell": agents.tell,
-    "kill": agents.kill,
-    "logs": texts.logs,
-    "checkpoints": texts.checkpoints,
-    "slurm.submit": slurm.submit,
+# Where each one is: a module of this package, and a function that takes the request. A process loads what it performs.
+OPERATIONS: Mapping[str, str] = {
+    "run": "commands.run",
+    "place": "attempts.place",
+    "ask": "attempts.ask",
+    "forget": "attempts.forget",
+    "look": "records.look",
+    "meet": "agents.meet",
+    "chosen": "agents.chosen",
+    "check": "agents.check",
+    "start": "agents.start",
+    "slots": "agents.slots",
+    "tell": "agents.tell",
+    "kill": "agents.kill",
+    "logs": "texts.logs",
+    "checkpoints": "texts.checkpoints",
+    "slurm.submit": "slurm.submit",
 }
 
 
@@ -34,7 +32,8 @@ def perform(calls: Sequence[Any]) -> list[Any]:
 
 def _perform(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return {"value": OPERATIONS[operation](request)}
+        module, function = OPERATIONS[operation].split(".")
+        return {"value": getattr(import_module(f"orchestrator.site.{module}"), function)(request)}
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return {"error": f"{place}{error.strerror or error}"}
