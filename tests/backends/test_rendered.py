@@ -15,7 +15,7 @@ def test_every_kind_has_a_row() -> None:
     assert set(BACKENDS) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", ["slurm", "kubernetes"])
+@pytest.mark.parametrize("kind", ["kubernetes"])
 def test_the_profile_is_all_that_is_known_and_a_submit_says_what_to_do(kind: str, tmp_path: Path) -> None:
     backend = open_backend("hpc", Profile(kind=kind, gpu="h200", gpu_memory=139), tmp_path)
     cluster = backend.probe()

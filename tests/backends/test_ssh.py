@@ -108,6 +108,7 @@ def test_a_host_that_refuses_connections_is_passed_over_and_named_when_it_is_mis
     place = site.place(hosts=(dead, "gpu2", "gpu3"))
     submission = handed_over(place)
     assert site.names(submission) == ["gpu2", "gpu3"]
+    assert "on gpu2, gpu3; not on dead: ssh to dead failed" in (submission.handle or "")
     place.until(submission, lambda seen: seen.phase.ended)
     error = refusal(site.place(hosts=(dead, "gpu2")), name="other")
     assert isinstance(error, Unreachable)

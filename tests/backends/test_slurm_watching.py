@@ -1,0 +1,475 @@
+"""SlurmBackend between a Slurm whose answers are written down and records that are real files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.backends.slurm import SlurmBackend, sbatch
+from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.model.bundle import Bundle, File
+from orchestrator.model.cluster import Profile
+from orchestrator.model.run import Cause, Observation, Phase, Submission
+from orchestrator.reach import Call
+from orchestrator.site.operations import perform
+
+BUNDLE = Bundle(files=(File(path="job.json", content=b"{}"), File(path="job.sbatch", content=b"#!/bin/sh\n")))
+TIMED_OUT = {"status": 1, "stdout": "", "stderr": "sbatch: error: Batch job submission failed: Socket timed out"}
+REFUSED = {"status": 1, "stdout": "", "stderr": "sbatch: error: Batch job submission failed: Invalid qos specification"}
+SILENT = {"status": 1, "stdout": "", "stderr": "slurm_load_jobs error: Unable to contact slurm controller"}
+
+
+@dataclass
+class Slurm:
+    """Answers the commands of Slurm from what is written down here; everything else is done. A `Reach`."""
+
+    where: str = "this machine"
+    queue: list[str] | None = field(default_factory=list)  # None: squeue fails
+    accounts: list[str] | None = field(default_factory=list)
+    sbatch: list[Mapping[str, Any]] = field(default_factory=list)
+    ran: list[list[str]] = field(default_factory=list)
+    calls: int = 0
+
+    def call(self, *calls: Call, seconds: float = 0) -> list[Any]:
+        self.calls += 1
+        return [self._answer(*call) for call in calls]
+
+    def _answer(self, operation: str, request: Mapping[str, Any]) -> Any:
+        if operation == "run":
+            return self._run(request["argv"])
+        if operation == "slurm.submit":
+            placed = self._answer("place", request["place"])
+            return {**placed, "ran": self._run(request["run"]["argv"]) if placed["first"] else None}
+        return perform([(operation, request)])[0]["value"]
+
+    def _run(self, argv: list[str]) -> Mapping[str, Any]:
+        self.ran.append(argv)
+        if argv[0] == "sbatch":
+            return self.sbatch.pop(0)
+        lines = {"squeue": self.queue, "sacct": self.accounts}.get(argv[0], [])
+        return (
+            SILENT if lines is None else {"status": 0, "stdout": "".join(f"{line}\n" for line in lines), "stderr": ""}
+        )
+
+    def asked(self, program: str) -> int:
+        return sum(argv[0] == program for argv in self.ran)
+
+
+class Place:
+    def __init__(self, root: Path, **profile: Any) -> None:
+        self.slurm, self.now = Slurm(), 1000.0
+        made = Profile(kind="slurm", shared_dir=str(root), **profile)
+        self.backend = SlurmBackend("hpc", made, reach=self.slurm, clock=lambda: self.now)
+
+    def submission(self, run: str = "x", **changes: Any) -> Submission:
+        made = Submission(
+            run=run, run_id="0123456789ab", attempt=1, cluster="hpc", digest="", dir=self.backend.run_dir(run),
+            checkpoint_dir=f"{self.backend.run_dir(run)}/ckpt", bundle_file="", handle="7",
+        )  # fmt: skip
+        return replace(made, **changes)
+
+    def line(self, state: str, *, job: str = "7", restarts: int = 0, reason: str = "None", run: str = "x") -> str:
+        nodes = "" if state == "PENDING" else "gn01"
+        directory = f"{self.backend.run_dir(run)}/attempts/000001"
+        return f"{job}|{restarts}|{state}|{nodes}|{reason}|orch:0123456789ab|{directory}|orch-{run}-1|"
+
+    def see(self, submission: Submission, *, after: float = 100.0) -> Observation:
+        self.now += after
+        return self.backend.observe([submission])[submission.run]
+
+    def attempt_dir(self, submission: Submission) -> Path:
+        path = Path(sbatch.attempt_dir(submission))
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def generation(self, submission: Submission, start: str, **outcome: Any) -> None:
+        """A generation that a start has claimed, and its outcome."""
+        root = Path(submission.checkpoint_dir, "generations")
+        number = len(list(root.glob("*.json"))) + 1
+        place = root / f"{number:06d}"
+        place.mkdir(parents=True)
+        claim = {
+            "format": 1, "generation": number, "run": submission.run, "run_id": submission.run_id,
+            "attempt": submission.attempt, "start": start, "nodes": 1, "address": "gn01", "port": 1, "time": 1.0,
+            "resume": None, "sealed": [], "rejected": [], "progress": False, "failures": 0, "asked": None,
+        }  # fmt: skip
+        root.joinpath(f"{number:06d}.json").write_text(json.dumps(claim))
+        place.joinpath("beat-0.json").write_text('{"count": 5}')
+        place.joinpath("progress.json").write_text('{"state": "training", "step": 3, "steps": 9}')
+        if outcome:
+            place.joinpath("outcome.json").write_text(json.dumps({"generation": number, "attempt": 1, **outcome}))
+        if outcome.get("result") == "success":
+            place.joinpath("success.json").write_text("{}")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+STOPPED = {"result": "stopped", "cause": "asked_to_stop", "because": "asked", "retry": True, "failures": 0}
+FAILED = {"result": "failed", "cause": "user_error", "because": "a bug", "retry": False, "failures": 1}
+DONE = {"result": "success", "cause": "completed", "because": "done", "retry": False, "failures": 0}
+
+
+def test_a_job_that_waits_is_queued_and_its_heartbeats_are_those_of_none(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **STOPPED)
+    place.slurm.queue = [place.line("PENDING", restarts=1, reason="BeginTime")]
+    seen = place.see(submission)
+    assert (seen.phase, seen.because) == (Phase.QUEUED, "")
+    assert seen.report is not None
+    assert (seen.report.beat, seen.report.result, seen.report.generation) == (0, None, 1)
+
+
+def test_a_job_that_can_never_start_says_so(place: Place) -> None:
+    place.slurm.queue = [place.line("PENDING", reason="PartitionNodeLimit")]
+    seen = place.see(place.submission())
+    assert seen.phase is Phase.QUEUED
+    assert "it can never start" in seen.because
+    assert "PENDING 7 PartitionNodeLimit" in seen.raw
+
+
+def test_a_start_that_has_not_claimed_its_generation_yet_has_no_heartbeats(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **STOPPED)
+    place.slurm.queue = [place.line("RUNNING", restarts=1)]
+    seen = place.see(submission)
+    assert seen.phase is Phase.STARTING
+    assert seen.report is not None
+    assert seen.report.beat == 0
+    place.generation(submission, "7.1")
+    seen = place.see(submission)
+    assert seen.phase is Phase.RUNNING
+    assert seen.report is not None
+    assert (seen.report.beat, seen.report.generation) == (5, 2)
+
+
+def test_a_suspended_job_is_not_hung(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0")
+    place.slurm.queue = [place.line("SUSPENDED")]
+    seen = place.see(submission)
+    assert (seen.phase, seen.because) == (Phase.RUNNING, "job 7 is suspended by Slurm")
+    assert seen.report is not None
+    assert seen.report.beat == 0
+
+
+def test_a_word_that_nobody_knows_ends_nothing(place: Place) -> None:
+    place.slurm.queue = [place.line("TELEPORTED")]
+    seen = place.see(place.submission())
+    assert seen.phase is Phase.UNKNOWN
+    assert "TELEPORTED" in seen.because
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "phase", "cause"),
+    [
+        ("COMPLETED", DONE, Phase.SUCCEEDED, Cause.COMPLETED),
+        ("COMPLETING", DONE, Phase.SUCCEEDED, Cause.COMPLETED),
+        ("COMPLETING", STOPPED, Phase.STOPPING, Cause.NONE),
+        ("FAILED", STOPPED, Phase.STOPPED, Cause.ASKED_TO_STOP),
+        ("FAILED", FAILED, Phase.FAILED, Cause.USER_ERROR),
+        ("FAILED", {}, Phase.FAILED, Cause.AGENT_LOST),
+        ("TIMEOUT", {}, Phase.STOPPED, Cause.TIME_LIMIT),
+        ("NODE_FAIL", {}, Phase.FAILED, Cause.NODE_LOST),
+        ("PREEMPTED", {}, Phase.STOPPED, Cause.PREEMPTED),
+        ("OUT_OF_MEMORY", {}, Phase.FAILED, Cause.HOST_OOM),
+        ("CANCELLED", {}, Phase.CANCELLED, Cause.CANCELLED),
+        ("CANCELLED", STOPPED, Phase.CANCELLED, Cause.CANCELLED),
+        ("CANCELLED", DONE, Phase.SUCCEEDED, Cause.COMPLETED),
+    ],
+)
+def test_an_end_is_told_by_the_jobs_records_and_where_they_are_silent_by_slurm(
+    place: Place, state: str, outcome: Mapping[str, Any], phase: Phase, cause: Cause
+) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **outcome)
+    place.slurm.queue = [place.line(state)]
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause) == (phase, cause)
+    assert place.slurm.asked("sacct") == 0
+
+
+def test_what_an_earlier_start_of_a_job_said_is_not_how_the_last_one_ended(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **STOPPED)
+    place.slurm.queue = [place.line("NODE_FAIL", restarts=1)]
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.NODE_LOST)
+
+
+def test_a_cancel_of_orchs_own_is_not_one_past_orch(place: Place) -> None:
+    submission = place.submission()
+    place.attempt_dir(submission).joinpath("asked.json").write_text("{}")
+    place.generation(submission, "7.0", **STOPPED)
+    place.slurm.queue = [place.line("CANCELLED")]
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause) == (Phase.STOPPED, Cause.ASKED_TO_STOP)
+
+
+def test_a_log_that_cannot_be_opened_is_named(place: Place) -> None:
+    place.slurm.queue = [place.line("FAILED", reason="RaisedSignal:53(Real-time_signal_19)")]
+    assert "could not open the job's log in" in place.see(place.submission()).because
+
+
+# --- out of the queue
+
+
+def test_sacct_is_asked_once_about_a_job_that_has_left_the_queue(place: Place) -> None:
+    submission = place.submission()
+    place.slurm.accounts = ["7|REQUEUED|0:0|gn01|orch-x-1|/w", "7|NODE_FAIL|1:0|gn01|orch-x-1|/w"]
+    for _ in range(5):
+        seen = place.see(submission)
+        assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.NODE_LOST)
+    assert place.slurm.asked("sacct") == 1
+
+
+@pytest.mark.parametrize("accounts", [None, [], ["7|RUNNING|0:0|gn01|orch-x-1|/w"]])
+def test_a_job_that_nobody_knows_any_more_does_not_run_for_ever(place: Place, accounts: list[str] | None) -> None:
+    place.slurm.accounts = accounts
+    seen = place.see(place.submission())
+    assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.AGENT_LOST)
+    assert "Slurm no longer knows job 7" in seen.because
+
+
+def test_a_success_needs_no_accounting(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **DONE)
+    assert place.see(submission).phase is Phase.SUCCEEDED
+    assert place.slurm.asked("sacct") == 0
+
+
+def test_a_job_that_was_cancelled_while_nobody_looked_is_known_from_sacct(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **STOPPED)
+    place.slurm.accounts = ["7|CANCELLED by 1001|0:0|gn01|orch-x-1|/w"]
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause) == (Phase.CANCELLED, Cause.CANCELLED)
+    assert "CANCELLED by 1001" in seen.because
+
+
+# --- how often
+
+
+def test_one_question_serves_all_attempts_and_nothing_is_asked_between(place: Place) -> None:
+    many = [place.submission(run=f"r{number}", handle=str(number)) for number in range(1, 51)]
+    place.slurm.queue = [place.line("PENDING", job=one.handle or "", run=one.run) for one in many]
+    for _ in range(60):  # a minute
+        place.now += 1
+        seen = place.backend.observe(many)
+        assert {one.phase for one in seen.values()} == {Phase.QUEUED}
+    assert place.slurm.asked("squeue") <= 6
+    assert place.slurm.calls == 60
+
+
+def test_a_submission_that_the_last_answer_does_not_know_is_asked_about_at_once(place: Place) -> None:
+    one, two = place.submission(), place.submission(run="y", handle="8")
+    place.slurm.queue = [place.line("PENDING")]
+    for _ in range(20):
+        place.see(one)
+    asked = place.slurm.asked("squeue")
+    place.slurm.queue.append(place.line("PENDING", job="8", run="y"))
+    place.now += 6
+    assert place.backend.observe([one, two])["y"].phase is Phase.QUEUED
+    assert place.slurm.asked("squeue") == asked + 1
+
+
+def test_until_slurm_was_asked_about_a_new_job_it_is_queued(place: Place) -> None:
+    one, two = place.submission(), place.submission(run="y", handle="8")
+    place.slurm.queue = [place.line("PENDING")]
+    place.see(one)
+    place.now += 1  # the floor is not over
+    assert place.backend.observe([one, two])["y"].phase is Phase.QUEUED
+
+
+def changes_nothing(place: Place, submission: Submission) -> None:
+    """Nothing: only time passes."""
+
+
+def ends(place: Place, submission: Submission) -> None:
+    path = Path(submission.checkpoint_dir, "generations", "000001", "outcome.json")
+    path.write_text(json.dumps({"generation": 1, "attempt": 1, **STOPPED}))
+
+
+def beats(place: Place, submission: Submission) -> None:
+    path = Path(submission.checkpoint_dir, "generations", "000001", "beat-0.json")
+    path.write_text(json.dumps({"count": json.loads(path.read_text())["count"] + 1}))
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "least", "most"),
+    [
+        pytest.param(beats, 0, 1, id="it-lives"),
+        pytest.param(changes_nothing, 6, 9, id="its-heartbeat-stands-still"),
+        pytest.param(ends, 10, 12, id="it-said-that-it-ended"),
+    ],
+)
+def test_records_that_contradict_the_last_answer_make_it_ask(
+    place: Place, meanwhile: Callable[[Place, Submission], None], least: int, most: int
+) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0")
+    place.slurm.queue = [place.line("RUNNING")]
+    for _ in range(60):
+        beats(place, submission)
+        place.see(submission, after=5)
+    asked = place.slurm.asked("squeue")
+    for _ in range(55):
+        meanwhile(place, submission)
+        place.see(submission, after=1)
+    assert least <= place.slurm.asked("squeue") - asked <= most
+
+
+def test_while_slurm_does_not_answer_the_last_answer_stands_for_a_while(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0")
+    place.slurm.queue = [place.line("RUNNING")]
+    assert place.see(submission).phase is Phase.RUNNING
+    place.slurm.queue = None
+    assert place.see(submission, after=30).phase is Phase.RUNNING
+    seen = place.see(submission, after=90)
+    assert seen.phase is Phase.UNKNOWN
+    assert "Unable to contact slurm controller" in seen.because
+    assert seen.report is not None
+    assert seen.report.step == 3
+    place.generation(submission, "7.0", **DONE)
+    assert place.see(submission).phase is Phase.SUCCEEDED
+
+
+# --- handing over
+
+
+def test_a_first_submission_is_one_command(place: Place) -> None:
+    place.slurm.sbatch = [{"status": 0, "stdout": "7\n", "stderr": ""}]
+    assert place.backend.submit(place.submission(handle=None), BUNDLE, {"TOKEN": "x"}) == "7"
+    assert (place.slurm.calls, place.slurm.asked("squeue"), place.slurm.asked("sacct")) == (1, 0, 0)
+    assert "x" not in " ".join(place.slurm.ran[0]).split()
+
+
+def test_a_refusal_is_told_in_slurms_words(place: Place) -> None:
+    place.slurm.sbatch = [REFUSED]
+    with pytest.raises(ClusterError, match="Invalid qos specification") as refused:
+        place.backend.submit(place.submission(handle=None), BUNDLE, {})
+    assert not isinstance(refused.value, Unreachable)
+
+
+def test_an_sbatch_that_timed_out_is_looked_for_and_adopted(place: Place) -> None:
+    place.slurm.sbatch = [TIMED_OUT]
+    place.slurm.queue = [place.line("PENDING", job="9", run="y"), place.line("PENDING", job="8")]
+    assert place.backend.submit(place.submission(handle=None), BUNDLE, {}) == "8"
+    assert place.slurm.asked("sbatch") == 1
+
+
+def test_an_sbatch_that_timed_out_and_is_not_there_is_tried_again_later_and_behind_itself(place: Place) -> None:
+    submission = place.submission(handle=None)
+    place.slurm.sbatch = [TIMED_OUT, {"status": 0, "stdout": "9\n", "stderr": ""}]
+    with pytest.raises(Unreachable, match="did not say whether"):
+        place.backend.submit(submission, BUNDLE, {})
+    assert place.slurm.asked("sbatch") == 1
+    assert place.backend.submit(submission, BUNDLE, {}) == "9"
+    assert "--dependency=singleton" in place.slurm.ran[-1]
+    assert "--dependency=singleton" not in place.slurm.ran[0]
+
+
+def test_nothing_is_tried_again_while_squeue_does_not_answer(place: Place) -> None:
+    submission = place.submission(handle=None)
+    place.slurm.sbatch, place.slurm.queue = [TIMED_OUT], None
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            place.backend.submit(submission, BUNDLE, {})
+    assert place.slurm.asked("sbatch") == 1
+
+
+def test_a_job_that_has_left_the_queue_is_adopted_from_sacct(place: Place) -> None:
+    submission = place.submission(handle=None)
+    directory = place.attempt_dir(submission)
+    directory.joinpath("tried").touch()
+    place.slurm.accounts = ["5|CANCELLED by 0|0:0||orch-x-1|/elsewhere", f"6|CANCELLED by 0|0:0||orch-x-1|{directory}"]
+    assert place.backend.submit(submission, BUNDLE, {}) == "6"
+    assert place.slurm.asked("sbatch") == 0
+
+
+def test_the_job_that_claimed_the_attempt_is_it_and_others_are_taken_out_of_the_queue(place: Place) -> None:
+    submission = place.submission(handle="7")
+    directory = place.attempt_dir(submission)
+    directory.joinpath("tried").touch()
+    directory.joinpath("job").write_text("8\n")
+    assert place.backend.submit(replace(submission, handle=None), BUNDLE, {}) == "8"
+    place.generation(submission, "8.0")
+    place.slurm.queue = [place.line("PENDING", reason="Dependency"), place.line("RUNNING", job="8")]
+    seen = place.see(submission)
+    assert (seen.phase, seen.raw) == (Phase.RUNNING, "RUNNING 8 gn01")
+    assert place.slurm.ran[-1] == ["scancel", "--state=PENDING", "7"]
+
+
+def test_a_run_directory_of_another_run_is_refused(place: Place) -> None:
+    submission = place.submission(handle=None)
+    Path(submission.dir).mkdir(parents=True)
+    Path(submission.dir, "run.json").write_text('{"run_id": "another"}')
+    with pytest.raises(ClusterError, match="holds another run"):
+        place.backend.submit(submission, BUNDLE, {})
+    assert place.slurm.ran == []
+
+
+# --- cancelling
+
+
+def test_a_cancel_asks_the_script_once_and_takes_waiting_jobs_out(place: Place) -> None:
+    submission = place.submission()
+    place.slurm.queue = [place.line("RUNNING"), place.line("PENDING", job="8"), place.line("RUNNING", job="9", run="y")]
+    for _ in range(2):
+        place.backend.cancel(submission, now=False)
+    told = [argv for argv in place.slurm.ran if argv[0] == "scancel"]
+    assert told == [
+        ["scancel", "--state=PENDING", "8"],
+        ["scancel", "--batch", "--signal=TERM", "7", "8"],
+        ["scancel", "--state=PENDING", "8"],
+    ]
+
+
+def test_a_cancel_now_kills_the_step_and_then_the_job(place: Place) -> None:
+    place.slurm.queue = [place.line("RUNNING"), place.line("FAILED", job="6")]
+    place.backend.cancel(place.submission(), now=True)
+    told = [argv for argv in place.slurm.ran if argv[0] == "scancel"]
+    assert told == [["scancel", "--signal=KILL", "7.0"], ["scancel", "7"]]
+
+
+def test_a_cancel_that_slurm_does_not_hear_is_unreachable_and_still_word_for_the_job(place: Place) -> None:
+    submission = place.submission()
+    place.slurm.queue = None
+    with pytest.raises(Unreachable):
+        place.backend.cancel(submission, now=False)
+    assert place.attempt_dir(submission).joinpath("asked.json").exists()
+
+
+# --- what is missing
+
+
+def test_without_a_shared_directory_it_says_what_to_set() -> None:
+    with pytest.raises(ClusterError, match="no shared_dir") as refused:
+        SlurmBackend("hpc", Profile(kind="slurm")).ready()
+    assert "shared_dir of hpc" in (refused.value.hint or "")
+
+
+def test_a_machine_without_slurm_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="no sbatch on this machine") as refused:
+        SlurmBackend("hpc", Profile(kind="slurm", shared_dir=str(tmp_path))).ready()
+    assert "login" in (refused.value.hint or "")
+
+
+def test_to_plan_nothing_is_asked(place: Place) -> None:
+    assert place.backend.probe().kind == "slurm"
+    assert place.slurm.calls == 0
+
+
+def test_usable_nodes_are_listed_without_those_of_the_profile(tmp_path: Path) -> None:
+    place = Place(tmp_path, exclude=("gn02",), partition="low")
+    assert list(place.backend.hosts()) == []
+    assert place.slurm.ran[-1][-1] == "--partition=low"

@@ -1,0 +1,296 @@
+"""Slurm's words as they were recorded on a real cluster (22.05), and what is made of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.backends.slurm import answers, reasons, sbatch
+from orchestrator.backends.slurm.rhythm import Rhythm
+from orchestrator.backends.slurm.states import STATES, Standing, state_of
+from orchestrator.model.run import Cause, Submission
+
+LONG = "0123456789" * 6 + "abc"
+MINE = answers.tag("orch:0123456789ab", "/s/runs/x/attempts/000001", "orch-x-1")
+# What `answers.queue_command` printed.
+SQUEUE = f"""\
+3|0|PENDING||PartitionNodeLimit|x|y|/tmp|a|b c|
+5|0|PENDING||None|(null)|/tmp|dep|
+2|0|PENDING||JobHeldUser|orch:0123456789ab|/tmp/h1|orch-{LONG}-1|
+4|1|RUNNING|gn[01-05]|None|orch:0123456789ab|/s/runs/x/attempts/000001|orch-x-1|
+6_[1-3]|0|PENDING||Priority|(null)|/tmp|array|
+"""
+# In the form that `answers.account_command` asks for.
+SACCT = """\
+4|REQUEUED|0:0|gn[01-02]|orch-x-1|/s/runs/x/attempts/000001
+4|NODE_FAIL|1:0|gn[01-02]|orch-x-1|/s/runs/x/attempts/000001
+4|COMPLETED|0:0|gn[03-04]|orch-x-1|/s/runs/x/attempts/000001
+13|CANCELLED by 0|0:0|gn[01-02]|trap.sh|/tmp/h1
+"""
+SINFO = "gn01|idle\ngn01|idle\ngn02|mixed\ngn03|down*\ngn04|drained\ngn05|idle*\ngn06|allocated\ngn07|draining\n"
+
+
+def test_squeue_is_read_whatever_other_jobs_are_called() -> None:
+    jobs = answers.queue(SQUEUE)
+    assert [(job.id, job.restarts, job.state, job.nodes, job.reason) for job in jobs] == [
+        ("3", 0, "PENDING", "", "PartitionNodeLimit"),
+        ("5", 0, "PENDING", "", "None"),
+        ("2", 0, "PENDING", "", "JobHeldUser"),
+        ("4", 1, "RUNNING", "gn[01-05]", "None"),
+    ]
+    assert [job.id for job in jobs if job.tag == MINE] == ["4"]
+    assert jobs[2].tag.endswith(f"|orch-{LONG}-1")
+    assert jobs[3].start == "4.1"
+
+
+@given(st.text(max_size=200))
+def test_no_answer_of_squeue_or_sacct_is_more_than_read(text: str) -> None:
+    answers.queue(text)
+    answers.accounts(text)
+    answers.named(text, "orch-x-1", "/s")
+    answers.usable(text)
+
+
+def test_sacct_has_a_record_for_each_start() -> None:
+    found = answers.accounts(SACCT)
+    assert [one.state for one in found["4"]] == ["REQUEUED", "NODE_FAIL", "COMPLETED"]
+    assert found["13"][0].state == "CANCELLED by 0"
+
+
+def test_a_job_of_another_run_is_not_found_under_its_name() -> None:
+    assert answers.named(SACCT, "orch-x-1", "/s/runs/x/attempts/000001") == ["4"]
+    assert answers.named(SACCT, "orch-x-1", "/other/runs/x/attempts/000001") == []
+    assert answers.named(SACCT, "trap.sh", "/tmp/h1") == ["13"]
+
+
+def test_nodes_that_take_jobs_are_those_that_are_up_and_answer() -> None:
+    assert answers.usable(SINFO) == ["gn01", "gn02", "gn06"]
+
+
+# --- states
+
+
+@pytest.mark.parametrize(
+    ("word", "standing", "cause"),
+    [
+        ("COMPLETED", Standing.OVER, Cause.AGENT_LOST),
+        ("FAILED", Standing.OVER, Cause.AGENT_LOST),
+        ("CANCELLED by 1001", Standing.OVER, Cause.CANCELLED),
+        ("CANCELLED", Standing.OVER, Cause.CANCELLED),
+        ("CANCELLED+", Standing.OVER, Cause.CANCELLED),
+        ("TIMEOUT", Standing.OVER, Cause.TIME_LIMIT),
+        ("NODE_FAIL", Standing.OVER, Cause.NODE_LOST),
+        ("PREEMPTED", Standing.OVER, Cause.PREEMPTED),
+        ("OUT_OF_MEMORY", Standing.OVER, Cause.HOST_OOM),
+        ("REQUEUED", Standing.WAITING, Cause.NONE),
+        ("PENDING", Standing.WAITING, Cause.NONE),
+        ("RUNNING", Standing.LIVE, Cause.NONE),
+        ("COMPLETING", Standing.ENDING, Cause.NONE),
+        ("SUSPENDED", Standing.SUSPENDED, Cause.NONE),
+    ],
+)
+def test_a_state_of_slurm_has_its_standing_and_cause(word: str, standing: Standing, cause: Cause) -> None:
+    assert (state_of(word).standing, state_of(word).cause) == (standing, cause)
+
+
+@given(st.text())
+def test_a_word_that_slurm_may_learn_ends_nothing(word: str) -> None:
+    if not any(word.strip().startswith(known) for known in STATES):
+        assert state_of(word).standing is Standing.UNKNOWN
+
+
+# --- reasons
+
+# What a job waits with when it is only not its turn.
+ORDINARY = {
+    "None", "Priority", "Resources", "Dependency", "BeginTime", "Licenses", "Reservation", "Cleaning",
+    "JobArrayTaskLimit", "WaitingForScheduling", "SchedDefer",
+}  # fmt: skip
+NEVER = [
+    "PartitionNodeLimit", "PartitionTimeLimit", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount",
+    "InvalidQOS", "QOSNotAllowed", "AssocMaxNodePerJobLimit", "AssocMaxCpuPerJobLimit", "QOSMaxWallDurationPerJobLimit",
+    "QOSMaxGRESPerJob", "QOSMaxMemoryPerNode", "QOSMinCpuNotSatisfied", "AssociationTimeLimit", "QOSTimeLimit",
+]  # fmt: skip
+LATER = [
+    "AssocMaxJobsLimit", "AssocGrpCpuLimit", "QOSMaxJobsPerUserLimit", "QOSGrpGRES", "AssocGrpCPUMinutesLimit",
+    "MaxNodePerAccount", "MaxJobsPerAccount", "QOSMaxGRESPerUser", "QOSJobLimit",
+]  # fmt: skip
+ASK = [
+    ("JobHeldUser", "scontrol release 7"),
+    ("JobHeldAdmin", "administrator"),
+    ("JobHoldMaxRequeue", "scontrol release 7"),
+    ("launch_failed_requeued_held", "scontrol release 7"),
+    ("ReqNodeNotAvail", "sinfo -R"),
+    ("ReqNodeNotAvail,_UnavailableNodes:gn01", "sinfo -R"),
+    ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions", "sinfo -R"),
+    ("ReservationDeleted", "reservation"),
+    ("PartitionDown", "administrator"),
+]
+
+
+@pytest.mark.parametrize("reason", sorted(ORDINARY))
+def test_waiting_for_ones_turn_is_not_told(reason: str) -> None:
+    assert reasons.advice(reason, "7") == ""
+
+
+@pytest.mark.parametrize("reason", NEVER)
+def test_what_can_never_start_is_told_as_that(reason: str) -> None:
+    said = reasons.advice(reason, "7")
+    assert said.startswith(f"job 7 does not start ({reason}): ")
+    assert "it can never start" in said
+    assert "cancel it" in said
+
+
+@pytest.mark.parametrize("reason", LATER)
+def test_a_limit_on_all_jobs_together_is_told_as_waiting(reason: str) -> None:
+    said = reasons.advice(reason, "7")
+    assert "until others end" in said
+    assert "never" not in said
+
+
+@pytest.mark.parametrize(("reason", "what"), ASK)
+def test_what_somebody_must_do_is_said(reason: str, what: str) -> None:
+    assert what in reasons.advice(reason, "7")
+
+
+def test_every_limit_that_this_slurm_knows_is_told() -> None:
+    libraries = list(Path("/usr/lib").glob("*/slurm*/libslurmfull.so"))
+    if not libraries:
+        pytest.skip("Slurm is not installed")
+    words = set(re.findall(rb"\b(?:Assoc|QOS)(?:Max|Grp|Min)[A-Za-z]+", libraries[0].read_bytes()))
+    assert len(words) > 50
+    assert [word for word in words if not reasons.advice(word.decode(), "7")] == []
+
+
+# --- sbatch
+
+SUBMISSION = Submission(
+    run="x", run_id="0123456789ab", attempt=1, cluster="hpc", digest="", dir="/s 50%/runs/x", checkpoint_dir="",
+    bundle_file="",
+)  # fmt: skip
+
+
+def test_the_command_names_run_attempt_and_directory() -> None:
+    assert sbatch.command(SUBMISSION, ["gn01", "gn02"], after_others=True) == [
+        "sbatch", "--parsable", "--job-name=orch-x-1", "--comment=orch:0123456789ab",
+        "--chdir=/s 50%/runs/x/attempts/000001", "--output=/s 50%%/runs/x/attempts/000001/job-%j.log", "--export=NONE",
+        "--exclude=gn01,gn02", "--dependency=singleton", "/s 50%/runs/x/attempts/000001/bundle/job.sbatch",
+        "--attempt", "1",
+    ]  # fmt: skip
+
+
+def ran(status: int | None, stdout: str = "", stderr: str = "") -> dict[str, object]:
+    return {"status": status, "stdout": stdout, "stderr": stderr}
+
+
+@pytest.mark.parametrize("said", ["4711\n", "4711;lab\n", "Welcome to the cluster!\n4711\n"])
+def test_the_id_of_a_job_is_read(said: str) -> None:
+    waited = "sbatch: Slurm temporarily unable to accept job, sleeping and retrying\n"
+    assert sbatch.answer(ran(0, said, waited)).job == "4711"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (
+            "sbatch: error: invalid partition specified: nope\n"
+            "sbatch: error: Batch job submission failed: Invalid partition name specified\n"
+        ),
+        "sbatch: error: Batch job submission failed: Requested node configuration is not available\n",
+        "sbatch: error: Invalid generic resource (gres) specification\n",
+        "sbatch: error: Batch job submission failed: Invalid feature specification\n",
+        "sbatch: error: Batch job submission failed: Requested reservation is invalid\n",
+        "sbatch: error: Batch job submission failed: Invalid node name specified\n",
+        "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified\n",
+        (
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, "
+            "user's size and/or time limits)\n"
+        ),
+        "sbatch: error: Unable to open file /s/runs/x/attempts/000001/bundle/job.sbatch\n",
+        "sbatch: unrecognized option '--nosuch'\nTry \"sbatch --help\" for more information\n",
+    ],
+)
+def test_a_no_of_slurms_is_told_in_its_words(said: str) -> None:
+    answer = sbatch.answer(ran(1, "", said))
+    assert (answer.job, answer.sure) == (None, True)
+    assert said.splitlines()[-1].removeprefix("sbatch: ").removeprefix("error: ") in answer.words
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ran(
+            1, "", "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)\n"
+        ),
+        ran(1, "", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: Unexpected message received\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: Resource temporarily unavailable\n"),
+        ran(1, "", "sbatch: error: If munged is up, restart with --num-threads=10\n"),
+        ran(None, "", ""),
+        ran(-9, "", ""),
+        ran(0, "what?\n", ""),
+    ],
+)
+def test_an_answer_that_leaves_open_whether_a_job_was_made_is_no_no(told: dict[str, object]) -> None:
+    answer = sbatch.answer(told)
+    assert (answer.job, answer.sure) == (None, False)
+    assert answer.words
+
+
+def test_the_real_sbatch_without_a_controller_is_unsure(tmp_path: Path) -> None:
+    conf = tmp_path / "slurm.conf"
+    conf.write_text("ClusterName=none\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\nMessageTimeout=1\n")
+    try:
+        done = subprocess.run(
+            ["sbatch", "--parsable", "--wrap=true"],
+            env={"PATH": "/usr/bin:/bin", "SLURM_CONF": str(conf)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("sbatch is not installed")
+    assert not sbatch.answer(ran(done.returncode, done.stdout, done.stderr)).sure
+
+
+# --- rhythm
+
+
+def test_slurm_is_asked_soon_after_a_change_and_seldom_without() -> None:
+    rhythm, now, asked = Rhythm(None), 0.0, []
+    while now < 600:
+        if rhythm.is_due(now, urgent=False):
+            asked.append(now)
+            rhythm.answered(now, changed=now < 20)
+        now += 1
+    pauses = [after - before for before, after in itertools.pairwise(asked)]
+    assert pauses[:4] == [5, 5, 5, 5]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 60
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0, 30)), max_size=60), st.floats(0.5, 120))
+def test_the_floor_lies_between_any_two_questions(steps: list[tuple[bool, bool, float]], floor: float) -> None:
+    rhythm, now, last = Rhythm(floor), 0.0, None
+    for urgent, answered, pause in steps:
+        now += pause
+        if rhythm.is_due(now, urgent=urgent):
+            assert last is None or now - last >= floor
+            last = now
+            rhythm.answered(now, changed=urgent) if answered else rhythm.failed(now)
+
+
+def test_what_is_urgent_waits_for_the_floor_alone() -> None:
+    rhythm = Rhythm(10)
+    for moment in (0.0, 100.0, 200.0):
+        rhythm.answered(moment, changed=False)
+    assert not rhythm.is_due(215.0, urgent=False)
+    assert rhythm.is_due(215.0, urgent=True)
+    assert not rhythm.is_due(209.0, urgent=True)
