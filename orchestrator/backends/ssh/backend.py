@@ -86,10 +86,11 @@ class SshBackend:
         placed, met = self._place(submission, bundle, choosing)
         if placed["refused"]:
             raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")
+        chosen = met["chosen"]
         if not placed["asked"]:
-            chosen = met["chosen"] or self._choose(submission, job, choosing, met["token"])
-            self._start(submission, chosen, _environment(job, secrets))
-        return start_id(submission)
+            chosen = chosen or self._choose(submission, job, choosing, met["token"])
+            chosen = self._start(submission, chosen, _environment(job, secrets))
+        return _handle(submission, chosen)
 
     def _candidates(self, submission: Submission, job: Mapping[str, Any]) -> list[str]:
         ranks, usable = job["ranks_per_node"], self._usable()
@@ -153,10 +154,10 @@ class SshBackend:
             else:
                 choosing.failures[host] = wrong
 
-    def _start(self, submission: Submission, chosen: dict[str, Any], environment: Mapping[str, str]) -> None:
+    def _start(self, submission: Submission, chosen: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
         """Start what is not started on the chosen hosts, or on those that another hand-over has chosen before.
 
-        It is enough that one host did: `observe` misses the others, and an attempt that began is ended before the
+        The choice that stands. It is enough that one host did: `observe` misses the others, and an attempt that began is ended before the
         next.
         """
         for _ in range(ROUNDS):
@@ -168,8 +169,9 @@ class SshBackend:
             self._watch.known(submission).hosts = tuple(host["name"] for host in chosen["hosts"])
             other = next((answer["chosen"] for answer in said if answer["chosen"] != chosen), None)
             if other is None:
-                return
+                break
             chosen = other
+        return chosen
 
     # --- observe
 
@@ -255,6 +257,15 @@ def _start_calls(
         name: [("start", {**common, "nodes": [node for node, one in enumerate(names) if one == name]})]
         for name in names
     }
+
+
+def _handle(submission: Submission, chosen: Mapping[str, Any] | None) -> str:
+    """The attempt's start, and for people the hosts that it was given, and those that it was not and why."""
+    if chosen is None:
+        return start_id(submission)
+    hosts = ", ".join(host["name"] for host in chosen["hosts"])
+    passed = "".join(f"; not on {host}: {why}" for host, why in chosen["passed_over"].items())
+    return f"{start_id(submission)} on {hosts}{passed}"
 
 
 def _environment(job: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
