@@ -46,7 +46,7 @@ def test_every_host_is_asked_and_what_is_wrong_is_named(make_bed: Callable[[int]
         "/run is not the same on gpu1, gpu2",
     )
     assert levels(replace(good, shared_dir="/proc/nowhere"), tmp_path)["shared directory"][0] == "problem"
-    assert levels(replace(good, python="/bin/false"), tmp_path)["gpu1 python"][0] == "problem"
+    assert levels(replace(good, python="/bin/false"), tmp_path)["gpu1"][0] == "problem"
 
     bed["gpu2"].power_off()
     gone = levels(replace(good, hosts=("gpu1", bed.alias("off", "gpu2", ConnectTimeout="3"))), tmp_path)
