@@ -49,9 +49,11 @@ class SlurmLab(Lab):
 
     def profile(self, **changes: Any) -> None:
         """Write the configuration; a value of None takes a key away."""
+        # The same PATH however a job gets its environment: operators are compiled again when another ninja is found.
+        env = {"TORCH_EXTENSIONS_DIR": str(self.cluster.operators), "PATH": self.cluster.environment()["PATH"]}
         profile = {
             "kind": "slurm", "partition": "low", "shared_dir": str(self.shared), "python": sys.executable,
-            "device": "cpu", "env": {"TORCH_EXTENSIONS_DIR": str(self.cluster.operators)}, **changes,
+            "device": "cpu", "env": env, **changes,
         }  # fmt: skip
         hpc = {key: value for key, value in profile.items() if value is not None}
         self.config.write_text(json.dumps({"default": "hpc", "clusters": {"hpc": hpc}}))
