@@ -1,7 +1,8 @@
 """Runs a launcher's module in this process, so that it dies with its agent: launched AGENT MODULE ARGUMENTS.
 
-SIGUSR1 is ignored from here on: a scheduler that sends it to every process would end torchrun at once and leave its
-workers running. A rank that understands it sets its own handler.
+A scheduler may send its signals to every process of a job. SIGUSR1 would end torchrun at once and leave its workers
+running, so it is ignored from here on; a rank that understands it sets its own handler. After a SIGTERM torchrun gives
+its workers 30 s, however long the scheduler would and their save takes, so it is blocked until `rank` lets it through.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ def main() -> None:
     agent, module, *arguments = sys.argv[1:]
     die_with_parent(int(agent))
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -26,7 +26,7 @@ from orchestrator.checkpoints.generations import Claim
 TICK = 0.2  # seconds between two looks at the other nodes; the end of a child wakes the agent at once
 WORD_SECONDS = 2.0  # that a launcher has to say what a dead rank died of, before all is ended
 LEAVE_SECONDS = 60.0  # that a launcher has to end after all of its ranks attested their end
-PLAIN_STOP_SECONDS = 35.0  # a script that knows nothing of orch: torchrun gives its workers 30 s after a SIGTERM
+PLAIN_STOP_SECONDS = 35.0  # that a script which knows nothing of orch has to end after a SIGTERM
 STACKS_SECONDS = 0.5  # for hanging ranks to write where they hang
 RESERVED = 64 * 1024  # bytes on the disk from the start, for records that must be written when it is full
 
@@ -105,6 +105,7 @@ class Member:
         self.peers.look()
         if self.result is None:
             self._pass_on_stop()
+        if self.result is None:
             self._watch_ranks()
             self._judge()
         self._check_fence()
@@ -150,19 +151,16 @@ class Member:
         if self._stop_since is None:
             self._stop_since = time.monotonic()
         sessions = list((self.directory / "ranks").glob("rank-*.session"))
-        for rank in self._ranks:
-            pid = self._pids.get(rank)
-            if (
-                pid is not None
-                and rank not in self._asked
-                and (self.directory / "ranks" / f"rank-{rank}.session").exists()
-            ):
+        # Where no rank understands a request, there is nothing to wait for.
+        self._plain_stop = self._plain_stop or not sessions
+        if self._plain_stop and not self._pids:
+            self._end("stopped")
+            return
+        for rank, pid in self._pids.items():
+            understands = (self.directory / "ranks" / f"rank-{rank}.session").exists()
+            if rank not in self._asked and (self._plain_stop or understands):
                 self._asked.add(rank)
-                _signal(pid, signal.SIGUSR1)
-        if not sessions and not self._plain_stop and self._launcher is not None:
-            # Nobody here would understand a request: it ends as its launcher ends it.
-            self._plain_stop = True
-            self._launcher.terminate()
+                _signal(pid, signal.SIGTERM if self._plain_stop else signal.SIGUSR1)
 
     def _watch_ranks(self) -> None:
         """Notes ranks of this node that have died without a word; torchrun can take half a minute to say so."""

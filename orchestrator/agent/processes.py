@@ -77,11 +77,6 @@ class Launcher:
             if pid == self.pid:
                 self.status = self._process.returncode = os.waitstatus_to_exitcode(status)
 
-    def terminate(self) -> None:
-        """SIGTERM to the launcher alone: torchrun passes it on."""
-        if self.status is None:
-            os.kill(self.pid, signal.SIGTERM)
-
     def kill(self, also: Sequence[int] = ()) -> list[int]:
         """SIGKILL to everything that the launcher started, and to `also`; returns what is still there after a while."""
         if self.status is None:

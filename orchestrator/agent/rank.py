@@ -30,6 +30,7 @@ def main() -> None:
     """Runs the job's script as __main__ and leaves its word: ranks/rank-R.done.json or ranks/rank-R.error.json."""
     directory, rank = Path(os.environ["ORCH_GENERATION_DIR"]), int(os.environ["RANK"])
     linux.die_with_parent()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `launched` has blocked it for the launcher
     threading.Thread(target=_die_with_agent, args=(int(os.environ["ORCH_AGENT_PID"]),), daemon=True).start()
     _redirect(directory / "logs" / f"rank-{rank}.log")
     records = directory / "ranks"

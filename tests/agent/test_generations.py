@@ -212,6 +212,19 @@ def test_a_request_to_one_agent_reaches_all_ranks_and_is_no_failure(make_cluster
     assert not _alive(cluster)
 
 
+def test_a_sigterm_to_every_process_as_slurm_sends_it_is_a_request_like_any_other(make_cluster: MakeCluster) -> None:
+    script = SESSION.replace("commit(step)", "time.sleep(3)\n            commit(step)")
+    cluster = make_cluster("signal.signal(signal.SIGTERM, lambda *_: None)\n" + script)
+    agents = cluster.start()
+    cluster.until_step(3)
+    for pid in cluster.processes():
+        os.kill(pid, signal.SIGTERM)
+    assert cluster.wait(agents) == [82, 82]
+    assert f"saved step {cluster.outcome(1)['step']}" in cluster.outcome(1)["because"]
+    launchers = [(cluster.generation(1) / f"logs/launcher-{node}.log").read_text() for node in (0, 1)]
+    assert not any("SIGTERM" in log for log in launchers), "a torchrun that has got it gives its workers 30 s"
+
+
 def test_a_script_that_knows_nothing_of_orch_is_terminated_at_once(make_cluster: MakeCluster) -> None:
     cluster = make_cluster("print('up', flush=True)\ntime.sleep(60)")
     agents = cluster.start()
