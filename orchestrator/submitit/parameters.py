@@ -57,6 +57,8 @@ _REFUSED = {
     "use_srun": "orch starts one agent a node by srun, and the agent starts the tasks",
     "wckey": "use profile={'options': ['--wckey=...']}",
 }
+# Keys of a profile that the controller goes by as well, which knows of no executor.
+_OF_THE_PLACE = {"kind", "hosts", "hostfile", "login", "poll", "shared_dir", "ssh_config"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +167,12 @@ def changed(name: str, profile: Profile, changes: Mapping[str, Any]) -> Profile:
 
     Keys that clusters of its kind do not read are left out, as submitit's executors ignore what is another's.
     """
+    fixed = sorted(_OF_THE_PLACE & changes.keys())
+    if fixed:
+        raise ValueError(
+            f"the parameters do not suit the cluster {name}: {fixed[0]} is a fact of the place, which the controller"
+            " reads in the configuration; add another cluster there"
+        )
     kinds = {of.name: key_of(of).kinds for of in fields(Profile)}
     read_here = {key: value for key, value in changes.items() if not kinds.get(key) or profile.kind in kinds[key]}
     document = {"clusters": {name: {"kind": profile.kind, **read_here}}}

@@ -58,7 +58,7 @@ def sum_of_ranks() -> int:
 
 
 class Counter(submitit.helpers.Checkpointable):
-    """Counts to `end`, a line in `log` for each start and each number."""
+    """Counts to `end`, or until a file says that it is enough; a line in `log` for each start and each number."""
 
     def __init__(self, log: Path, seconds: float = 0.1) -> None:
         self.log, self.seconds = log, seconds
@@ -66,7 +66,8 @@ class Counter(submitit.helpers.Checkpointable):
 
     def __call__(self, end: int, bonus: int = 0) -> int:
         self._write(f"start {submitit.JobEnvironment().global_rank} {self.count}")
-        while self.count < end:
+        enough = self.log.with_suffix(".enough")
+        while self.count < end and not enough.exists():
             time.sleep(self.seconds)
             self.count += 1
             self._write(f"count {self.count}")
@@ -81,6 +82,11 @@ class Counter(submitit.helpers.Checkpointable):
 class NoCheckpoint(Counter):
     def checkpoint(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override] # noqa: RUF100 - as users write it
         return None
+
+
+def count(log: Path, end: int) -> int:
+    """As Counter does, but it cannot be checkpointed."""
+    return Counter(log)(end)
 
 
 def where() -> tuple[str, str | None]:

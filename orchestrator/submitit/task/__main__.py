@@ -59,14 +59,14 @@ def _call(environment: Environment, paths: JobPaths, streams: Streams) -> Any:
     path = _submitted(environment, paths)
     logger.get_logger().info(f"Loading pickle: {path}")
     delayed = DelayedSubmission.load(path)
-    seconds = os.environ.get(names.SECONDS)
-    clock = Clock(float(seconds) if seconds else None, int(os.environ["ORCH_AGENT_PID"]))
+    seconds, keeps_time = os.environ.get(names.SECONDS), bool(os.environ.get(names.TIMER))
+    clock = Clock(float(seconds) if seconds else None, int(os.environ["ORCH_AGENT_PID"]), loose=not keeps_time)
 
     def leave() -> NoReturn:
         streams.close()
         os._exit(0)
 
-    stopper = Stopper(environment, delayed, clock, keeps_time=bool(os.environ.get(names.TIMER)), leave=leave)
+    stopper = Stopper(environment, delayed, clock, keeps_time=keeps_time, leave=leave)
     stopper.listen()
     value = delayed.result()
     stopper.deafen()

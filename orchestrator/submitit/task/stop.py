@@ -26,7 +26,7 @@ from orchestrator.training.environment import Environment
 from orchestrator.training.records import Records
 
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
-EARLY = 30.0  # seconds: a signal so shortly before the time is up is sent because of it
+EARLY = 75.0  # seconds: Slurm sends the signal before a time limit up to a minute too soon
 LOOK = 0.2  # seconds between two looks for rank 0's word
 
 
@@ -52,20 +52,24 @@ class Alone(Control):
 
 
 class Clock:
-    """The time of an attempt on its machine, which began with its agent. `seconds` is None where nothing bounds it."""
+    """The time of an attempt on its machine, which began with its agent. `seconds` is None where nothing bounds it.
 
-    def __init__(self, seconds: float | None, agent: int) -> None:
-        self.seconds = seconds
+    `loose`: a scheduler keeps it, in its own rough way.
+    """
+
+    def __init__(self, seconds: float | None, agent: int, *, loose: bool) -> None:
+        self.seconds, self._loose = seconds, loose
         self._began = time.monotonic() - _age(agent)
 
     def left(self) -> float:
-        """Only where something bounds it."""
+        """Seconds until a signal that is sent because of the time may come; only where something bounds it."""
         assert self.seconds is not None
-        return self._began + self.seconds - time.monotonic()
+        early = min(EARLY, 0.75 * self.seconds) if self._loose else 0.0
+        return self._began + self.seconds - early - time.monotonic()
 
     def is_up(self) -> bool:
         """Whether a stop that comes now comes because of the time."""
-        return self.seconds is not None and self.left() <= min(EARLY, self.seconds / 4)
+        return self.seconds is not None and self.left() <= 0
 
 
 def is_checkpointable(function: Any) -> bool:
@@ -136,12 +140,11 @@ class Stopper:
     def _start_timer(self) -> None:
         if self._clock.seconds is None:
             return
-        early = 0.0 if self._keeps_time else min(EARLY, self._clock.seconds / 4)
         if not self._checkpointable:
             signal.signal(signal.SIGUSR1, self._on_time_out)
 
         def wait() -> None:
-            time.sleep(max(0.0, self._clock.left() - early))
+            time.sleep(max(0.0, self._clock.left()))
             self._time_is_up = True
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
@@ -163,7 +166,7 @@ class Stopper:
         self._asked = True
         logger.get_logger().warning(f"Caught signal {signal.Signals(number).name}: this job shall stop.")
         if self._environment.rank == 0:
-            self._store_and_leave(timed_out=self._time_is_up or self._clock.is_up())
+            self._store_and_leave(timed_out=self._clock.is_up())
         else:
             # The function goes on meanwhile, as under submitit: rank 0 may need it to finish a collective.
             threading.Thread(target=self._follow, daemon=True, name="follow rank 0").start()
