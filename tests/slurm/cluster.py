@@ -75,6 +75,10 @@ class Cluster:
     def conf(self) -> Path:
         return self.root / "etc" / "slurm.conf"
 
+    @property
+    def _user_here(self) -> str:
+        return USER + self.root.name.removeprefix(PLACES[0].name)
+
     # Up and down
 
     def start(self) -> None:
@@ -107,6 +111,7 @@ class Cluster:
         for pid in self.processes():
             _send(pid, signal.SIGKILL)
         self._forget_hosts()
+        subprocess.run(["userdel", self._user_here], check=False, capture_output=True)
         if not keep:
             shutil.rmtree(self.root, ignore_errors=True)
         self._lock.close()
@@ -414,7 +419,7 @@ class Cluster:
 
     def _make_user(self) -> None:
         (self.root / "home" / "root").mkdir(exist_ok=True)
-        user = USER + self.root.name.removeprefix(PLACES[0].name)
+        user = self._user_here
         home = self.root / "home" / user
         try:
             pwd.getpwnam(user)
