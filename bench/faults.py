@@ -1,0 +1,110 @@
+"""From the death of a node, and from preemption, to the next step of a training, against what Slurm itself needs.
+
+The floor is a bare job with --requeue under the same fault, from the fault to its first line after the restart, and
+with it the time that this very training takes from the start of its job to its first step. Used by bench/slurm.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from measure import Row
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.lab import SlurmLab
+
+ROUNDS = 2
+KILLED = 7  # the step after which the fault comes; the newest checkpoint is that of step 5
+STEP = 0.3  # seconds of a step
+RUN = "tiny"
+
+Fault = Callable[[Cluster, str], None]
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds: of orch from fault to step, of the bare job from fault to line, of the training from start to step."""
+
+    orch: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+    start: list[float] = field(default_factory=list)
+
+
+def measure(made: Cluster) -> list[Row]:
+    return [
+        _row("a node's death to the next step", made, node_dies),
+        _row("preemption to the next step", made, preempted),
+    ]
+
+
+def _row(figure: str, made: Cluster, fault: Fault) -> Row:
+    times = Times()
+    for _ in range(ROUNDS):
+        times.bare.append(bare(made, fault))
+        made.heal()
+        start, orch = under_orch(made, fault)
+        times.start.append(start)
+        times.orch.append(orch)
+        made.heal()
+    slurm, start, orch = (statistics.median(one) for one in (times.bare, times.start, times.orch))
+    return Row(
+        figure=figure,
+        measured=f"{orch:.1f} s",
+        baseline=f"{slurm:.1f} s (a bare job's restart) + {start:.1f} s (this training's start)",
+        ratio=orch / (slurm + start),
+    )
+
+
+def bare(made: Cluster, fault: Fault) -> float:
+    """Seconds from the fault to the first line that a requeued script writes."""
+    place = made.directory("bare")
+    lines = place / "lines"
+    script = f"date +%s.%N >> {lines}; srun sleep 600"
+    job = made.sbatch("--requeue", "--nodes=2", "--gres=gpu:1", "--output=/dev/null", f"--wrap={script}", cwd=place)
+    made.until(lambda: lines.exists() and made.state(job) == "RUNNING", hint="the bare job runs")
+    time.sleep(2)
+    started = time.time()
+    fault(made, job)
+    made.until(lambda: len(lines.read_text().split()) > 1, seconds=150, hint="the bare job is back")
+    return float(lines.read_text().split()[1]) - started
+
+
+def under_orch(made: Cluster, fault: Fault) -> tuple[float, float]:
+    """Seconds from the job's start to its first step, and from the fault to the first step after it."""
+    lab = SlurmLab(made, made.directory("orch"))
+    try:
+        lab.orch("submit", str(lab.job(RUN, seconds=STEP)))
+        lab.until_step(RUN, 1)
+        first = time.time()
+        [job] = lab.scheduled(RUN)
+        began = (lab.run_dir(RUN) / "attempts" / "000001" / "job").stat().st_mtime
+        lab.until_step(RUN, KILLED)
+        started = time.time()
+        fault(made, job)
+        lab.until_step(RUN, 1, generation=2)
+        return first - began, time.time() - started
+    finally:
+        lab.orch("cancel", RUN, "--now", check=False)
+        lab.kill_orch()
+
+
+def node_dies(made: Cluster, job: str) -> None:
+    """The slurmd of a job's second node and all that it started are killed, as when a machine goes off."""
+    node = made.hosts(job)[-1]
+    made.kill(node)
+    for pid in made.processes(node=node):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def preempted(made: Cluster, job: str) -> None:
+    """A job of higher priority wants the nodes of this one."""
+    nodes = made.hosts(job)
+    where = (f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", "--exclusive", "--output=/dev/null")
+    made.sbatch("--partition=high", *where, "--wrap=sleep 3", cwd=made.root)

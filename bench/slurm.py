@@ -1,0 +1,203 @@
+"""orch on a real Slurm, beside bare sbatch, submitit and TorchX on the same one: the cluster of the tests.
+
+Usage: python bench/slurm.py [--json] [submit|many|status|requests|faults]...
+
+`make bench-slurm` installs submitit and TorchX into build/peers first. In all but `faults` every node is taken by one
+job, so whatever is submitted waits in the queue and the machine is for the programs that are measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Mapping
+
+import faults
+from bed import ORCH, PEERS, Bed, cluster, command_lines, occupy, versions
+from measure import Row, milliseconds, table
+
+from tests.slurm.cluster import Cluster, Unavailable
+
+SUBMITS = 15  # rounds of one submission by each
+ROUNDS = 3
+MANY = 100
+WATCHED = 200
+WINDOW = 60  # seconds in which requests are counted
+
+
+def submit(made: Cluster) -> list[Row]:
+    """One submission from the command line."""
+    bed = Bed(made, "submit")
+    took = medians(bed.program("with_commands.py", str(SUBMITS), json.dumps(command_lines(bed))))
+    bed.clear()
+    figure = "orch submit, one run"
+    return [
+        row(figure, took["orch"], took["torchx"], "torchx run", "<= 0.5x"),
+        row(figure, took["orch"], took["submitit"], "a script that submits with submitit"),
+        row(figure, took["orch"], took["sbatch"], "sbatch"),
+        row(figure, took["orch"], took["nothing"], "python -c pass"),
+    ]
+
+
+def many(made: Cluster) -> list[Row]:
+    """A hundred submissions in one process. Every round begins with an empty queue."""
+    times: dict[str, list[float]] = {}
+    for turn in range(ROUNDS):
+        for name, seconds in a_hundred(Bed(made, "many"), loop=turn == 0):
+            times.setdefault(name, []).append(seconds)
+    took = medians(times)
+    figure = f"{MANY} submits in one process"
+    return [
+        row(figure, took["orch"], took["sbatch"], "sbatch in a loop", "<= 2x"),
+        row(figure, took["orch"], took["torchx"], "TorchX"),
+        row(figure, took["orch"], took["loop"], "submitit, one after another"),
+        row(figure, took["orch"], took["array"], "submitit, one job array"),
+    ]
+
+
+def a_hundred(bed: Bed, *, loop: bool) -> Iterable[tuple[str, float]]:
+    """Seconds by each way. `loop`: submitit's too, which waits between two submissions and need not be repeated."""
+    count = str(MANY)
+    yield "sbatch", bed.program("with_sbatch.py", count)
+    bed.clear()
+    yield "orch", bed.program("with_orch.py", "submit", str(bed.job), "0", count)
+    bed.clear()
+    yield "array", bed.program("with_submitit.py", "array", str(bed.place / "array"), count, peers=True)
+    bed.clear()
+    yield "torchx", bed.program("with_torchx.py", "submit", str(bed.place / "torchx"), count, peers=True)
+    bed.clear()
+    if loop:
+        yield "loop", bed.program("with_submitit.py", "loop", str(bed.place / "loop"), count, peers=True)
+        bed.clear()
+
+
+def status(made: Cluster) -> list[Row]:
+    """What two hundred waiting jobs are doing, from a process that knows nothing yet."""
+    bed = Bed(made, "status")
+    folders = waiting(bed, WATCHED)
+    with bed.controller():
+        bed.until_queued(WATCHED)
+    times: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        commands = {"nothing": [sys.executable, "-c", "pass"], "cli": [*ORCH, "status", "--json"]}
+        for name, seconds in bed.program("with_commands.py", "5", json.dumps(commands)).items():
+            times.setdefault(name, []).extend(seconds)
+        for name, seconds in bed.program("with_orch.py", "observe", "5").items():
+            times.setdefault(name, []).extend(seconds)
+        for name, script in (("submitit", "with_submitit.py"), ("torchx", "with_torchx.py")):
+            times.setdefault(name, []).append(bed.program(script, "status", folders[name], peers=True))
+    bed.clear()
+    took = medians(times)
+    figure = f"state of {WATCHED} runs, asking Slurm once"
+    aim = "<= 100 ms"
+    return [
+        row(figure, took["first"], took["submitit"], "submitit: state of each job, one sacct", aim),
+        row(figure, took["first"], took["torchx"], "TorchX: status of each job, a sacct each"),
+        row(f"the same, {WATCHED} looks later", took["again"], took["submitit"], "submitit"),
+        row(f"orch status --json, {WATCHED} runs", took["cli"], took["nothing"], "python -c pass", f"+{aim[3:]}"),
+    ]
+
+
+def waiting(bed: Bed, count: int) -> dict[str, str]:
+    """So many jobs in the queue of each; where the peers wrote down theirs."""
+    folders = {name: str(bed.place / name) for name in ("submitit", "torchx")}
+    bed.program("with_orch.py", "submit", str(bed.job), "0", str(count))
+    bed.program("with_submitit.py", "array", folders["submitit"], str(count), peers=True)
+    bed.program("with_torchx.py", "submit", folders["torchx"], str(count), peers=True)
+    return folders
+
+
+def requests(made: Cluster) -> list[Row]:
+    """What slurmctld and slurmdbd are asked in the first minute of watching runs that wait."""
+    rows = []
+    peers = {}
+    for count in (3, 100, 300):
+        bed = Bed(made, f"requests-{count}")
+        bed.program("with_orch.py", "submit", str(bed.job), "0", str(count))
+        before = bed.counts()
+        with bed.controller():
+            bed.until_queued(count, at_least=WINDOW)
+            after = bed.counts()
+        rows.append(Row(figure=f"requests a minute, orch watching {count}", measured=asked(before, after)))
+        bed.clear()
+    bed = Bed(made, "requests-of-peers")
+    folders = waiting(bed, MANY)
+    for name, script in (("submitit", "with_submitit.py"), ("torchx", "with_torchx.py")):
+        before = bed.counts()
+        bed.program(script, "watch", folders[name], str(WINDOW), peers=True)
+        peers[name] = asked(before, bed.counts())
+    bed.clear()
+    baseline = f"watching {MANY}: submitit {peers['submitit']}, TorchX {peers['torchx']}"
+    rows[1] = dataclasses.replace(rows[1], baseline=baseline)
+    rows[2] = dataclasses.replace(rows[2], aim="as for 3")
+    return rows
+
+
+def asked(before: tuple[int, int], after: tuple[int, int]) -> str:
+    return f"{after[0] - before[0]} slurmctld, {after[1] - before[1]} slurmdbd"
+
+
+def row(figure: str, measured: float, baseline: float, what: str, aim: str = "") -> Row:
+    return Row(
+        figure=figure,
+        measured=shown(measured),
+        baseline=f"{shown(baseline)} ({what})",
+        ratio=measured / baseline,
+        aim=aim,
+    )
+
+
+def shown(seconds: float) -> str:
+    return milliseconds(seconds) if seconds < 1 else f"{seconds:.2f} s"
+
+
+def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+IN_THE_QUEUE: Mapping[str, Callable[[Cluster], list[Row]]] = {
+    "submit": submit,
+    "many": many,
+    "status": status,
+    "requests": requests,
+}
+
+
+def main(words: list[str]) -> int:
+    names = [word for word in words if word != "--json"] or [*IN_THE_QUEUE, "faults"]
+    unknown = [name for name in names if name not in {*IN_THE_QUEUE, "faults"}]
+    if unknown or not PEERS.is_dir():
+        wrong = f"no benchmark {', '.join(unknown)}" if unknown else f"no {PEERS}: make bench-slurm installs the peers"
+        print(wrong, file=sys.stderr)
+        return 2
+    try:
+        rows = measure(names)
+    except Unavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    if "--json" in words:
+        print(json.dumps([dataclasses.asdict(one) for one in rows], indent=2))
+    else:
+        print(f"{versions()}; medians, ratios are taken in one run.\n\n{table(rows)}")
+    return 0
+
+
+def measure(names: list[str]) -> list[Row]:
+    rows: list[Row] = []
+    with cluster() as made:
+        if names != ["faults"]:
+            occupy(made)
+        for name in names:
+            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            if name == "faults":
+                made.heal()
+                rows += faults.measure(made)
+            else:
+                rows += IN_THE_QUEUE[name](made)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,24 @@
+"""Times commands in turns: python bench/with_commands.py ROUNDS '{"name": ["argv", ...], ...}'. @ is a new name."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from measure import seconds_of
+
+
+def main(rounds: int, commands: dict[str, list[str]]) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(rounds + 1):
+        for name, argv in commands.items():
+            fresh = f"cli-{os.urandom(4).hex()}"
+            took = seconds_of([fresh if word == "@" else word for word in argv], os.environ)
+            if turn:  # the first turn fills the caches
+                times[name].append(took)
+    return times
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), json.loads(sys.argv[2]))))
