@@ -27,8 +27,9 @@ def run(options: Namespace) -> int:
 
 
 def _list(store: Store, options: Namespace) -> int:
-    limits, now = context.configuration().nodes, time.time()
-    rows = [view.row(suspect, limits, now) for suspect in store.suspects()]
+    config, now = context.configuration(), time.time()
+    able = {name for name, profile in config.clusters.items() if profile.kind in EXCLUDES}
+    rows = [view.row(one, config.nodes, now, can_be_out=one.cluster in able) for one in store.suspects()]
     if options.json:
         sys.stdout.write(output.json_list(view.to_json(row) for row in rows))
         return OK

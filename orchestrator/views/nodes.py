@@ -14,10 +14,13 @@ from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, plain
 
 
-def row(suspect: Suspect, limits: BadNodes, now: float) -> dict[str, Any]:
-    """Plain values. `until` is None for ever and where the node is used; `out` says which."""
+def row(suspect: Suspect, limits: BadNodes, now: float, *, can_be_out: bool = True) -> dict[str, Any]:
+    """Plain values. `until` is None for ever and where the node is used; `out` says which.
+
+    `can_be_out`: the node's cluster is one that can leave nodes out.
+    """
     until = nodes.until(suspect, limits)
-    out = nodes.is_out(suspect, limits, now)
+    out = can_be_out and nodes.is_out(suspect, limits, now)
     return {
         "cluster": suspect.cluster,
         "node": suspect.node,

@@ -127,6 +127,9 @@ def test_nodes_are_listed_excluded_and_forgiven(tmp_path: Path, orch_home: Path)
     assert shown[1].startswith("hpc      gn03  until 2137")
     (row,) = json.loads(orch("nodes", "list", "--json", ORCH_CONFIG=str(config)).stdout)
     assert (row["node"], row["out"], row["failures"], row["because"]) == ("gn03", True, 1, "Xid 79")
+    record(orch_home, "here", ("lost", lost), cluster="local").close()
+    rows = json.loads(orch("nodes", "--json", ORCH_CONFIG=str(config)).stdout)
+    assert [(row["cluster"], row["out"]) for row in rows] == [("hpc", True), ("local", False)]
     assert orch("nodes", "exclude", "gn04", "-c", "hpc", ORCH_CONFIG=str(config)).returncode == 0
     assert "gn04  until forgiven" in orch("nodes", ORCH_CONFIG=str(config)).stdout
     for node in ("gn03", "gn04"):
