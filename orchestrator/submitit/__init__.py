@@ -24,7 +24,20 @@ __all__ = ["OrchExecutor", "OrchJob", "OrchJobEnvironment"]
 _MODULES = {"OrchExecutor": "executor", "OrchJob": "job", "OrchJobEnvironment": "task.environment"}
 
 
+class _StaysBehind:
+    """In a job: what a module imports for those who submit it must not keep its functions from being found there."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise RuntimeError("a function cannot submit to orch from within a job: only what a job needs of orch is there")
+
+
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = f"{__name__}.{_MODULES[name]}"
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as missing:
+        if missing.name != module:
+            raise
+        return _StaysBehind

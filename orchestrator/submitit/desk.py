@@ -48,9 +48,6 @@ class Submitter:
         prepared = launch.prepare(spec, self._backend, job_dir=str(Path.cwd()))
         launch.submit_run(self._store, self._backend, prepared, os.environ)
 
-    def cancel(self, run: str) -> None:
-        launch.cancel_run(self._store, run)
-
     def keep_controller(self) -> None:
         """Start a controller unless one is alive, or the user runs their own. Raises StoreError."""
         _keep(self._store)

@@ -79,18 +79,19 @@ class OrchExecutor(core.Executor):
         asked = parameters.read(self.parameters)
         profile = parameters.changed(self.cluster, self._profile, asked.changes)
         job_ids = _job_ids(asked.name, len(delayed_submissions))
+        for job_id, delayed in zip(job_ids, delayed_submissions, strict=True):
+            self._store(job_id, delayed, asked, of=len(job_ids))
         submitted: list[str] = []
-        with desk.Submitter(self.cluster, profile) as submitter:
-            try:
-                for job_id, delayed in zip(job_ids, delayed_submissions, strict=True):
-                    self._store(job_id, delayed, asked, of=len(job_ids))
+        try:
+            with desk.Submitter(self.cluster, profile) as submitter:
+                for job_id in job_ids:
                     submitter.submit(_spec(self.folder, job_id, asked, profile))
                     submitted.append(job_id)
                 submitter.keep_controller()
-            except OrchError as error:
-                for job_id in submitted:
-                    submitter.cancel(run_of(job_id))
-                raise FailedSubmissionError(desk.told(error)) from error
+        except OrchError as error:
+            for job_id in submitted:
+                desk.cancel(desk.home(), run_of(job_id))
+            raise FailedSubmissionError(desk.told(error)) from error
         tasks = range(asked.nodes * asked.tasks_per_node)
         return [self.job_class(self.folder, job_id, tasks) for job_id in job_ids]
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import submitit
 
+from orchestrator.submitit import OrchExecutor
+
 
 def add(one: int, other: int = 0) -> int:
     print(f"adding {one} and {other}")
@@ -91,3 +93,31 @@ def count(log: Path, end: int) -> int:
 
 def where() -> tuple[str, str | None]:
     return str(Path.cwd()), os.environ.get("WORD")
+
+
+def submit_more(folder: Path) -> int:
+    return OrchExecutor(folder).submit(add, 1).result()
+
+
+def train(log: Path, steps: int) -> int:
+    """A function with checkpoints of its own, by a Session."""
+    from orchestrator.training import Session
+
+    session = Session.start()
+    step = session.resume_step
+    with log.open("a") as file:
+        file.write(f"start 0 {step}\n")
+    while step < steps:
+        time.sleep(0.1)
+        step += 1
+        leave = session.step(step, steps)
+        with log.open("a") as file:
+            file.write(f"count {step}\n")
+        if leave:
+            directory = Path(session.checkpoint_dir, f"checkpoint-{step}")
+            directory.mkdir()
+            (directory / "state").write_text(str(step))
+            session.commit(str(directory), step)
+            session.stopped(step)
+    session.attest(step)
+    return step

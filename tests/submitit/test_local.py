@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +54,7 @@ def test_what_goes_wrong_is_told_in_submitits_words(executor: OrchExecutor, loca
     ours, theirs = executor.submit(functions.fail, "no good"), local.submit(functions.fail, "no good")
     unpicklable = executor.submit(functions.unpicklable), local.submit(functions.unpicklable)
     left = executor.submit(functions.leave, 0), local.submit(functions.leave, 0)
+    nested = executor.submit(functions.submit_more, executor.folder)
     for job in (ours, theirs):
         with pytest.raises(FailedJobError, match=r"(?s)failed during processing with trace.*ValueError: no good"):
             job.result()
@@ -66,6 +69,8 @@ def test_what_goes_wrong_is_told_in_submitits_words(executor: OrchExecutor, loca
     for job in left:
         with pytest.raises(UncompletedJobError, match="has not produced any output"):
             job.result()
+    with pytest.raises(FailedJobError, match="cannot submit to orch from within a job"):
+        nested.result()
     assert ours.state == "FAILED"
     assert ours.get_info()["cause"] == "user_error"
     assert int(ours.get_info()["generation"]) == 2  # once more, for who knows; the same error again is the end
@@ -159,6 +164,50 @@ def test_a_function_that_cannot_be_checkpointed_begins_again_when_its_machine_is
     kill(agents(job)[0], signal.SIGTERM)
     assert job.result() == 20
     assert starts(log) == [0, 0]
+
+
+def test_a_function_may_use_a_session_instead(executor: OrchExecutor, tmp_path: Path) -> None:
+    log = tmp_path / "count.log"
+    job = executor.submit(functions.train, log, 25)
+    until(lambda: "count 5" in lines(log))
+    kill(agents(job)[0], signal.SIGTERM)
+    assert job.result() == 25
+    assert len(starts(log)) == 2
+    assert starts(log)[1] >= 5
+
+
+SCRIPT = """
+import submitit
+env = submitit.JobEnvironment()
+print("I am", env, env.hostnames)
+"""
+
+
+def test_a_script_of_an_ordinary_run_knows_who_it_is_too(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "who.py").write_text(SCRIPT)
+    (tmp_path / "config.yaml").write_text("clusters: {here: {kind: local, device: cpu}}")
+    (tmp_path / "job.yaml").write_text("{name: who, code: code, run: who.py, resources: {nodes: 2}}")
+    orch = [sys.executable, "-m", "orchestrator"]
+    env = {**os.environ, "ORCH_CONFIG": str(tmp_path / "config.yaml")}
+    submit = [*orch, "submit", str(tmp_path / "job.yaml"), "-c", "here", "--wait"]
+    subprocess.run(submit, env=env, check=True, capture_output=True, timeout=100)
+    logs = subprocess.run([*orch, "logs", "who"], env=env, check=True, capture_output=True, text=True).stdout
+    host = os.uname().nodename
+    for rank in range(2):
+        assert f"local_rank=0(1), node={rank}(2), global_rank={rank}(2)) {[host, host]}" in logs
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "submitit.md"
+
+
+def test_the_example_of_the_page_works(tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(# train_tiny.py\n.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "train_tiny.py").write_text(program)
+    command = [sys.executable, "train_tiny.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("[100, 100]\n")
 
 
 def test_what_has_had_its_time_ends_as_under_submitit(tmp_path: Path) -> None:
