@@ -45,7 +45,10 @@ class Slurm:
         if operation == "slurm.submit":
             placed = self._answer("place", request["place"])
             return {**placed, "ran": self._run(request["run"]["argv"]) if placed["first"] else None}
-        return perform([(operation, request)])[0]["value"]
+        answer = perform([(operation, request)])[0]
+        if "error" in answer:
+            raise ClusterError(answer["error"])
+        return answer["value"]
 
     def _run(self, argv: list[str]) -> Mapping[str, Any]:
         self.ran.append(argv)
@@ -324,6 +327,17 @@ def test_records_that_contradict_the_last_answer_make_it_ask(
         meanwhile(place, submission)
         place.see(submission, after=1)
     assert least <= place.slurm.asked("squeue") - asked <= most
+
+
+def test_records_that_cannot_be_read_hide_one_attempt_alone(place: Place) -> None:
+    one, two = place.submission(), place.submission(run="y", handle="8")
+    place.slurm.queue = [place.line("PENDING"), place.line("PENDING", job="8", run="y")]
+    Path(one.dir).mkdir(parents=True)
+    Path(one.checkpoint_dir).symlink_to("ckpt")  # leads nowhere but to itself
+    place.now += 100
+    seen = place.backend.observe([one, two])
+    assert (seen["x"].phase, seen["y"].phase) == (Phase.UNKNOWN, Phase.QUEUED)
+    assert "its records cannot be read" in seen["x"].because
 
 
 def test_while_slurm_does_not_answer_the_last_answer_stands_for_a_while(place: Place) -> None:

@@ -20,6 +20,7 @@ import pytest
 from orchestrator.backends import open_backend
 from orchestrator.backends.ssh import SshBackend
 from orchestrator.backends.ssh.hosts import address_of
+from orchestrator.backends.ssh.watching import start_id
 from orchestrator.errors import ClusterError, JobError, OrchError, PlanError, Unreachable
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Phase, Submission
@@ -292,6 +293,27 @@ def test_hosts_that_do_not_answer_leave_a_run_unknown_and_do_not_hold_up_others(
     for name in ("gpu1", "gpu2"):
         site.bed[name].heal()
     place.until(two, lambda seen: seen.phase in LIVE, seconds=90)
+
+
+def test_a_chosen_host_that_dies_before_its_agent_is_started_is_missed_at_once(site: Site) -> None:
+    place = site.place()
+    submission, bundle = place.attempt(LONG)
+    chosen = {
+        "start": start_id(submission),
+        "address": site.bed["gpu1"].address,
+        "hosts": [{"name": name, "nodename": name, "slots": 1} for name in ("gpu1", "gpu2")],
+        "passed_over": {},
+    }
+    directory = Path(submission.dir, "attempts", "000001")
+    directory.mkdir(parents=True)
+    (directory / "hosts.json").write_text(json.dumps(chosen))
+    site.bed["gpu2"].power_off()
+    again = dataclasses.replace(submission, handle=place.backend.submit(submission, bundle, {}))
+    seen = place.see(again)
+    assert seen.phase in LIVE
+    assert seen.partial == "the agent of node 1 was not started on gpu2"
+    place.backend.cancel(again, now=True)
+    assert place.processes(again) == []
 
 
 def test_nobody_answers(site: Site) -> None:

@@ -17,7 +17,7 @@ from orchestrator.backends.slurm.states import Standing, state_of
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Generation, Mark, Metrics, Observation, Submission
+from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
 from orchestrator.reach import SECONDS, Call, Here, OverSsh, Reach
 
 PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
@@ -61,8 +61,9 @@ class SlurmBackend:
         self._stirred = True  # something was done since the last answer
         self._accounts: dict[str, list[Account]] = {}
         self._watched: dict[tuple[str, int], _Watched] = {}
+        self._unread: dict[tuple[str, int], str] = {}
         self._marks: dict[str, Mark] = {}
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()  # starts whose script was asked to end, and in which state
         self._forgotten: set[tuple[str, int]] = set()
 
     def ready(self) -> None:
@@ -174,7 +175,8 @@ class SlurmBackend:
         if asked:
             self._account(submissions)
         seen = {submission.run: self._observation(submission) for submission in submissions}
-        self._tidy(submissions, seen)
+        if asked:
+            self._tidy(submissions, seen)
         return seen
 
     def _is_urgent(self, submissions: Sequence[Submission]) -> bool:
@@ -204,12 +206,16 @@ class SlurmBackend:
         looks: list[Call] = [("look", self._request(submission)) for submission in submissions]
         if queue:
             self._stirred = False
-        found = self._reach.call(*asking, *looks, seconds=2 * answers.SECONDS)
+        found = self._call_all(asking, looks)
         if queue:
             self._take(found.pop(0))
         now = self._clock()
         kept: dict[tuple[str, int], _Watched] = {}
+        self._unread = {}
         for submission, look in zip(submissions, found, strict=True):
+            if isinstance(look, ClusterError):
+                self._unread[_key(submission)] = look.message
+                continue
             before, beat = self._watched.get(_key(submission)), look["report"]["beat"]
             kept[_key(submission)] = _Watched(
                 look=look,
@@ -219,6 +225,23 @@ class SlurmBackend:
                 still_since=before.still_since if before is not None and before.beat == beat else now,
             )
         self._watched = kept
+
+    def _call_all(self, asking: Sequence[Call], looks: Sequence[Call]) -> list[Any]:
+        """All in one call; where that fails, each look by itself: one broken directory hides one attempt alone."""
+        try:
+            return self._reach.call(*asking, *looks, seconds=2 * answers.SECONDS)
+        except Unreachable:
+            raise
+        except ClusterError:
+            found = self._reach.call(*asking) if asking else []
+        for look in looks:
+            try:
+                found += self._reach.call(look)
+            except Unreachable:
+                raise
+            except ClusterError as error:
+                found.append(error)
+        return found
 
     def _request(self, submission: Submission) -> dict[str, Any]:
         mark = self._marks.get(submission.run)
@@ -246,7 +269,7 @@ class SlurmBackend:
             return
         shown = {job.id for job in self._jobs}
         wanted = set()
-        for submission in submissions:
+        for submission in self._read(submissions):
             look = self._watched[_key(submission)].look
             job = reading.job_id(submission, look)
             if job is not None and job not in shown and job not in self._accounts:
@@ -259,7 +282,14 @@ class SlurmBackend:
             ran = self._reach.call(("run", {"argv": answers.account_command(wanted), "timeout": answers.SECONDS}))[0]
             self._accounts.update(answers.accounts(ran["stdout"]) if ran["status"] == 0 else {})
 
+    def _read(self, submissions: Sequence[Submission]) -> list[Submission]:
+        """Those whose records the last look could read."""
+        return [submission for submission in submissions if _key(submission) in self._watched]
+
     def _observation(self, submission: Submission) -> Observation:
+        unread = self._unread.get(_key(submission))
+        if unread is not None:
+            return Observation(phase=Phase.UNKNOWN, because=f"its records cannot be read: {unread}")
         look = self._watched[_key(submission)].look
         if self._answered is None or self._clock() - self._answered > PATIENCE:
             return reading.unanswered(submission, look, self._silence)
@@ -277,7 +307,7 @@ class SlurmBackend:
         """Take superfluous jobs out of the queue, and secrets off the disk when their attempt is over."""
         extra: list[str] = []
         calls: list[Call] = []
-        for submission in submissions:
+        for submission in self._read(submissions):
             look = self._watched[_key(submission)].look
             extra += reading.superfluous(look, reading.jobs_of(submission, self._jobs))
             if seen[submission.run].phase.ended and _key(submission) not in self._forgotten:
@@ -295,41 +325,37 @@ class SlurmBackend:
         queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
         ask = {"dir": submission.dir, "attempt": submission.attempt}
         self._stirred = True
-        asked, ran = self._reach.call(("ask", ask), ("run", queue), seconds=2 * answers.SECONDS)
+        _, ran = self._reach.call(("ask", ask), ("run", queue), seconds=2 * answers.SECONDS)
         if ran["status"] != 0:
             raise Unreachable(f"the job of {submission.name} cannot be found, squeue fails: {_said(ran)}")
         jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]))
-        if asked["first"]:
-            self._told.discard(submission.name)
         commands = self._ending(submission, jobs, now=now)
         calls: list[Call] = [("run", {"argv": argv, "timeout": answers.SECONDS}) for argv in commands]
         for done in self._reach.call(*calls) if calls else []:
             if done["status"] != 0 and (done["status"] is None or sbatch.is_unsure(_said(done))):
-                self._told.discard(submission.name)
+                self._told.clear()
                 raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_said(done)}")
 
     def _ending(self, submission: Submission, jobs: Sequence[Job], *, now: bool) -> list[list[str]]:
         """What ends the jobs of an attempt: those that wait at once; the others `now`, or when they have saved."""
-        by: dict[Standing, list[str]] = {}
-        for job in jobs:
-            standing = Standing.WAITING if job.state in _BOOTING else state_of(job.state).standing
-            by.setdefault(standing, []).append(job.id)
-        everything = [job.id for job in jobs if state_of(job.state).standing is not Standing.OVER]
-        if not everything:
+        left = [job for job in jobs if state_of(job.state).standing is not Standing.OVER]
+        if not left:
             return []
+        ids = [job.id for job in left]
         if now:
             # A job's own end comes with a pause for its processes; killing its step leaves them none.
-            return [["scancel", "--signal=KILL", *(f"{job}.0" for job in everything)], ["scancel", *everything]]
-        booting = [job.id for job in jobs if job.state in _BOOTING]
+            return [["scancel", "--signal=KILL", *(f"{job}.0" for job in ids)], ["scancel", *ids]]
+        booting = [job.id for job in left if job.state in _BOOTING]
         commands = [["scancel", *booting]] if booting else []
-        waiting = [job for job in by.get(Standing.WAITING, []) if job not in booting]
+        waiting = [job.id for job in left if job.id not in booting and state_of(job.state).standing is Standing.WAITING]
         if waiting:
             commands.append(["scancel", "--state=PENDING", *waiting])
-        if submission.name not in self._told:
-            self._told.add(submission.name)
+        untold = [job for job in left if (job.start, job.state) not in self._told]
+        if untold:
+            self._told.update((job.start, job.state) for job in untold)
             # Only to the script, which tells the agents and then does not queue the job again. Slurm's own way to
             # end a job would leave them but KillWait (30 s on most clusters) to save.
-            commands.append(["scancel", "--batch", "--signal=TERM", *everything])
+            commands.append(["scancel", "--batch", "--signal=TERM", *(job.id for job in untold)])
         return commands
 
     # --- records
