@@ -23,7 +23,7 @@ _COMMANDS: Mapping[str, tuple[str, ...]] = {
     "reservations": ("scontrol", "-o", "show", "reservation"),
     "accounting": ("sacct", "-X", "-n", "-P", "-S", "now-1minutes", "-o", "JobID"),
     "associations": ("sh", "-c", _ASK_USER),
-    "qos": ("sacctmgr", "-nP", "show", "qos", "format=name"),
+    "qos": ("sacctmgr", "-nP", "show", "qos", "format=name,preemptmode,gracetime"),
     "munge": ("sh", "-c", "munge -n | unmunge"),
 }
 
@@ -98,7 +98,7 @@ def _cluster(profile: Profile, facts: SlurmFacts) -> Iterator[Finding]:
     yield from _partition(profile, facts, name)
     yield from _accounts(profile, facts)
     yield from _requeue(facts)
-    yield _preemption(facts, name)
+    yield _preemption(profile, facts)
     yield from _timeouts(facts)
     yield _accounting(facts)
     if facts.config.get("AuthType", "") == "auth/munge":
@@ -206,22 +206,26 @@ def _requeue(facts: SlurmFacts) -> Iterator[Finding]:
         yield ok("requeue", "off unless a job asks for it, and orch's jobs do")
 
 
-def preemption(facts: SlurmFacts, partition: str | None) -> tuple[str, float]:
-    """What happens to a preempted job of a partition (OFF, REQUEUE, CANCEL, SUSPEND), and the seconds it is given."""
-    record = facts.partitions.get(partition or "", {})
+def preemption(profile: Profile, facts: SlurmFacts) -> tuple[str, float]:
+    """What happens to a preempted job of a profile (OFF, REQUEUE, CANCEL, SUSPEND), and the seconds it is given."""
+    partition = facts.partitions.get(profile.partition or facts.default or "", {})
     kind = facts.config.get("PreemptType", "preempt/none")
     if kind == "preempt/none":
         return "OFF", 0.0
-    everywhere = facts.config.get("PreemptMode", "OFF")
-    mode = record.get("PreemptMode", everywhere) if kind == "preempt/partition_prio" else everywhere
-    modes = [word for word in mode.upper().split(",") if word != "GANG"]
-    return (modes[0] if modes else "OFF"), float(record.get("GraceTime", "0") or 0)
+    mode, grace = facts.config.get("PreemptMode", "OFF"), float(partition.get("GraceTime", "0") or 0)
+    qos = (facts.qos or {}).get(profile.qos or "normal") if kind == "preempt/qos" else None
+    if kind == "preempt/partition_prio":
+        mode = partition.get("PreemptMode", mode)
+    elif qos is not None:
+        mode, grace = (qos.mode if qos.mode.lower() != "cluster" else mode), qos.grace
+    modes = [word for word in mode.upper().split(",") if word not in ("GANG", "WITHIN")]
+    return (modes[0] if modes else "OFF"), grace
 
 
-def _preemption(facts: SlurmFacts, partition: str | None) -> Finding:
-    mode, grace = preemption(facts, partition)
+def _preemption(profile: Profile, facts: SlurmFacts) -> Finding:
+    mode, grace = preemption(profile, facts)
     if mode == "OFF":
-        return ok("preemption", "jobs of this partition are not preempted")
+        return ok("preemption", "jobs of this kind are not preempted")
     told = "the batch script is told, too" if _tells_script(facts) else "only the agents are told"
     found = f"{mode.lower()}, {grace:.0f} s of grace, {told}"
     if mode == "SUSPEND":
@@ -269,7 +273,7 @@ def _munge(facts: SlurmFacts) -> Finding:
 
 def promises(profile: Profile, facts: SlurmFacts) -> tuple[list[str], list[str]]:
     """What orch can and cannot promise on this cluster, in sentences."""
-    mode, grace = preemption(facts, profile.partition or facts.default)
+    mode, grace = preemption(profile, facts)
     timeout = _seconds(facts, "SlurmdTimeout")
     can = [
         "A rank that dies is started again inside the job, from the newest proven checkpoint.",

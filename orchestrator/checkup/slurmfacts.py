@@ -48,6 +48,14 @@ class NodeGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Qos:
+    """A quality of service: what happens to its jobs when they are preempted, "cluster" as everywhere."""
+
+    mode: str
+    grace: float  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmFacts:
     """`trouble` is what the controller's silence was; "" where it answered. `accounting`: the same for sacct."""
 
@@ -59,7 +67,7 @@ class SlurmFacts:
     reservations: frozenset[str] = frozenset()
     accounting: str = ""
     associations: tuple[tuple[str, str, frozenset[str]], ...] | None = None  # account, partition, qos; None: not known
-    qos: frozenset[str] | None = None
+    qos: Mapping[str, Qos] | None = None  # None: not known
     munge: str | None = None  # the user that munge names, None where it was not asked
 
     @property
@@ -92,7 +100,7 @@ def facts_of(answers: Mapping[str, Answer]) -> SlurmFacts:
         ),
         accounting="" if accounting["status"] == 0 else last_line(accounting),
         associations=associations_of(answers["associations"]),
-        qos=_qos(answers["qos"]),
+        qos=qos_of(answers["qos"]),
         munge=_munge(answers["munge"]),
     )
 
@@ -171,9 +179,12 @@ def associations_of(answer: Answer) -> tuple[tuple[str, str, frozenset[str]], ..
     return tuple((row[0], row[1], frozenset(row[2].split(","))) for row in rows)
 
 
-def _qos(answer: Answer) -> frozenset[str] | None:
-    names = frozenset(line.strip() for line in answer["stdout"].splitlines() if line.strip())
-    return names if answer["status"] == 0 and names else None
+def qos_of(answer: Answer) -> dict[str, Qos] | None:
+    """`sacctmgr -nP show qos format=name,preemptmode,gracetime`."""
+    rows = [line.strip().split("|") for line in answer["stdout"].splitlines() if line.count("|") == 2]
+    if answer["status"] != 0 or not rows:
+        return None
+    return {name: Qos(mode=mode, grace=seconds_of(grace)) for name, mode, grace in rows}
 
 
 def _munge(answer: Answer) -> str | None:

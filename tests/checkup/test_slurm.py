@@ -124,6 +124,20 @@ def test_a_cluster_that_lacks_something_is_told(answers, what: str, level: str |
         assert one.todo or level == "ok"
 
 
+@pytest.mark.parametrize(
+    ("qos", "mode", "grace"),
+    [
+        ("normal|cluster|00:00:00", "REQUEUE", 0),
+        ("normal|cancel|00:02:00", "CANCEL", 120),
+        ("urgent|off|00:00:00", "REQUEUE", 15),
+    ],
+)
+def test_where_a_qos_says_what_preemption_does_it_is_believed(qos: str, mode: str, grace: float) -> None:
+    answers = configured(PreemptType="preempt/qos", PreemptMode="GANG,REQUEUE")
+    answers["qos"] = {**RECORDED["qos"], "stdout": f"{qos}\n"}
+    assert slurm.preemption(PROFILE, slurmfacts.facts_of(answers)) == (mode, grace)
+
+
 def test_an_account_that_is_wanted_and_missing_is_a_problem() -> None:
     enforced = configured(AccountingStorageEnforce="associations,limits,qos")
     assert findings(replace(PROFILE, account="ml"), enforced)["account"].level == "problem"
