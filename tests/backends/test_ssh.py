@@ -255,7 +255,9 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("delay", [0.4, 0.8, 1.2, 1.6])
+@pytest.mark.parametrize(
+    "delay", [0.8, pytest.param(0.4, marks=pytest.mark.full), 1.2, pytest.param(1.6, marks=pytest.mark.full)]
+)
 def test_a_hand_over_that_is_killed_and_repeated_starts_every_agent_once(
     site: Site, tmp_path: Path, delay: float
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Observation, Submission
 from orchestrator.reach import SECONDS, Call, OverSsh, Reach
 
+_NOTHING: Call = ("run", {"argv": ["true"]})
 ROUNDS = 3  # of starting: another hand-over of the same attempt may have chosen other hosts meanwhile
 
 
@@ -109,13 +110,21 @@ class SshBackend:
             ("place", {**attempt_of(submission), **whose, "files": files}),
             ("meet", attempt_of(submission)),
         ]
-        for host in sorted(choosing.wanted, key=lambda host: host in self._group.silent):
+        for host in self._answering(choosing, submission.nodes):
             answer = self._group.ask({host: calls})[host]
             if not isinstance(answer, OrchError):
                 self._watch.reader = host
                 return answer
             choosing.failures[host] = answer
         raise listing.too_few(submission.nodes, 0, self._name, choosing.failures)
+
+    def _answering(self, choosing: _Choosing, at_once: int) -> Iterator[str]:
+        """The wanted hosts that answer, in order. Some are asked together: a dead one takes a while to be found out."""
+        for first in range(0, len(choosing.wanted), at_once):
+            some = choosing.wanted[first : first + at_once]
+            answers = self._group.ask({host: [_NOTHING] for host in some})
+            choosing.failures.update({host: said for host, said in answers.items() if isinstance(said, OrchError)})
+            yield from (host for host in some if host not in choosing.failures)
 
     def _choose(
         self, submission: Submission, job: Mapping[str, Any], choosing: _Choosing, token: str
@@ -157,8 +166,8 @@ class SshBackend:
     def _start(self, submission: Submission, chosen: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
         """Start what is not started on the chosen hosts, or on those that another hand-over has chosen before.
 
-        The choice that stands. It is enough that one host did: `observe` misses the others, and an attempt that began is ended before the
-        next.
+        Answers the choice that stands. It is enough that one host did: `observe` misses the others, and an attempt that
+        began is ended before the next.
         """
         for _ in range(ROUNDS):
             answers = self._group.ask(_start_calls(submission, chosen, environment))

@@ -25,6 +25,7 @@ class Known:
     """What is remembered of an attempt, to ask less: all of it is on the cluster, and is read again when forgotten."""
 
     hosts: tuple[str, ...] = ()  # by node; empty: not known yet
+    begun: set[int] = field(default_factory=set)  # nodes whose agents were started, for all that is known
     told: set[str] = field(default_factory=set)  # hosts whose agents were asked to stop
     mark: Mark | None = None  # up to which metrics were given out
     news: Metrics | None = None  # after that mark, by the newest look
@@ -68,6 +69,7 @@ class Watch:
         self._perform(plan)
         self._look_elsewhere(submissions, seen)
         self._perform(self._slot_questions(strangers, seen))
+        self._perform(self._start_questions(submissions, seen))
         # Where no agent lives the records decide, and must not be older than what was seen of the last agent.
         over = [one for one in submissions if self._is_over(one, seen)]
         if over:
@@ -91,16 +93,20 @@ class Watch:
         return news
 
     def read(self, *calls: Call) -> list[Any]:
-        """The values of some calls from the first host that answers. Raises Unreachable, and ClusterError."""
+        """The values of some calls from a host that answers. Raises Unreachable, and ClusterError.
+
+        The first is asked alone, then all others at once: a dead host takes a while to be found out.
+        """
+        first, *others = self.readers()
         failures = []
-        for host in self.readers():
-            answer = self._group.ask({host: calls})[host]
-            if not isinstance(answer, Unreachable):
-                self.reader = host
-                if isinstance(answer, OrchError):
-                    raise answer
-                return answer
-            failures.append(answer.message)
+        for hosts in ([first], others):
+            for host, answer in self._group.ask(dict.fromkeys(hosts, calls)).items():
+                if not isinstance(answer, Unreachable):
+                    self.reader = host
+                    if isinstance(answer, OrchError):
+                        raise answer
+                    return answer
+                failures.append(answer.message)
         raise Unreachable(f"no host answers: {'; '.join(failures)}", hint="see that ssh to them works by hand")
 
     # --- questions
@@ -112,8 +118,19 @@ class Watch:
             for host in dict.fromkeys(hosts):
                 nodes = [node for node, name in enumerate(hosts) if name == host]
                 call: Call = ("slots", {**attempt_of(one), "start": start_id(one), "nodes": nodes})
-                plan.setdefault(host, []).append((call, _slot_taker(one, nodes, seen)))
+                plan.setdefault(host, []).append((call, _slot_taker(one, nodes, seen, self.known(one).begun)))
         return plan
+
+    def _start_questions(self, submissions: Sequence[Submission], seen: _Seen) -> dict[str, list[_Entry]]:
+        """Whether the agents of silent hosts were started at all, where that is not known: any host can tell."""
+        questions: list[_Entry] = []
+        for one in submissions:
+            known, slots = self.known(one), self._slots(one, seen)
+            nodes = [slot.node for slot in slots if slot.state == "silent" and slot.node not in known.begun]
+            if nodes and any(slot.state != "silent" for slot in slots):
+                call: Call = ("slots", {**attempt_of(one), "start": start_id(one), "nodes": nodes})
+                questions.append((call, _start_taker(one, nodes, seen, known.begun)))
+        return {self.readers()[0]: questions} if questions else {}
 
     def _look_questions(self, submissions: Sequence[Submission], seen: _Seen) -> list[_Entry]:
         questions: list[_Entry] = []
@@ -190,11 +207,24 @@ def start_id(submission: Submission) -> str:
     return f"{submission.run_id}-{place}-{submission.attempt}"
 
 
-def _slot_taker(submission: Submission, nodes: Sequence[int], seen: _Seen) -> Callable[[Any], None]:
+def _slot_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
     def take(value: Any) -> None:
         for node in nodes:
             state = "silent" if isinstance(value, OrchError) else value[str(node)]["state"]
             seen.slots[submission.run, node] = state
+            if state in {"live", "gone"}:
+                begun.add(node)
+
+    return take
+
+
+def _start_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
+    def take(value: Any) -> None:
+        for node in nodes if not isinstance(value, OrchError) else ():
+            if value[str(node)]["state"] == "unused":
+                seen.slots[submission.run, node] = "unused"
+            else:
+                begun.add(node)
 
     return take
 
