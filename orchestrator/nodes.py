@@ -125,7 +125,8 @@ def name_among(node: str, hosts: Sequence[str]) -> str | None:
     """The name that a scheduler has for a machine that calls itself `node`; None when none or several fit."""
     if node in hosts:
         return node
-    near = {host for host in hosts if host.partition(".")[0] == node.partition(".")[0]}
+    short = node.partition(".")[0]
+    near = {host for host in hosts if host.partition(".")[0] == short and not short.isdigit()}  # no address has a name
     return near.pop() if len(near) == 1 else None
 
 

@@ -119,6 +119,8 @@ def test_failures_add_up_until_a_generation_went_well() -> None:
         ("gn01", ["gn01.a", "gn01.b"], None),
         ("gone", ["gn01"], None),
         ("gn0", ["gn01"], None),
+        ("10.0.0.1", ["10.0.0.2"], None),
+        ("10.0.0.1", ["10.0.0.1", "10.0.0.2"], "10.0.0.1"),
     ],
 )
 def test_a_machine_is_known_by_its_short_or_its_long_name(node: str, hosts: list[str], name: str | None) -> None:
