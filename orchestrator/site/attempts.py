@@ -101,18 +101,28 @@ def _write_bundle(files: Any, target: Path) -> None:
     temporary = target.with_name(f".bundle.{os.urandom(6).hex()}")
     made = set()
     for name, executable, content in files:
-        path = temporary / name
-        if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.add(path.parent)
-        with os.fdopen(os.open(path, _NEW, 0o755 if executable else 0o644), "wb") as file:
-            file.write(content if isinstance(content, bytes) else base64.b64decode(content))
+        parent = os.path.dirname(f"{temporary}/{name}")  # strings: of sixty files, Path would take longer than the disk
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)
+            made.add(parent)
+        data = content if isinstance(content, bytes) else base64.b64decode(content)
+        _write_new(f"{temporary}/{name}", data, 0o755 if executable else 0o644)
     try:
         temporary.rename(target)
     except OSError:
         shutil.rmtree(temporary)
         if not target.exists():  # else somebody else laid the same files down
             raise
+
+
+def _write_new(path: str, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, _NEW, mode)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
 
 
 def _write_secrets(secrets: Mapping[str, str], place: Path) -> None:
