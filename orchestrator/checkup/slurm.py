@@ -125,19 +125,19 @@ def _partition(profile: Profile, facts: SlurmFacts, name: str | None) -> Iterato
         yield problem("partition", found, "no job can start there now: sinfo -R says why")
     else:
         yield ok("partition", found)
-    yield from _time(profile, name, limit)
+    yield _time(profile, partition, name, limit)
     yield from _gpus(profile, facts, name)
     yield from _memory(profile, facts, name)
 
 
-def _time(profile: Profile, name: str, limit: str) -> Iterator[Finding]:
+def _time(profile: Profile, partition: Mapping[str, str], name: str, limit: str) -> Finding:
     if profile.time_limit is None:
-        return
+        default = partition.get("DefaultTime", "NONE")
+        return ok("time limit", f"{limit if default == 'NONE' else default}: the profile sets none")
     if seconds_of(profile.time_limit) > seconds_of(limit):
         found = f"{profile.time_limit}, and {name} allows {limit}"
-        yield problem("time limit", found, f"set `time_limit` to at most {limit}: training goes on in the next job")
-    else:
-        yield ok("time limit", profile.time_limit)
+        return problem("time limit", found, f"set `time_limit` to at most {limit}: training goes on in the next job")
+    return ok("time limit", profile.time_limit)
 
 
 def _gpus(profile: Profile, facts: SlurmFacts, name: str) -> Iterator[Finding]:

@@ -96,6 +96,12 @@ def test_a_profile_that_does_not_fit_its_cluster_is_told(changes, what: str, lev
 @pytest.mark.parametrize(
     ("answers", "what", "level", "words"),
     [
+        (
+            printed("partitions", "DefaultTime=NONE", "DefaultTime=01:00:00"),
+            "time limit",
+            "ok",
+            "01:00:00: the profile",
+        ),
         (configured(JobRequeue="0"), "requeue", "ok", "off unless a job asks"),
         (configured(PreemptType="preempt/none"), "preemption", "ok", "not preempted"),
         (configured(SlurmctldParameters="(null)"), "preemption", "ok", "only the agents are told"),
