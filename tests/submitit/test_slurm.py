@@ -132,6 +132,7 @@ def test_a_checkpointable_survives_a_preemption_and_then_the_loss_of_a_node(lab:
     assert all(result >= 1000 + stored for result in told["results"])
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_a_function_that_takes_longer_than_its_limit_is_not_queued_for_ever(lab: SlurmLab) -> None:
     with User(lab, "limit") as user:

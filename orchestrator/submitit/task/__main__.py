@@ -18,6 +18,7 @@ from orchestrator.submitit.task import pickles
 from orchestrator.submitit.task.stop import Clock, Stopper
 from orchestrator.submitit.task.streams import Streams
 from orchestrator.training.environment import Environment, TrainingError, read_environment
+from orchestrator.training.records import Records
 
 LATE_SECONDS = 60.0  # that a file may take to be seen by another machine
 
@@ -68,6 +69,7 @@ def _call(environment: Environment, paths: JobPaths, streams: Streams) -> Any:
 
     stopper = Stopper(environment, delayed, clock, keeps_time=keeps_time, leave=leave)
     stopper.listen()
+    Records(environment).progress("training")  # past loading: the run counts as running
     value = delayed.result()
     stopper.deafen()
     logger.get_logger().info("Job completed successfully")
