@@ -21,6 +21,7 @@ from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase
 from orchestrator.reach import SECONDS, Call, Here, OverSsh, Reach
 
 PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
+IDLE = 5.0  # seconds between two looks at the records of an attempt whose job waits
 STILL = 15.0  # seconds without a heartbeat after which the last answer is not believed
 _BOOTING = frozenset({"CONFIGURING", "POWER_UP_NODE"})
 
@@ -34,6 +35,7 @@ class _Watched:
     after: int
     beat: int
     still_since: float
+    read_at: float
 
 
 class SlurmBackend:
@@ -56,6 +58,7 @@ class SlurmBackend:
         self._clock = clock
         self._rhythm = Rhythm(profile.poll)
         self._jobs: list[Job] = []
+        self._by_tag: dict[str, list[Job]] = {}
         self._answered: float | None = None
         self._silence = "Slurm was not asked yet"
         self._stirred = True  # something was done since the last answer
@@ -156,7 +159,7 @@ class SlurmBackend:
         if ran["status"] != 0 and not sure:
             raise Unreachable(f"{submission.name} may be with Slurm already, and squeue does not say: {_said(ran)}")
         jobs = reading.jobs_of(submission, answers.queue(ran["stdout"])) if ran["status"] == 0 else []
-        known = [job.id for job in jobs]
+        known = [job.id for job in sorted(jobs, key=reading.rank)]
         if accounted["status"] == 0:
             known += answers.named(accounted["stdout"], submission.name, sbatch.attempt_dir(submission))
         return known[0] if known else None
@@ -191,11 +194,12 @@ class SlurmBackend:
         job = reading.job_id(submission, watched.look)
         if job is None:
             return False
-        shown = reading.chosen(submission, watched.look, reading.jobs_of(submission, self._jobs))
+        shown = reading.chosen(submission, watched.look, self._jobs_of(submission))
         if shown is None:
             return job not in known
         report, standing = watched.look["report"], state_of(shown.state).standing
-        begun = report["start"] == shown.start and standing is Standing.WAITING
+        claimed = shown.restarts == 0 and watched.look["job"] == shown.id
+        begun = standing is Standing.WAITING and (claimed or report["start"] == shown.start)
         ended = report["result"] is not None and report["start"] == shown.start and standing is Standing.LIVE
         still = standing is Standing.LIVE and report["beat"] > 0 and self._clock() - watched.still_since > STILL
         return begun or ended or still or standing is Standing.ENDING
@@ -203,18 +207,21 @@ class SlurmBackend:
     def _look(self, submissions: Sequence[Submission], *, queue: bool) -> None:
         """Slurm's word first, then the records, so that these are never older. Raises Unreachable."""
         asking: list[Call] = [("run", {"argv": answers.queue_command(), "timeout": answers.SECONDS})] if queue else []
-        looks: list[Call] = [("look", self._request(submission)) for submission in submissions]
+        now = self._clock()
+        due = [submission for submission in submissions if queue or not self._is_idle(submission, now)]
+        looks: list[Call] = [("look", self._request(submission)) for submission in due]
         if queue:
             self._stirred = False
-        found = self._call_all(asking, looks)
+        found = self._call_all(asking, looks) if asking or looks else []
         if queue:
             self._take(found.pop(0))
-        now = self._clock()
-        kept: dict[tuple[str, int], _Watched] = {}
+        keys = {_key(submission) for submission in submissions}
+        kept = {key: watched for key, watched in self._watched.items() if key in keys}
         self._unread = {}
-        for submission, look in zip(submissions, found, strict=True):
+        for submission, look in zip(due, found, strict=True):
             if isinstance(look, ClusterError):
                 self._unread[_key(submission)] = look.message
+                kept.pop(_key(submission), None)
                 continue
             before, beat = self._watched.get(_key(submission)), look["report"]["beat"]
             kept[_key(submission)] = _Watched(
@@ -223,8 +230,20 @@ class SlurmBackend:
                 after=self._known_generations(submission),
                 beat=beat,
                 still_since=before.still_since if before is not None and before.beat == beat else now,
+                read_at=now,
             )
         self._watched = kept
+
+    def _is_idle(self, submission: Submission, now: float) -> bool:
+        """Whether its job waits, so that its records need no look at every tick: they are many where much is queued."""
+        watched = self._watched.get(_key(submission))
+        if watched is None or now - watched.read_at >= IDLE:
+            return False
+        shown = reading.chosen(submission, watched.look, self._jobs_of(submission))
+        return shown is not None and state_of(shown.state).standing is Standing.WAITING
+
+    def _jobs_of(self, submission: Submission) -> list[Job]:
+        return self._by_tag.get(reading.tag_of(submission), [])
 
     def _call_all(self, asking: Sequence[Call], looks: Sequence[Call]) -> list[Any]:
         """All in one call; where that fails, each look by itself: one broken directory hides one attempt alone."""
@@ -262,6 +281,9 @@ class SlurmBackend:
         jobs = answers.queue(ran["stdout"])
         self._rhythm.answered(now, changed=jobs != self._jobs)
         self._jobs, self._answered = jobs, now
+        self._by_tag = {}
+        for job in jobs:
+            self._by_tag.setdefault(job.tag, []).append(job)
 
     def _account(self, submissions: Sequence[Submission]) -> None:
         """Ask sacct, once, about each job that has left the queue, unless its records say all there is to say."""
@@ -293,7 +315,7 @@ class SlurmBackend:
         look = self._watched[_key(submission)].look
         if self._answered is None or self._clock() - self._answered > PATIENCE:
             return reading.unanswered(submission, look, self._silence)
-        job = reading.chosen(submission, look, reading.jobs_of(submission, self._jobs))
+        job = reading.chosen(submission, look, self._jobs_of(submission))
         known = reading.job_id(submission, look)
         if job is not None or known is None:
             return reading.observe(submission, look, job)
@@ -309,7 +331,7 @@ class SlurmBackend:
         calls: list[Call] = []
         for submission in self._read(submissions):
             look = self._watched[_key(submission)].look
-            extra += reading.superfluous(look, reading.jobs_of(submission, self._jobs))
+            extra += reading.superfluous(look, self._jobs_of(submission))
             if seen[submission.run].phase.ended and _key(submission) not in self._forgotten:
                 self._forgotten.add(_key(submission))
                 calls.append(("forget", {"dir": submission.dir, "attempt": submission.attempt}))

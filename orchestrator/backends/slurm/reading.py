@@ -18,8 +18,13 @@ _ORDINARY = ("None", "")
 
 def jobs_of(submission: Submission, jobs: Iterable[Job]) -> list[Job]:
     """The jobs that were submitted for an attempt. More than one, where an sbatch that timed out was not in vain."""
-    mine = tag(sbatch.comment(submission.run_id), sbatch.attempt_dir(submission), submission.name)
+    mine = tag_of(submission)
     return [job for job in jobs if job.tag == mine]
+
+
+def tag_of(submission: Submission) -> str:
+    """What marks the jobs that were submitted for an attempt."""
+    return tag(sbatch.comment(submission.run_id), sbatch.attempt_dir(submission), submission.name)
 
 
 def job_id(submission: Submission, look: Mapping[str, Any]) -> str | None:
@@ -32,8 +37,12 @@ def chosen(submission: Submission, look: Mapping[str, Any], mine: Sequence[Job])
     """Of an attempt's jobs the one that is it: the claimant, else one that is not over, the first."""
     if look["job"] is not None:
         return next((job for job in mine if job.id == look["job"]), None)
-    ranked = sorted(mine, key=lambda job: (_standing(job) is Standing.OVER, job.id != submission.handle, int(job.id)))
-    return ranked[0] if ranked else None
+    return min(mine, key=rank, default=None)
+
+
+def rank(job: Job) -> tuple[bool, int]:
+    """Of the jobs of an attempt that nobody has claimed, the least is the attempt: one that is not over, the oldest."""
+    return (_standing(job) is Standing.OVER, int(job.id))
 
 
 def superfluous(look: Mapping[str, Any], mine: Sequence[Job]) -> list[str]:
