@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from orchestrator.agent.job import Job
 from orchestrator.checkpoints.generations import Claim
 
 RANK_MODULE = "orchestrator.agent.rank"
+_LOWEST = 20_000  # of the ports for ranks to meet at: below are the well-known ones of other services
+_TRIES = 50
 
 
 def command(job: Job, claim: Claim, node: int, hostfile: Path, agent: int) -> list[str]:
@@ -70,10 +73,34 @@ LAUNCHERS: Mapping[str, Callable[[Job, Claim, int, Path], list[str]]] = {
 
 
 def free_port() -> int:
-    """A TCP port that is free now. When somebody still takes it, that generation fails and the next chooses anew."""
+    """A TCP port that is free now. When somebody still takes it, that generation fails and the next chooses anew.
+
+    Below those that the kernel gives to outgoing connections: any of these may be taken until the launcher listens.
+    """
+    end = _first_outgoing()
+    for _ in range(_TRIES if end > _LOWEST else 0):
+        port = random.randrange(_LOWEST, end)  # noqa: S311 - nothing depends on its being hard to guess
+        if _is_free(port):
+            return port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _first_outgoing() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def default_address(nodes: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent import environment, hosts, job
+from orchestrator.agent import environment, hosts, job, launcher
 from orchestrator.agent.codes import HOPELESS, Ended
 from orchestrator.agent.options import parse
 from orchestrator.checkpoints.generations import Claim
@@ -94,3 +94,12 @@ def test_a_node_has_the_name_under_which_its_cluster_knows_it(tmp_path: Path) ->
     assert [hosts.name_of(node, {"ORCH_HOSTFILE": str(hostfile)}) for node in range(3)] == ["gn01", "gn02", None]
     assert hosts.name_of(0, {"ORCH_HOSTFILE": str(tmp_path / "none")}) is None
     assert hosts.name_of(0, {}) is None
+
+
+def test_ranks_meet_at_a_port_that_no_outgoing_connection_takes() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    if first <= 20_000:
+        pytest.skip("this kernel gives all ports to outgoing connections")
+    ports = {launcher.free_port() for _ in range(20)}
+    assert len(ports) > 1, "jobs on one node choose different ones"
+    assert all(20_000 <= port < first for port in ports)
