@@ -194,7 +194,7 @@ class SlurmBackend:
         job = reading.job_id(submission, watched.look)
         if job is None:
             return False
-        shown = reading.chosen(submission, watched.look, self._jobs_of(submission))
+        shown = reading.chosen(watched.look, self._jobs_of(submission))
         if shown is None:
             return job not in known
         report, standing = watched.look["report"], state_of(shown.state).standing
@@ -239,7 +239,7 @@ class SlurmBackend:
         watched = self._watched.get(_key(submission))
         if watched is None or now - watched.read_at >= IDLE:
             return False
-        shown = reading.chosen(submission, watched.look, self._jobs_of(submission))
+        shown = reading.chosen(watched.look, self._jobs_of(submission))
         return shown is not None and state_of(shown.state).standing is Standing.WAITING
 
     def _jobs_of(self, submission: Submission) -> list[Job]:
@@ -315,7 +315,7 @@ class SlurmBackend:
         look = self._watched[_key(submission)].look
         if self._answered is None or self._clock() - self._answered > PATIENCE:
             return reading.unanswered(submission, look, self._silence)
-        job = reading.chosen(submission, look, self._jobs_of(submission))
+        job = reading.chosen(look, self._jobs_of(submission))
         known = reading.job_id(submission, look)
         if job is not None or known is None:
             return reading.observe(submission, look, job)

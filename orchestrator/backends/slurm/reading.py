@@ -33,7 +33,7 @@ def job_id(submission: Submission, look: Mapping[str, Any]) -> str | None:
     return known if known is not None and known.isdigit() else None
 
 
-def chosen(submission: Submission, look: Mapping[str, Any], mine: Sequence[Job]) -> Job | None:
+def chosen(look: Mapping[str, Any], mine: Sequence[Job]) -> Job | None:
     """Of an attempt's jobs the one that is it: the claimant, else one that is not over, the first."""
     if look["job"] is not None:
         return next((job for job in mine if job.id == look["job"]), None)

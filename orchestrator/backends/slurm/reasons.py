@@ -62,13 +62,12 @@ _TOLD: tuple[tuple[str, str], ...] = (
     ),
     ("BurstBuffer.*", "its burst buffer is not ready"),
 )
-_ADVICE = tuple((re.compile(pattern), sentence) for pattern, sentence in _TOLD)
 
 
 def advice(reason: str, job: str) -> str:
     """A sentence about a job that waits for more than its turn, with Slurm's own word; empty for ordinary waiting."""
     bare = reason.strip("()")
-    for pattern, sentence in _ADVICE:
-        if pattern.fullmatch(bare):
+    for pattern, sentence in _TOLD:
+        if re.fullmatch(pattern, bare):  # compiled when the first job waits, which no submission sees
             return f"job {job} does not start ({bare}): {sentence.format(job=job)}"
     return ""
