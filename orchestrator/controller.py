@@ -330,7 +330,7 @@ def _apply(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:
         well = _well(desk, run, seen.report) if decision.cause is Cause.COMPLETED else {}
         _record(desk, run, kind, {**_why(decision), **_current(run, seen.report), **well})
     elif decision.action in _ENDS:
-        data = {**_why(decision), **_current(run, seen.report), **_where(run, seen)}
+        data = {**_why(decision), **_current(run, seen.report), **_where(run, seen, decision)}
         _record(desk, run, _ENDS[decision.action], data)
 
 
@@ -338,11 +338,12 @@ def _why(decision: Decision) -> dict[str, Any]:
     return {"cause": decision.cause.value, "because": decision.because, "rule": decision.rule}
 
 
-def _where(run: Run, seen: Observation) -> dict[str, Any]:
-    """The first error of an attempt that ended, and the machine that it was on."""
+def _where(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
+    """The first error of an attempt that ended, and the machine that the attempt's own records name for the cause."""
     report = seen.report or Report()
+    named = report.attempt == run.attempt and report.cause is decision.cause
     error = dict(report.first_error) if report.first_error is not None else None
-    return {"first_error": error, "host": report.host if report.attempt == run.attempt else None}
+    return {"first_error": error, "host": report.host if named else None}
 
 
 def _record(desk: Desk, run: Run, kind: str, data: Mapping[str, Any]) -> Run:
@@ -380,7 +381,7 @@ def _cancel(desk: Desk, run: Run, decision: Decision) -> None:
 def _resubmit(desk: Desk, run: Run, seen: Observation, decision: Decision) -> None:
     faults.point("controller.lost")
     failures = run.failures + (0 if seen.phase is Phase.STOPPED and decision.rule == "stopped" else 1)
-    lost = {**_why(decision), "failures": failures, **_where(run, seen), "raw": seen.raw}
+    lost = {**_why(decision), "failures": failures, **_where(run, seen, decision), "raw": seen.raw}
     told = Event(run=run.name, kind="lost", at=time.time(), data=lost)
     suspects = nodes.with_news(desk.store.suspects(run.cluster), nodes.blame(run, told))
     without = left_out(suspects, desk.backend(run.cluster), submission_of(run).nodes, desk.bad_nodes())
