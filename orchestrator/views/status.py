@@ -118,7 +118,7 @@ def _fields(run: Row, width: int | None, clock: units.Clock) -> list[tuple[str, 
         ("loss", "" if run["loss"] is None else units.loss(run["loss"]), ""),
         ("speed", _speed(run), ""),
         ("checkpoint", _newest(run), ""),
-        ("attempt", f"{run['attempt']}, generation {run['generation']}", ""),
+        ("attempt", f"{run['attempt']}{_job(run)}, generation {run['generation']}", ""),
         ("left out", _left_out(run), ""),
         ("submitted", f"{clock(run['submitted_at'])}, {units.duration(run['age'])} ago", ""),
         ("ended", _ended(run, clock), ""),
@@ -127,6 +127,12 @@ def _fields(run: Row, width: int | None, clock: units.Clock) -> list[tuple[str, 
         ("metrics", run["metrics"], ""),
         ("next", next_step(run), "strong"),
     ]
+
+
+def _job(run: Row) -> str:
+    """The newest attempt's number in its scheduler, where that numbers its jobs."""
+    handle = str((run.get("submission") or {}).get("handle") or "")
+    return f" (job {handle})" if handle.isdigit() else ""
 
 
 def _progress(run: Row, width: int | None) -> str:

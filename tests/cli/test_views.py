@@ -227,3 +227,9 @@ def test_why_a_job_waits_stays_to_be_read_above_the_line_that_is_rewritten() -> 
     assert progress.notices(queued, never) == ["queued: it asks for more nodes than its partition has"]
     assert progress.notices(never, never) == []
     assert progress.changes(queued, never, last_step=None) == ["queued: it asks for more nodes than its partition has"]
+
+
+def test_the_page_names_the_job_where_a_scheduler_has_one() -> None:
+    pages = [status.page(run(submission={"handle": handle}), width=None, clock=clock) for handle in ("4711", "vm:a-1")]
+    attempts = [next(line for line in page if line.startswith("attempt")) for page in pages]
+    assert attempts == ["attempt      1 (job 4711), generation 2", "attempt      1, generation 2"]
