@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.lab import STEPS, SlurmLab
+from tests.slurm.lab import STEPS, SlurmLab, Undisturbed
 
 
 @pytest.fixture
@@ -19,11 +19,16 @@ def lab(slurm_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Slur
 
 
 @pytest.fixture(scope="session")
-def expected(slurm_cluster: Cluster) -> dict[int, float]:
-    """Losses of the job that nothing happened to."""
+def undisturbed(slurm_cluster: Cluster) -> Undisturbed:
     laboratory = SlurmLab(slurm_cluster, slurm_cluster.directory("undisturbed"))
-    laboratory.by_hand(laboratory.job("tiny"))
+    job = laboratory.by_hand(laboratory.job("tiny"), "--export=NONE")
     laboratory.until_success("tiny")
     losses = laboratory.counted("tiny")
     assert sorted(losses) == list(range(1, STEPS + 1))
-    return losses
+    return Undisturbed(laboratory, job, losses)
+
+
+@pytest.fixture(scope="session")
+def expected(undisturbed: Undisturbed) -> dict[int, float]:
+    """Loss by step of the job that nothing happened to."""
+    return undisturbed.losses

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,18 @@ class SlurmLab(Lab):
         hpc = {key: value for key, value in profile.items() if value is not None}
         self.config.write_text(json.dumps({"default": "hpc", "clusters": {"hpc": hpc}}))
 
-    def job(self, name: str = "tiny", *, seconds: float = 0.0, slow: int = 1, **changes: Any) -> Path:
-        """A job of two nodes with one rank each; a step takes `seconds` longer in the first `slow` generations."""
+    def job(self, name: str = "tiny", *, seconds: float = 0.0, after: int = 0, slow: int = 1, **changes: Any) -> Path:
+        """A job of two nodes with one rank each.
+
+        In the first `slow` generations each step but the first `after` takes `seconds` longer.
+        """
         code = self.jobs / "code"
         code.mkdir(exist_ok=True)
         (code / "train.py").write_text((CODE / "train.py").read_text())
         document = {
             "name": name,
             "code": "code",
-            "run": f"train.py --steps {STEPS} --seconds {seconds} --slow {slow}",
+            "run": f"train.py --steps {STEPS} --seconds {seconds} --after {after} --slow {slow}",
             "deepspeed": {"zero": 2, "config": DS_CONFIG},
             "resources": {"nodes": 2, "gpus_per_node": 1},
             "checkpoint": {"dir": "ckpt", "every": EVERY, "keep": 3},
@@ -202,7 +206,7 @@ class SlurmLab(Lab):
         [job] = self.until(lambda: self.scheduled(run), hint=f"{run} has a job")
         return str(job)
 
-    def until_restarted(self, job: str, *, seconds: float = 60) -> None:
+    def until_restarted(self, job: str, *, seconds: float = 120) -> None:
         """Wait until Slurm has put a job back into its queue."""
         self.until(lambda: self.cluster.restarts(job) == 1, seconds=seconds, hint=f"job {job} was requeued")
 
@@ -231,6 +235,15 @@ class SlurmLab(Lab):
             if "orchestrator" in line and b"SLURM_JOB_ID=" not in _read(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A job that nothing happened to, submitted by hand with nothing of the submitter's environment."""
+
+    lab: SlurmLab
+    job: str
+    losses: dict[int, float]
 
 
 def _read(pid: int) -> bytes:

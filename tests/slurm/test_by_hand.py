@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.lab import kill
-from tests.slurm.lab import SLOW, SlurmLab
+from tests.slurm.lab import SLOW, SlurmLab, Undisturbed
 
 pytestmark = pytest.mark.deepspeed
 
@@ -27,11 +27,11 @@ def saved_where_it_stopped(lab: SlurmLab) -> int:
     return step
 
 
-def test_an_ordinary_user_trains_without_an_environment_of_their_own(lab: SlurmLab, expected: dict[int, float]) -> None:
+def test_an_ordinary_user_trains_without_an_environment_of_their_own(undisturbed: Undisturbed) -> None:
+    lab, job = undisturbed.lab, undisturbed.job
     if reason := lab.cluster.no_user:
         pytest.skip(reason)
-    job = lab.by_hand(lab.job(), "--export=NONE")
-    lab.as_if_nothing_had_happened(expected, job)
+    assert lab.until_gone(job) == "COMPLETED"
     assert {path.owner() for path in lab.run_dir("tiny").rglob("*")} == {lab.cluster.user}
     assert lab.states(job) == ["COMPLETED"]
 
@@ -70,7 +70,7 @@ def _killed_controller(lab: SlurmLab, job: str) -> None:
     "fault",
     [
         pytest.param(_rank, id="rank-killed"),
-        pytest.param(_requeue, id="requeued-by-an-administrator"),
+        pytest.param(_requeue, id="requeued-by-an-administrator", marks=pytest.mark.full),
         pytest.param(_accounting_down, id="requeued-without-accounting"),
         pytest.param(_agent, id="agent-killed", marks=pytest.mark.full),
         pytest.param(_first_agent, id="first-agent-killed", marks=pytest.mark.full),
@@ -123,11 +123,10 @@ def test_a_training_longer_than_the_time_limit_is_done_in_segments(
     assert "TIMEOUT" not in lab.states(job)
 
 
-@pytest.mark.parametrize(
-    "node", [pytest.param(1, id="second-node"), pytest.param(0, id="head", marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("node", [pytest.param(1, id="second-node"), pytest.param(0, id="head")])
 def test_a_job_whose_node_is_lost_goes_on_elsewhere(lab: SlurmLab, expected: dict[int, float], node: int) -> None:
-    job = lab.by_hand(lab.job(seconds=1.5))
+    job = lab.by_hand(lab.job(seconds=3.0, after=6))
     lab.until_step("tiny", 7)
     lost = lab.cluster.hosts(job)[node]
     lab.cluster.kill(lost)
@@ -139,13 +138,14 @@ def test_a_job_whose_node_is_lost_goes_on_elsewhere(lab: SlurmLab, expected: dic
 
 def test_what_an_orphan_on_a_lost_node_writes_does_not_count(lab: SlurmLab, expected: dict[int, float]) -> None:
     """Both ranks on one node: nothing there ends with slurmd, and they train, save and commit beside the new start."""
-    job = lab.by_hand(lab.job(seconds=1.0, resources={"nodes": 1, "gpus_per_node": 2}))
-    lab.until_step("tiny", 7)
+    both = {"nodes": 1, "gpus_per_node": 2}
+    job = lab.by_hand(lab.job(seconds=3.0, after=6, resources=both, checkpoint={"dir": "ckpt", "every": 1, "keep": 3}))
+    lab.until_step("tiny", 6)
     [agent] = lab.tasks("orchestrator.agent", "--node 0")
     orphans = lab.rank_pids("tiny")
     os.kill(agent, signal.SIGSTOP)  # or it would see the newer claim and end its ranks
     lab.cluster.kill(lab.cluster.hosts(job)[0])
-    lab.until(lambda: len(lab.generations("tiny")) == 2, seconds=60, hint="the requeued job has claimed")
+    lab.until(lambda: len(lab.generations("tiny")) == 2, hint="the requeued job has claimed")
     old, new = lab.generations("tiny")
     before = {path.parent.name for path in old.glob("checkpoints/*/orch-commit.json")}
     written = lab.until(

@@ -124,9 +124,9 @@ def test_the_same_attempt_goes_on(
 
 @training
 def test_a_lost_node_is_told_and_left(lab: SlurmLab, expected: dict[int, float]) -> None:
-    run = lab.submit(lab.job(seconds=1.5))
+    run = lab.submit(lab.job(seconds=3.0, after=6))
     job = lab.until_scheduled(run)
-    lab.until_step(run, 6)
+    lab.until_step(run, 7)
     lost = lab.cluster.hosts(job)[1]
     lab.cluster.kill(lost)
     lab.until_restarted(job)

@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=0.0, help="that a step takes longer")
+    parser.add_argument("--after", type=int, default=0, help="steps at full speed, before")
     parser.add_argument("--slow", type=int, default=1, help="generations in which it does")
     options = parser.parse_args()
     pause = options.seconds if int(os.environ["ORCH_GENERATION"]) <= options.slow else 0.0
@@ -42,7 +43,7 @@ def main() -> None:
         loss = nn.functional.mse_loss(engine(x), y)
         engine.backward(loss)
         engine.step()
-        time.sleep(pause)
+        time.sleep(pause if step >= options.after else 0.0)
         step += 1
         leave = session.step(step, options.steps, loss=loss.detach())
         if session.save_due or leave or step == options.steps:
