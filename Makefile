@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .PHONY: help venv operators clusters quickstart test test-fast test-full check lint types imports floor shell rules \
-	lock bench build docs clean
+	lock bench bench-slurm build docs clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,7 +47,7 @@ quickstart: operators ## Train the example: two nodes, ZeRO 2, real text
 	@python tools/quickstart.py
 
 # A cache of their own: environments that share one compile over each other's results, even while they are in use.
-test test-full bench: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
+test test-full bench bench-slurm: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
 test: operators clusters ## One test for each promise
 	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
@@ -83,9 +83,20 @@ rules: venv
 lock: venv ## Pin every dependency again (UPGRADE=1 for the newest)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --quiet -o requirements.txt
+	uv pip compile bench/peers-requirements.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --quiet -o bench/peers-requirements.txt
 
-bench: operators ## The figures of docs/figures.md, measured here
+bench: operators ## The figures of README.md, measured here
 	@python bench/run.py
+
+build/peers/.installed: bench/peers-requirements.txt | venv
+	@echo "Installing submitit and TorchX into build/peers"
+	@uv venv --quiet --clear --python $(VENV)/bin/python build/peers
+	@VIRTUAL_ENV=build/peers uv pip sync --quiet --require-hashes bench/peers-requirements.txt
+	@touch $@
+
+bench-slurm: operators clusters build/peers/.installed ## orch beside sbatch, submitit and TorchX, on a real Slurm
+	@python bench/slurm.py
 
 build: venv ## The wheel and the source distribution, in dist/
 	uv build --no-build-isolation --out-dir dist
