@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.paths import config_path, orch_home
-from orchestrator.views import status
 
 if TYPE_CHECKING:  # slow to import, and not every command needs them
     from orchestrator.model.cluster import Config
@@ -55,6 +54,8 @@ def snapshot(store: Reader, name: str) -> Mapping[str, Any]:
 
 def row(run: Mapping[str, Any]) -> dict[str, Any]:
     """A snapshot with what the clock and the newest metrics say."""
+    from orchestrator.views import status
+
     pace = status.pace(tail_of_metrics(run["metrics"])) if run["phase"] == "running" else None
     return status.row(run, now=time.time(), seconds_per_step=pace)
 
