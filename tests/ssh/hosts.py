@@ -1,7 +1,7 @@
 """Hosts for tests: real sshd processes, each in network, process, mount and host-name namespaces of its own.
 
 A bridge connects them with this machine. They share its file system, as hosts share a network file system, but not
-~/.cache, /run and /etc/hosts. Everything is ended by its id and removed by `close`.
+~/.cache, /run, /dev/shm and /etc/hosts. Everything is ended by its id and removed by `close`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ set -e
 mount -t proc proc /proc
 hostname "$1"
 mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /dev/shm
 mkdir -p /run/sshd
 mkdir -p "$3"
 mount --bind "$2/cache-$1" "$3"

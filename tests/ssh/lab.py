@@ -69,9 +69,11 @@ class SshLab(Lab):
             kill(pid)
 
     def story(self) -> str:
-        logs = sorted(self.bed.shared.glob("runs/*/attempts/*/agent-*.log"))
-        agents = "\n".join(f"--- {log}\n{log.read_text()[-3000:]}" for log in logs)
-        return f"{super().story()}\n{agents}"
+        globs = ("runs/*/attempts/*/agent-*.log", "runs/*/ckpt/generations/*/logs/*.log")
+        logs = [path for glob in globs for path in sorted(self.bed.shared.glob(glob))]
+        told = "\n".join(f"--- {log}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
+        running = "\n".join(f"{host.name}: {line}" for host in self.bed.hosts for _, line in host.all())
+        return f"{super().story()}\n{told}\n--- running\n{running}"
 
     def _mine(self) -> Iterator[tuple[int, str]]:
         yield from super()._mine()

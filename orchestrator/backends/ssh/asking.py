@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import OrchError, Unreachable
-from orchestrator.reach import Call, Reach
+from orchestrator.reach import SECONDS, Call, Reach
 
 AT_ONCE = 32
 PATIENCE = 8.0  # seconds that a look at many hosts waits for one that has answered so far
@@ -36,9 +36,9 @@ class Group:
         self._open: dict[str, _Question] = {}
         self.silent: set[str] = set()
 
-    def ask(self, calls: Mapping[str, Sequence[Call]]) -> dict[str, Answer]:
-        """The answer of every host, however long it takes them."""
-        questions = {host: self._put(host, what) for host, what in calls.items()}
+    def ask(self, calls: Mapping[str, Sequence[Call]], *, seconds: float = SECONDS) -> dict[str, Answer]:
+        """The answer of every host. `seconds`: that its work may take, besides reaching it."""
+        questions = {host: self._put(host, what, seconds) for host, what in calls.items()}
         return {host: self._answer_of(host, question, None) for host, question in questions.items()}
 
     def glance(self, calls: Mapping[str, Sequence[Call]]) -> dict[str, Answer]:
@@ -47,7 +47,7 @@ class Group:
         busy = {host for host in calls if self._is_still_asked(host)}
         answers: dict[str, Answer] = {host: self._late(host) for host in busy}
         order = sorted(set(calls) - busy, key=lambda host: (host in self.silent, host))
-        questions = {host: self._put(host, calls[host]) for host in order}
+        questions = {host: self._put(host, calls[host], SECONDS) for host in order}
         for host, question in questions.items():
             left = min(GLANCE, end - time.monotonic()) if host in self.silent else end - time.monotonic()
             answers[host] = self._answer_of(host, question, max(0.0, left))
@@ -62,16 +62,16 @@ class Group:
             self.silent.discard(host)
         return False
 
-    def _put(self, host: str, calls: Sequence[Call]) -> _Question:
+    def _put(self, host: str, calls: Sequence[Call], seconds: float) -> _Question:
         question = _Question()
         self._open[host] = question
-        threading.Thread(target=self._work, args=(host, calls, question), daemon=True).start()
+        threading.Thread(target=self._work, args=(host, calls, seconds, question), daemon=True).start()
         return question
 
-    def _work(self, host: str, calls: Sequence[Call], question: _Question) -> None:
+    def _work(self, host: str, calls: Sequence[Call], seconds: float, question: _Question) -> None:
         try:
             with self._slots:
-                question.answer = self._reach(host).call(*calls)
+                question.answer = self._reach(host).call(*calls, seconds=seconds)
         except OrchError as error:
             question.answer = error
         except OSError as error:

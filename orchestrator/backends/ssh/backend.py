@@ -194,13 +194,7 @@ class SshBackend:
         return self._watch.metrics(submission, after)
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        failures = []
-        for host in self._watch.readers():
-            try:
-                return self._reach(host).call(*calls, seconds=seconds)
-            except Unreachable as error:
-                failures.append(error.message)
-        raise Unreachable(f"no host answers: {'; '.join(failures)}", hint="see that ssh to them works by hand")
+        return self._watch.read(*calls, seconds=seconds)
 
     # --- cancel
 

@@ -14,7 +14,7 @@ from orchestrator.backends.ssh.asking import Group
 from orchestrator.backends.ssh.reading import Slot
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
-from orchestrator.reach import Call
+from orchestrator.reach import SECONDS, Call
 
 # A call, and what to do with its value or with the error in its place.
 _Entry = tuple[Call, Callable[[Any], None]]
@@ -92,7 +92,7 @@ class Watch:
         known.mark, known.news, known.looked = news.mark if news is not None else after, None, False
         return news
 
-    def read(self, *calls: Call) -> list[Any]:
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         """The values of some calls from a host that answers. Raises Unreachable, and ClusterError.
 
         The first is asked alone, then all others at once: a dead host takes a while to be found out.
@@ -100,7 +100,7 @@ class Watch:
         first, *others = self.readers()
         failures = []
         for hosts in ([first], others):
-            for host, answer in self._group.ask(dict.fromkeys(hosts, calls)).items():
+            for host, answer in self._group.ask(dict.fromkeys(hosts, calls), seconds=seconds).items():
                 if not isinstance(answer, Unreachable):
                     self.reader = host
                     if isinstance(answer, OrchError):
