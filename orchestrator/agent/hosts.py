@@ -18,7 +18,8 @@ def name_of(node: int, environ: Mapping[str, str] = os.environ) -> str | None:
     if not path:
         return None
     try:
-        hosts = [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
+        lines = [line.partition("#")[0].split() for line in Path(path).read_text().splitlines()]
     except (OSError, ValueError):
         return None
+    hosts = [words[0] for words in lines if words]
     return hosts[node] if node < len(hosts) else None

@@ -90,7 +90,7 @@ def test_a_node_has_the_name_under_which_its_cluster_knows_it(tmp_path: Path) ->
     assert hosts.here({"SLURMD_NODENAME": "login", "ORCH_HOST": "10.0.0.2"}) == "10.0.0.2"
     assert hosts.here({}) == os.uname().nodename
     hostfile = tmp_path / "hostfile"
-    hostfile.write_text("gn01 slots=8\ngn02 slots=8\n")
+    hostfile.write_text("# two nodes\ngn01 slots=8\n\ngn02 slots=8  # the other\n")
     assert [hosts.name_of(node, {"ORCH_HOSTFILE": str(hostfile)}) for node in range(3)] == ["gn01", "gn02", None]
     assert hosts.name_of(0, {"ORCH_HOSTFILE": str(tmp_path / "none")}) is None
     assert hosts.name_of(0, {}) is None
