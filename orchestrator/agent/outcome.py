@@ -143,7 +143,7 @@ def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outc
     return Outcome(
         "failed",
         cause,
-        " ".join([because, *notes]),
+        _sentences(because, notes),
         retry,
         retry and restart and not lost,
         code,
@@ -186,6 +186,12 @@ def _said(fault: Fault) -> str:
         return f"killed by {fault.message}."
     message = " ".join(fault.message.split())
     return f"{fault.type}: {message[:300]}" if message else fault.type
+
+
+def _sentences(because: str, notes: Sequence[str]) -> str:
+    """An error's own words rarely end in a full stop."""
+    stop = "." if notes and because[-1:] not in ".!?:" else ""
+    return " ".join([because + stop, *notes])
 
 
 def _plain(message: Any) -> str:
