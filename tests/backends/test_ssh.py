@@ -340,6 +340,19 @@ def test_a_file_that_cannot_be_read_takes_no_other_run_with_it(site: Site) -> No
     assert seen["two"].phase in LIVE
 
 
+def test_records_are_read_through_another_host_when_the_first_can_not(site: Site) -> None:
+    python = interpreter(site.bed.root / "venv" / "python")
+    place = site.place(hosts=("gpu1", "gpu2"), python=str(python))
+    submission = handed_over(place, LONG)
+    place.until(submission, lambda seen: seen.report is not None and seen.report.generation == 1)
+    site.bed["gpu1"].enter("mount", "-t", "tmpfs", "tmpfs", str(python.parent))
+    seen = place.see(submission)
+    assert seen.phase in LIVE
+    assert seen.because == "gpu1 did not answer"
+    assert seen.report is not None
+    assert seen.report.generation == 1
+
+
 def test_one_ssh_a_host_and_look(site: Site) -> None:
     place = site.place()
     runs = [handed_over(place, LONG, name=name) for name in ("one", "two", "three")]

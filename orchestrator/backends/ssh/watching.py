@@ -65,9 +65,10 @@ class Watch:
         seen = _Seen()
         strangers = [one for one in submissions if not self.known(one).hosts]
         plan = self._slot_questions(submissions, seen)
-        plan.setdefault(self.readers()[0], []).extend(self._look_questions(submissions, seen))
+        reader = self.readers()[0]
+        plan.setdefault(reader, []).extend(self._look_questions(submissions, seen))
         self._perform(plan)
-        self._look_elsewhere(submissions, seen)
+        self._look_elsewhere(submissions, seen, reader)
         self._perform(self._slot_questions(strangers, seen))
         self._perform(self._start_questions(submissions, seen))
         # Where no agent lives the records decide, and must not be older than what was seen of the last agent.
@@ -156,14 +157,20 @@ class Watch:
                 for (_, take), value in zip(entries, answer, strict=True):
                     take(value)
 
-    def _look_elsewhere(self, submissions: Sequence[Submission], seen: _Seen) -> None:
-        """Read records through the next host that answers, where the first did not."""
+    def _look_elsewhere(self, submissions: Sequence[Submission], seen: _Seen, reader: str) -> None:
+        """Read through other hosts what the first did not read: all of them for one that did not answer, else one."""
         for host in self.readers():
-            missing = [one for one in submissions if isinstance(seen.looks.get(one.run), Unreachable)]
-            if not missing or host in self._group.silent:
+            failed = {one.run: seen.looks.get(one.run) for one in submissions}
+            missing = [one for one in submissions if isinstance(failed[one.run], OrchError)]
+            if not missing:
                 break
+            if host == reader or host in self._group.silent:
+                continue
             self._perform({host: self._look_questions(missing, seen)})
-            self.reader = host
+            if any(not isinstance(seen.looks[one.run], OrchError) for one in missing):
+                self.reader = host
+            if not any(isinstance(failed[one.run], Unreachable) for one in missing):
+                break
 
     # --- answers
 
