@@ -325,6 +325,13 @@ def test_the_ssh_script_starts_an_agent_on_each_of_the_first_hosts(tmp_path):
     assert not (place.probes / "ssh-spare").exists()
 
 
+def test_the_ssh_script_leaves_out_hosts_that_are_never_used(tmp_path):
+    place = Ssh(tmp_path, replace(HOSTS, hosts=("me@gpu1", "gpu2", "spare"), exclude=("gpu1",)))
+    done = place.run("bash", str(place.bundle / "launch.sh"))
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in place.probes.glob("ssh-*")) == ["ssh-gpu2", "ssh-spare"]
+
+
 def test_a_signal_to_the_ssh_script_stops_every_agent(tmp_path):
     place = Ssh(tmp_path, HOSTS)
     (place.probes / "wait").touch()
