@@ -27,7 +27,7 @@ _BY_PHASE: Mapping[str, str] = {
     "running": "orch logs {name} -f",
     "stopping": "orch wait {name}",
     "stopped": "orch resume {name}",
-    "succeeded": "the trained model is in {checkpoint_dir}/model",
+    "succeeded": "the trained model is in {checkpoint_dir}/model; a script's own results are where it put them",
     "failed": "orch logs {name}, then orch resume {name}",
     "cancelled": "orch resume {name}",
     "unknown": "orch events {name}; it goes on by itself when the cluster answers again",
