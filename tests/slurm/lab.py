@@ -59,10 +59,20 @@ class SlurmLab(Lab):
         hpc = {key: value for key, value in profile.items() if value is not None}
         self.config.write_text(json.dumps({"default": "hpc", "clusters": {"hpc": hpc}}))
 
-    def job(self, name: str = "tiny", *, seconds: float = 0.0, after: int = 0, slow: int = 1, **changes: Any) -> Path:
+    def job(
+        self,
+        name: str = "tiny",
+        *,
+        seconds: float = 0.0,
+        after: int = 0,
+        slow: int = 1,
+        deaf: bool = False,
+        **changes: Any,
+    ) -> Path:
         """A job of two nodes with one rank each.
 
-        In the first `slow` generations each step but the first `after` takes `seconds` longer.
+        In the first `slow` generations each step but the first `after` takes `seconds` longer. `deaf`: the
+        first one commits what it saves without a look at newer claims.
         """
         code = self.jobs / "code"
         code.mkdir(exist_ok=True)
@@ -70,7 +80,7 @@ class SlurmLab(Lab):
         document = {
             "name": name,
             "code": "code",
-            "run": f"train.py --steps {STEPS} --seconds {seconds} --after {after} --slow {slow}",
+            "run": f"train.py --steps {STEPS} --seconds {seconds} --after {after} --slow {slow}{' --deaf' * deaf}",
             "deepspeed": {"zero": 2, "config": DS_CONFIG},
             "resources": {"nodes": 2, "gpus_per_node": 1},
             "checkpoint": {"dir": "ckpt", "every": EVERY, "keep": 3},

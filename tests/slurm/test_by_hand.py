@@ -138,8 +138,8 @@ def test_a_job_whose_node_is_lost_goes_on_elsewhere(lab: SlurmLab, expected: dic
 
 def test_what_an_orphan_on_a_lost_node_writes_does_not_count(lab: SlurmLab, expected: dict[int, float]) -> None:
     """Both ranks on one node: nothing there ends with slurmd, and they train, save and commit beside the new start."""
-    both = {"nodes": 1, "gpus_per_node": 2}
-    job = lab.by_hand(lab.job(seconds=3.0, after=6, resources=both, checkpoint={"dir": "ckpt", "every": 1, "keep": 3}))
+    places = {"resources": {"nodes": 1, "gpus_per_node": 2}, "checkpoint": {"dir": "ckpt", "every": 1, "keep": 3}}
+    job = lab.by_hand(lab.job(seconds=4.0, after=6, deaf=True, **places))
     lab.until_step("tiny", 6)
     [agent] = lab.tasks("orchestrator.agent", "--node 0")
     orphans = lab.rank_pids("tiny")

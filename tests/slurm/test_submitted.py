@@ -100,14 +100,15 @@ def _accounting_down(lab: SlurmLab, job: str) -> None:
 
 
 @training
+@pytest.mark.full
 @pytest.mark.parametrize(
     "fault",
     [
         pytest.param(_preempted, id="preempted"),
-        pytest.param(_requeue, id="requeued", marks=pytest.mark.full),
-        pytest.param(_rank, id="rank-killed", marks=pytest.mark.full),
-        pytest.param(_slurmctld_away, id="slurmctld-away", marks=pytest.mark.full),
-        pytest.param(_accounting_down, id="accounting-down", marks=pytest.mark.full),
+        pytest.param(_requeue, id="requeued"),
+        pytest.param(_rank, id="rank-killed"),
+        pytest.param(_slurmctld_away, id="slurmctld-away"),
+        pytest.param(_accounting_down, id="accounting-down"),
     ],
 )
 def test_the_same_attempt_goes_on(
