@@ -70,8 +70,10 @@ def _call(environment: Environment, paths: JobPaths, streams: Streams) -> Any:
     stopper = Stopper(environment, delayed, clock, keeps_time=keeps_time, leave=leave)
     stopper.listen()
     Records(environment).progress("training")  # past loading: the run counts as running
-    value = delayed.result()
-    stopper.deafen()
+    try:
+        value = delayed.result()
+    finally:
+        stopper.deafen()
     logger.get_logger().info("Job completed successfully")
     return value
 

@@ -133,7 +133,7 @@ class Stopper:
             self._start_timer()
 
     def deafen(self) -> None:
-        """The function has returned: what is left is quickly done."""
+        """The function is over: what is left is quickly done, and must not be disturbed."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
