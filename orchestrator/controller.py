@@ -114,7 +114,10 @@ def tick(desk: Desk) -> int:
     desk.store.renew_lease(desk.lease)
     renewed = time.monotonic()
     current: dict[str, dict[str, Any]] = {}
+    lost: set[str] = set()  # clusters that were lost after they had answered: each further question is a time-out
     for run in runs:
+        if run.cluster in lost:
+            continue
         if time.monotonic() - renewed > RENEW_SECONDS:
             desk.store.renew_lease(desk.lease)
             renewed = time.monotonic()
@@ -125,6 +128,8 @@ def tick(desk: Desk) -> int:
             raise
         except (OrchError, OSError) as error:
             print(f"{run.name}: {error}", file=sys.stderr, flush=True)
+            if isinstance(error, Unreachable):
+                lost.add(run.cluster)
     desk.store.update({name: values for name, values in current.items() if values}, lease=desk.lease)
     return len(unfinished)
 

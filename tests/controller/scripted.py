@@ -21,8 +21,10 @@ class Scripted:
         self.pace = pace
         self.says: dict[str, Observation] = {}
         self.otherwise = Observation(phase=Phase.QUEUED)
-        self.is_down = False
+        self.is_down = False  # its scheduler
+        self.is_lost = False  # the machine that its files are read on
         self.observes = 0
+        self.reads = 0
         self.submits: list[str] = []
         self.cancels: list[tuple[str, bool]] = []
 
@@ -60,6 +62,9 @@ class Scripted:
         return ()
 
     def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        self.reads += 1
+        if self.is_lost:
+            raise Unreachable("the login node did not answer within 75 s")
         return None
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:

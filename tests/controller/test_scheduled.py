@@ -80,7 +80,7 @@ def test_an_attempt_is_handed_over_when_it_is_due(bench: Bench, cluster: Scripte
 def test_a_scheduler_that_does_not_answer_is_asked_once_in_a_tick(bench: Bench, cluster: Scripted) -> None:
     for name in ("one", "two", "three"):
         bench.submit(prepared(name=name))
-    tick_all = bench.desk(dataclasses.replace(QUICK, handover=0.0))
+    tick_all = bench.desk()
     controller.tick(tick_all)
     cluster.is_down = True
     cluster.otherwise = Observation(phase=Phase.STOPPED, cause=Cause.PREEMPTED)
@@ -88,6 +88,18 @@ def test_a_scheduler_that_does_not_answer_is_asked_once_in_a_tick(bench: Bench, 
     controller.tick(tick_all)
     assert len(cluster.submits) == 3 + 1
     assert [bench.run(name).phase for name in ("one", "two", "three")] == [Phase.PENDING] * 3
+
+
+def test_a_cluster_that_is_lost_in_the_middle_of_a_tick_holds_it_up_once(bench: Bench, cluster: Scripted) -> None:
+    cluster.pace = 0.0
+    for name in ("one", "two", "three"):
+        bench.submit(prepared(name=name))
+    cluster.is_lost = True
+    assert controller.tick(bench.desk()) == 3
+    assert cluster.reads == 1
+    cluster.is_lost = False
+    controller.tick(bench.desk())
+    assert cluster.reads == 1 + 3
 
 
 def test_a_cluster_is_not_asked_to_end_the_same_attempt_again_and_again(bench: Bench, cluster: Scripted) -> None:
