@@ -111,3 +111,24 @@ def test_a_run_goes_on_while_no_controller_is_there(make_lab: Labs, undisturbed:
     status = lab.finish(run)
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
+
+
+@pytest.mark.full
+def test_a_run_that_is_cancelled_saves_first_and_can_be_resumed(make_lab: Labs) -> None:
+    lab = make_lab(2)
+    run = lab.submit(lab.job(steps=5000, checkpoint={"dir": "ckpt", "every": 4000}))
+    lab.until_step(run, 15)
+    lab.orch("cancel", run)
+    lab.orch("wait", run, check=False)
+    status = lab.status(run)
+    assert status["phase"] == "cancelled", status
+    saved = status["checkpoint"]["step"]
+    assert 15 <= saved < 4000, "where it was, not the step of a regular checkpoint"
+    assert not [host for host in lab.bed.hosts if host.processes("orchestrator")]
+    lab.orch("resume", run)
+    lab.until_step(run, saved + 1, generation=2)
+    claim = json.loads((lab.checkpoints(run) / "generations/000002.json").read_text())
+    assert claim["resume"]["step"] == saved
+    lab.orch("cancel", run, "--now")
+    lab.orch("wait", run, check=False)
+    assert not [host for host in lab.bed.hosts if host.processes("orchestrator")]
