@@ -142,6 +142,8 @@ def _write(member: Member, decided: Outcome, host: str | None) -> Mapping[str, A
     claim = member.claim
     record = {**asdict(decided), "host": host, "generation": claim.generation, "attempt": claim.attempt}
     record["time"] = time.time()
+    if decided.first_error is not None:
+        record["first_error"] = {**decided.first_error, "host": host}
     if write_reserved(member.directory / "outcome.json", record):
         say.line(member.number, f"generation {claim.generation}: {decided.result}. {decided.because}")
         return record

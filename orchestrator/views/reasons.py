@@ -21,6 +21,7 @@ def first_error(run: Mapping[str, Any], lines: int = MESSAGE_LINES) -> str:
     """Type, message and place of the earliest error; "" where none was recorded."""
     error = run.get("first_error") or {}
     what = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
-    place = ", ".join(f"{key} {error[key]}" for key in ("rank", "node") if error.get(key) is not None)
+    numbers = [f"{key} {error[key]}" for key in ("rank", "node") if error.get(key) is not None]
+    place = ", ".join([*numbers, *([str(error["host"])] if error.get("host") else [])])
     text = "\n".join(clean(line) for line in what.splitlines()[:lines])
     return f"{text} ({place})" if text and place else text

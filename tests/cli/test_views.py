@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.model.run import Event
-from orchestrator.views import events, progress, status
+from orchestrator.views import events, progress, reasons, status
 from orchestrator.views.text import bar, clean, field, shorten
 
 
@@ -233,3 +233,8 @@ def test_the_page_names_the_job_where_a_scheduler_has_one() -> None:
     pages = [status.page(run(submission={"handle": handle}), width=None, clock=clock) for handle in ("4711", "vm:a-1")]
     attempts = [next(line for line in page if line.startswith("attempt")) for page in pages]
     assert attempts == ["attempt      1 (job 4711), generation 2", "attempt      1, generation 2"]
+
+
+def test_the_machine_of_the_first_error_is_named() -> None:
+    error = {"rank": 9, "node": 1, "host": "gn02", "type": "RuntimeError", "message": "CUDA error: ECC"}
+    assert reasons.first_error({"first_error": error}) == "RuntimeError: CUDA error: ECC (rank 9, node 1, gn02)"
