@@ -157,6 +157,8 @@ class Bed:
         return name
 
     def close(self) -> None:
+        for pid in _knowing(self.config):  # ssh that still waits for a host that is gone
+            _signal(pid, signal.SIGKILL)
         aliases = [line.split()[1] for line in self.config.read_text().splitlines() if line.startswith("Host ")]
         for name in aliases:
             OverSsh(name, config=str(self.config)).close()
@@ -256,6 +258,15 @@ def _child(parent: int) -> int:
             return int(children[0])
         time.sleep(0.005)
     raise AssertionError("unshare made no namespaces")
+
+
+def _knowing(path: Path) -> Iterator[int]:
+    """Processes whose command line names a file."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if os.fsencode(path) in Path(entry.path, "cmdline").read_bytes().split(b"\0"):
+                    yield int(entry.name)
 
 
 def _ip(*arguments: str) -> None:

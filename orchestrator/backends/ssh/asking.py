@@ -13,6 +13,7 @@ from orchestrator.reach import SECONDS, Call, Reach
 
 AT_ONCE = 32
 PATIENCE = 8.0  # seconds that a look at many hosts waits for one that has answered so far
+LATEST = 20.0  # seconds after which an answer is not even of use to a later look
 GLANCE = 0.3  # seconds for one that was silent the last time
 
 
@@ -47,7 +48,7 @@ class Group:
         busy = {host for host in calls if self._is_still_asked(host)}
         answers: dict[str, Answer] = {host: self._late(host) for host in busy}
         order = sorted(set(calls) - busy, key=lambda host: (host in self.silent, host))
-        questions = {host: self._put(host, calls[host], SECONDS) for host in order}
+        questions = {host: self._put(host, calls[host], LATEST) for host in order}
         for host, question in questions.items():
             left = min(GLANCE, end - time.monotonic()) if host in self.silent else end - time.monotonic()
             answers[host] = self._answer_of(host, question, max(0.0, left))

@@ -208,7 +208,7 @@ class SshBackend:
         hosts = list(dict.fromkeys(host["name"] for host in chosen["hosts"]))
         call: Call = ("kill" if now else "tell", {"start": start_id(submission)})
         asked = [host for host in hosts if now or host not in known.told]
-        answers = self._group.ask({host: [call] for host in asked})
+        answers = self._group.glance({host: [call] for host in asked})
         reached = {host: answer[0] for host, answer in answers.items() if not isinstance(answer, OrchError)}
         if not now:
             known.told.update(reached)
