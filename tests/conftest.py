@@ -18,6 +18,7 @@ SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
 TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limit for others is in pyproject.toml
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts training goes last, and so does what runs on Slurm: there is one Slurm, which starts once.
 
@@ -28,7 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TRAINING_TIMEOUT))
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))
+            _tell_xdist(item, group)
     items.sort(key=lambda item: ("", "slurm", "deepspeed").index(_group(item)))
+
+
+def _tell_xdist(item: pytest.Item, group: str) -> None:
+    """pytest 9.2 keeps an item's id elsewhere than xdist 3.8 writes the group to; without it groups are ignored."""
+    if getattr(item.config.option, "loadgroup", False) and hasattr(item, "_id"):
+        item._id = type(item._id).parse(f"{item.nodeid}@{group}")
 
 
 def _group(item: pytest.Item) -> str:

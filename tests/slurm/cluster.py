@@ -25,6 +25,7 @@ from tests.slurm.layout import HEAD, NODES
 USER = "orch-test"
 PLACES = [Path(f"/var/tmp/orch-slurm-test-bed{suffix}") for suffix in ("", "-2", "-3", "-4")]
 REPOSITORY = Path(__file__).resolve().parents[2]
+LOCK_WAIT = 60  # seconds
 DAEMON_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEEDED = (
     "slurmctld", "slurmd", "slurmdbd", "sbatch", "sacctmgr", "mariadbd", "mariadb-install-db", "munge", "munged",
@@ -352,12 +353,15 @@ class Cluster:
 
     def _take_lock(self) -> None:
         """The first place that no other session has."""
-        for place in PLACES:
-            lock = _locked(place)
-            if lock is not None:
-                self.root, self._lock = place, lock
-                return
-        raise Unavailable(f"{len(PLACES)} sessions on this machine have a Slurm test bed each; wait for one to end")
+        end = time.monotonic() + LOCK_WAIT
+        while time.monotonic() < end:
+            for place in PLACES:
+                lock = _locked(place)
+                if lock is not None:
+                    self.root, self._lock = place, lock
+                    return
+            time.sleep(1)
+        raise AssertionError(f"{len(PLACES)} sessions on this machine have a Slurm test bed each; wait for one to end")
 
     def _sweep_leftovers(self) -> None:
         """End what a session that was killed has left, by the ids that it wrote down and the place that they name."""
