@@ -77,10 +77,10 @@ class Bed:
             process.terminate()
             process.wait(60)
 
-    def until_queued(self, runs: int, *, at_least: float = 0.0) -> None:
-        """Wait until the store has them all as queued, and so many seconds in any case."""
+    def until_queued(self, runs: int) -> None:
+        """Wait until the store has them all as queued."""
         started = time.monotonic()
-        while self.phases().count("queued") < runs or time.monotonic() - started < at_least:
+        while self.phases().count("queued") < runs:
             if time.monotonic() - started > LIMIT:
                 raise TimeoutError(f"{runs} runs are not queued; the controller's log is in {self.place}")
             time.sleep(1)

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 import faults
@@ -110,33 +111,37 @@ def waiting(bed: Bed, count: int) -> dict[str, str]:
 
 
 def requests(made: Cluster) -> list[Row]:
-    """What slurmctld and slurmdbd are asked in the first minute of watching runs that wait."""
+    """What slurmctld and slurmdbd are asked while runs wait: in the first minute of watching them, and in the next."""
     rows = []
-    peers = {}
     for count in (3, 100, 300):
         bed = Bed(made, f"requests-{count}")
         bed.program("with_orch.py", "submit", str(bed.job), "0", str(count))
-        before = bed.counts()
         with bed.controller():
-            bed.until_queued(count, at_least=WINDOW)
-            after = bed.counts()
-        rows.append(Row(figure=f"requests a minute, orch watching {count}", measured=asked(before, after)))
+            first, second = (asked(bed, time.sleep) for _ in range(2))
+            bed.until_queued(count)
+        rows.append(Row(figure=f"requests a minute, {count} runs watched", measured=f"{first}; then {second}"))
         bed.clear()
     bed = Bed(made, "requests-of-peers")
     folders = waiting(bed, MANY)
-    for name, script in (("submitit", "with_submitit.py"), ("torchx", "with_torchx.py")):
-        before = bed.counts()
-        bed.program(script, "watch", folders[name], str(WINDOW), peers=True)
-        peers[name] = asked(before, bed.counts())
+    peers = []
+    for name, script in (("submitit", "with_submitit.py"), ("TorchX", "with_torchx.py")):
+
+        def watch(seconds: float, script: str = script, folder: str = folders[name.lower()]) -> None:
+            bed.program(script, "watch", folder, str(int(seconds)), peers=True)
+
+        peers.append(f"{asked(bed, watch)} ({name})")
     bed.clear()
-    baseline = f"watching {MANY}: submitit {peers['submitit']}, TorchX {peers['torchx']}"
-    rows[1] = dataclasses.replace(rows[1], baseline=baseline)
+    rows[1] = dataclasses.replace(rows[1], baseline=", ".join(peers))
     rows[2] = dataclasses.replace(rows[2], aim="as for 3")
     return rows
 
 
-def asked(before: tuple[int, int], after: tuple[int, int]) -> str:
-    return f"{after[0] - before[0]} slurmctld, {after[1] - before[1]} slurmdbd"
+def asked(bed: Bed, wait: Callable[[float], object]) -> str:
+    """Requests to both daemons while a minute passes."""
+    before = bed.counts()
+    wait(WINDOW)
+    after = bed.counts()
+    return f"{after[0] - before[0]} + {after[1] - before[1]}"
 
 
 def row(figure: str, measured: float, baseline: float, what: str, aim: str = "") -> Row:
