@@ -24,7 +24,7 @@ def hosts_of_generation(lab: SshLab, run: str, number: int) -> list[str]:
 def test_two_hosts_train_as_one_machine_does(make_lab: Labs, undisturbed: Losses, launcher: str) -> None:
     lab = make_lab(2)
     run = lab.submit(lab.job(launcher=launcher))
-    status = lab.finish(run)
+    status = lab.finish(run, seconds=400)
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
     assert hosts_of_generation(lab, run, 1) == ["gpu1", "gpu2"]
@@ -66,7 +66,7 @@ def test_the_run_finishes_as_if_nothing_had_died(
     run = lab.submit(lab.job())
     lab.until_step(run, 15)
     victim(lab, run)
-    status = lab.finish(run)
+    status = lab.finish(run, seconds=400)
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
 
@@ -76,7 +76,7 @@ def test_a_run_goes_on_with_a_spare_host_when_one_is_switched_off(make_lab: Labs
     run = lab.submit(lab.job())
     lab.until_step(run, 15)
     lab.bed["gpu2"].power_off()
-    status = lab.finish(run)
+    status = lab.finish(run, seconds=400)
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
     assert lab.hosts_of(run, 2) == ["gpu1", "gpu3"]
@@ -92,7 +92,7 @@ def test_a_host_that_comes_back_from_being_cut_off_changes_nothing(make_lab: Lab
     lab.bed["gpu1"].cut()  # node 0, which makes claims and commits
     lab.until(lambda: lab.step(run)[0] >= 2, seconds=200, hint="another generation on other hosts")
     lab.bed["gpu1"].heal()
-    status = lab.finish(run)
+    status = lab.finish(run, seconds=400)
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
     assert lab.hosts_of(run, 2) == ["gpu2", "gpu3"]
@@ -108,7 +108,7 @@ def test_a_run_goes_on_while_no_controller_is_there(make_lab: Labs, undisturbed:
     _rank(lab, run)
     lab.until((lab.checkpoints(run) / "generations/000002/success.json").exists, seconds=200)
     assert lab.submit(job) == run, "adopts the run, and sees to it that a controller is alive"
-    status = lab.finish(run)
+    status = lab.finish(run, seconds=400)
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
 
