@@ -23,7 +23,7 @@ from tests.slurm import layout
 from tests.slurm.layout import HEAD, NODES
 
 USER = "orch-test"
-PLACES = [Path(f"/var/tmp/orch-slurm-test-bed{suffix}") for suffix in ("", "-2", "-3", "-4")]
+PLACES = [Path(f"/var/tmp/orch-slurm-test-bed{suffix}") for suffix in ("", *(f"-{number}" for number in range(2, 7)))]
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK_WAIT = 60  # seconds
 DAEMON_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -361,7 +361,7 @@ class Cluster:
                     self.root, self._lock = place, lock
                     return
             time.sleep(1)
-        raise AssertionError(f"{len(PLACES)} sessions on this machine have a Slurm test bed each; wait for one to end")
+        raise AssertionError(f"{len(PLACES)} sessions on this machine have a Slurm test bed each: wait for one to end")
 
     def _sweep_leftovers(self) -> None:
         """End what a session that was killed has left, by the ids that it wrote down and the place that they name."""

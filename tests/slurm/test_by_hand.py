@@ -112,8 +112,8 @@ def test_a_job_that_is_preempted_without_grace_goes_on_from_its_newest_checkpoin
 def test_a_training_longer_than_the_time_limit_is_done_in_segments(
     lab: SlurmLab, expected: dict[int, float], slow: int, least: int
 ) -> None:
-    lab.profile(time_limit="1")  # a minute is the least that Slurm counts; the signal comes after 30 s at the latest
-    job = lab.by_hand(lab.job(seconds=1.0 if least == 2 else 1.6, slow=slow))
+    lab.profile(time_limit="2")  # Slurm looks every 30 s: the signal comes 30 to 60 s after the start
+    job = lab.by_hand(lab.job(seconds=2.2 if least == 2 else 5.0, slow=slow))
     lab.until_success("tiny", seconds=400)
     lab.as_if_nothing_had_happened(expected, job)
     segments = len(lab.generations("tiny"))
