@@ -40,7 +40,10 @@ class Reach(Protocol):
         """The place, for messages."""
 
     def call(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        """The values of some calls, performed in order. Raises Unreachable, and ClusterError when one failed."""
+        """The values of some calls, performed in order.
+
+        Raises ClusterError when one failed, and Unreachable where that may pass or nobody knows what was done.
+        """
 
 
 class Here:
@@ -69,7 +72,10 @@ class OverSsh:
         if done.returncode == NOT_INSTALLED:
             self._install()
             done = self._execute(_start_command(self._python), request, seconds)
-        answers = wire.answers_in(done.stdout.decode(errors="replace"))
+        output = done.stdout.decode(errors="replace")
+        answers = wire.answers_in(output)
+        if answers is None and (wire.has_begun(output) or done.returncode < 0):
+            raise Unreachable(f"{self.where} broke off in the middle of an answer: {_said(done)}")
         if answers is None:
             raise self._no_answer(done)
         return _values(answers, self.where)
@@ -88,8 +94,8 @@ class OverSsh:
             raise self._no_answer(done)
 
     def _execute(self, command: str, content: bytes, seconds: float) -> subprocess.CompletedProcess[bytes]:
-        argv = [*self._ssh(), "-T", "--", self.where, command]
         try:
+            argv = [*self._ssh(), "-T", "--", self.where, command]
             done = subprocess.run(
                 argv, input=content, capture_output=True, timeout=seconds + CONNECT_SECONDS, check=False
             )
@@ -108,9 +114,8 @@ class OverSsh:
         return ["ssh", *config, *options, *_sharing(self.where, self._config)]
 
     def _no_answer(self, done: subprocess.CompletedProcess[bytes]) -> ClusterError:
-        said = _last_line(done.stderr) or f"exit status {done.returncode}"
         return ClusterError(
-            f"{self.where}: {self._python} did not do what it was asked: {said}",
+            f"{self.where}: {self._python} did not do what it was asked: {_said(done)}",
             hint="set `python` in the cluster's profile to a Python of 3.9 or newer on that machine",
         )
 
@@ -118,8 +123,12 @@ class OverSsh:
 def _values(answers: Sequence[Mapping[str, Any]], where: str) -> list[Any]:
     for answer in answers:
         if "error" in answer:
-            raise ClusterError(f"{where}: {answer['error']}")
+            raise (Unreachable if answer["passing"] else ClusterError)(f"{where}: {answer['error']}")
     return [answer["value"] for answer in answers]
+
+
+def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+    return _last_line(done.stderr) or f"exit status {done.returncode}"
 
 
 def _last_line(content: bytes) -> str:
@@ -176,9 +185,11 @@ _START = (
     "sys.path.insert(0,d); from orchestrator.site.__main__ import main; main()"
 )
 _INSTALL = (
-    "import io,os,sys,tempfile,zipfile; c=os.path.expanduser('~/.cache/orch'); os.makedirs(c,exist_ok=True); "
-    "t=tempfile.mkdtemp(dir=c); zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())).extractall(t); "
-    "d=os.path.join(c,'site-{digest}'); os.path.isdir(d) or os.rename(t,d)"
+    "import io,os,shutil,subprocess,sys,tempfile,zipfile; c=os.path.expanduser('~/.cache/orch'); "
+    "os.makedirs(c,exist_ok=True); t=tempfile.mkdtemp(dir=c); d=os.path.join(c,'site-{digest}'); "
+    "zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())).extractall(t); "
+    # Two may install at once: one of the renames fails, and all is well.
+    "subprocess.call(['mv','-T',t,d],stderr=subprocess.DEVNULL); shutil.rmtree(t,True); sys.exit(not os.path.isdir(d))"
 )
 
 

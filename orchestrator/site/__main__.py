@@ -10,7 +10,10 @@ from orchestrator.site.operations import perform
 
 def main() -> None:
     """Serves one request."""
-    answers = perform(wire.request(sys.stdin.buffer.read()))
+    calls = wire.request(sys.stdin.buffer.read())
+    sys.stdout.write(wire.BEGUN)
+    sys.stdout.flush()
+    answers = perform(calls)
     sys.stdout.write(wire.reply(answers))
     sys.stdout.flush()
 

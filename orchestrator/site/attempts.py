@@ -126,12 +126,15 @@ def _write_new(path: str, data: bytes, mode: int) -> None:
 
 
 def _write_secrets(secrets: Mapping[str, str], place: Path) -> None:
-    for older in place.parent.glob(f"*/{SECRETS}"):
-        if older.parent != place:
-            older.unlink(missing_ok=True)
+    for other in place.parent.glob(f"*/{SECRETS}"):
+        if other.parent.name < place.name:  # of an attempt that is over; a newer one may need them still
+            other.unlink(missing_ok=True)
     if not secrets:
         return
     temporary = place / f".{SECRETS}.{os.urandom(6).hex()}"
-    with os.fdopen(os.open(temporary, _NEW, 0o600), "w", encoding="utf-8") as file:
-        json.dump(dict(secrets), file)
-    temporary.replace(place / SECRETS)
+    try:
+        _write_new(str(temporary), json.dumps(dict(secrets)).encode(), 0o600)
+        temporary.replace(place / SECRETS)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from importlib import import_module
 from typing import Any, Mapping, Sequence
 
@@ -26,7 +27,10 @@ OPERATIONS: Mapping[str, str] = {
 
 
 def perform(calls: Sequence[Any]) -> list[Any]:
-    """Performs calls (operation, request) in their order. An answer is {"value": ...} or {"error": "words"}."""
+    """Performs calls (operation, request) in their order.
+
+    An answer is {"value": ...} or {"error": "words", "passing": whether the same call may well succeed a little later}.
+    """
     return [_perform(operation, request) for operation, request in calls]
 
 
@@ -36,4 +40,24 @@ def _perform(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"value": getattr(import_module(f"orchestrator.site.{module}"), function)(request)}
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return {"error": f"{place}{error.strerror or error}"}
+        return {"error": f"{place}{error.strerror or error}", "passing": error.errno in _PASSING}
+
+
+# A shared file system that is away, full for now, or was mounted anew; a machine with too many processes for now.
+_PASSING = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EDQUOT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)

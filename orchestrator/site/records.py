@@ -64,7 +64,8 @@ def metrics(root: Path, mark: Mapping[str, int] | None) -> dict[str, Any] | None
 
 def last_words(place: Path) -> str:
     """The last line that an agent or the job's script printed, with the file's name; empty when there is none."""
-    for path in sorted((*place.glob("agent-*.log"), *place.glob("job-*.log"))):
+    mine = f"job-{attempts.job_of(place)}.log"  # a job that lost the claim has nothing to tell
+    for path in sorted((*place.glob("agent-*.log"), *place.glob("job-*.log")), key=lambda log: (log.name != mine, log)):
         with contextlib.suppress(OSError), path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - _LAST_BYTES))
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
