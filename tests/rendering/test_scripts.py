@@ -182,7 +182,13 @@ SCONTROL = r"""#!/usr/bin/env bash
 case "$1 $2" in
   "show job") printf 'JobId=%s\n   Command=%s/job.sbatch --from-step 20\n' "$3" "$BUNDLE" ;;
   "show hostnames") printf '%s\n' gn01 gn02 ;;
-  requeue*) printf '%s' "$2" >"$PROBE/requeued" ;;
+  requeue*)
+    if [[ -e $PROBE/no ]]; then
+      cat "$PROBE/no" >&2
+      exit 1
+    fi
+    printf '%s' "$2" >"$PROBE/requeued"
+    ;;
 esac
 """
 SRUN = r"""#!/usr/bin/env bash
@@ -260,6 +266,66 @@ def test_a_cancelled_job_is_never_queued_again(tmp_path, number, state):
     assert not (slurm.probes / "requeued").exists()
 
 
+def test_starts_without_a_claim_are_few(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    requeued = slurm.probes / "requeued"
+    for count in range(5):
+        (slurm.probes / "exit-0").write_text("137")
+        requeued.unlink(missing_ok=True)
+        done = slurm.run("bash", str(slurm.bundle / "job.sbatch"), SLURM_RESTART_COUNT=str(count))
+        assert done.returncode == 137
+        assert requeued.exists() == (count < 3), count
+
+
+def test_restarts_that_claimed_a_generation_count_nothing_here(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    claims = tmp_path / "runs/tiny-llama/ckpt/generations"
+    claims.mkdir(parents=True)
+    for count in range(8):
+        (slurm.probes / "exit-0").write_text("84")
+        (claims / f"{count + 1:06d}.json").write_text(json.dumps({"start": f"77.{count}"}))
+        slurm.run("bash", str(slurm.bundle / "job.sbatch"), SLURM_RESTART_COUNT=str(count))
+    (claims / "000009.json").unlink(missing_ok=True)
+    (slurm.probes / "requeued").unlink()
+    slurm.run("bash", str(slurm.bundle / "job.sbatch"), SLURM_RESTART_COUNT="8")
+    assert (slurm.probes / "requeued").exists()
+
+
+@pytest.mark.parametrize("words", ["Requested operation is presently disabled for job 77", "Access/permission denied"])
+def test_a_no_of_slurms_is_told_and_not_asked_for_again(tmp_path, words):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    (slurm.probes / "exit-0").write_text("82")
+    (slurm.probes / "no").write_text(words)
+    began = time.monotonic()
+    done = slurm.run("bash", str(slurm.bundle / "job.sbatch"))
+    assert done.returncode == 82
+    assert words in done.stderr
+    assert time.monotonic() - began < 5, "the next try would come after 5 s"
+
+
+def test_a_job_that_is_asked_to_stop_before_its_agents_start_starts_none(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm", setup=("kill -USR1 $$",)))
+    assert slurm.run("bash", str(slurm.bundle / "job.sbatch")).returncode == 82
+    assert not (slurm.probes / "probe-0.json").exists()
+    assert (slurm.probes / "requeued").exists()
+
+
+def test_the_submitters_filters_of_squeue_do_not_reach_the_script(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm.run("bash", str(slurm.bundle / "job.sbatch"), SQUEUE_PARTITION="other", SQUEUE_FORMAT="%i")
+    assert not [name for name in slurm.probe(0)["environment"] if name.startswith("SQUEUE_")]
+
+
+def test_what_the_agent_says_of_its_end_counts_before_sruns_status(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    (slurm.probes / "exit-0").write_text("1")
+    ended = tmp_path / "runs/tiny-llama/attempts/000001/ended-0.json"
+    ended.parent.mkdir(parents=True)
+    for start, status in (("77.0", 85), ("77.9", 1)):
+        ended.write_text(json.dumps({"node": 0, "start": start, "code": 85}, indent=1))
+        assert slurm.run("bash", str(slurm.bundle / "job.sbatch")).returncode == status
+
+
 def test_a_failed_job_is_not_queued_again_by_its_script(tmp_path):
     slurm = Slurm(tmp_path, Profile(kind="slurm"))
     (slurm.probes / "exit-0").write_text("85")
@@ -325,8 +391,9 @@ def test_the_ssh_script_starts_an_agent_on_each_of_the_first_hosts(tmp_path):
     assert not (place.probes / "ssh-spare").exists()
 
 
-def test_the_ssh_script_leaves_out_hosts_that_are_never_used(tmp_path):
-    place = Ssh(tmp_path, replace(HOSTS, hosts=("me@gpu1", "gpu2", "spare"), exclude=("gpu1",)))
+@pytest.mark.parametrize("never", ["gpu1", "me@gpu1"])
+def test_the_ssh_script_leaves_out_hosts_that_are_never_used(tmp_path, never):
+    place = Ssh(tmp_path, replace(HOSTS, hosts=("me@gpu1", "gpu2", "spare"), exclude=(never,)))
     done = place.run("bash", str(place.bundle / "launch.sh"))
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in place.probes.glob("ssh-*")) == ["ssh-gpu2", "ssh-spare"]

@@ -45,7 +45,7 @@ read_hosts() {
     host=${BASH_REMATCH[1]} count=${BASH_REMATCH[2]}
     [[ $seen != *" $host "* ]] || die "$hostfile:$number: $host stands there for the second time"
     seen+="$host "
-    [[ " ${exclude[*]} " != *" ${host##*@} "* ]] || continue
+    [[ " ${exclude[*]} " != *" $host "* && " ${exclude[*]} " != *" ${host##*@} "* ]] || continue
     if ((count >= slots)); then
       hosts+=("$host")
     else
