@@ -122,12 +122,25 @@ def leave_out(
 
 
 def name_among(node: str, hosts: Sequence[str]) -> str | None:
-    """The name that a scheduler has for a machine that calls itself `node`; None when none or several fit."""
+    """The name that a scheduler or a list of hosts has for the machine `node`; None when none or several fit.
+
+    The same name comes before the same name without the users that ssh logs in as, and that before short names.
+    """
     if node in hosts:
         return node
-    short = node.partition(".")[0]
-    near = {host for host in hosts if host.partition(".")[0] == short and not short.isdigit()}  # no address has a name
+    short = _short(node)
+    near = {host for host in hosts if _machine(host) == _machine(node)}
+    near = near or {host for host in hosts if _short(host) == short and not short.isdigit()}  # no address has a name
     return near.pop() if len(near) == 1 else None
+
+
+def _machine(name: str) -> str:
+    """A host's name without the user that ssh reaches it as."""
+    return name.rpartition("@")[2]
+
+
+def _short(name: str) -> str:
+    return _machine(name).partition(".")[0]
 
 
 def told(suspects: Iterable[Suspect]) -> list[dict[str, Any]]:

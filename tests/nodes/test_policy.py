@@ -121,6 +121,13 @@ def test_failures_add_up_until_a_generation_went_well() -> None:
         ("gn0", ["gn01"], None),
         ("10.0.0.1", ["10.0.0.2"], None),
         ("10.0.0.1", ["10.0.0.1", "10.0.0.2"], "10.0.0.1"),
+        ("gpu3", ["gpu1", "me@gpu3"], "me@gpu3"),
+        ("me@gpu3", ["gpu1", "gpu3"], "gpu3"),
+        ("gpu3.lab.example", ["me@gpu3"], "me@gpu3"),
+        ("gpu3", ["me@gpu3", "gpu3.other"], "me@gpu3"),
+        ("gpu3", ["me@gpu3", "you@gpu3"], None),
+        ("me@gpu3", ["me@gpu3", "you@gpu3"], "me@gpu3"),
+        ("10.0.0.1", ["me@10.0.0.2"], None),
     ],
 )
 def test_a_machine_is_known_by_its_short_or_its_long_name(node: str, hosts: list[str], name: str | None) -> None:
