@@ -279,13 +279,12 @@ def test_starts_without_a_claim_are_few(tmp_path):
 
 def test_restarts_that_claimed_a_generation_count_nothing_here(tmp_path):
     slurm = Slurm(tmp_path, Profile(kind="slurm"))
-    claims = tmp_path / "runs/tiny-llama/ckpt/generations"
+    claims = tmp_path / "runs/tiny-llama/checkpoints/generations"
     claims.mkdir(parents=True)
     for count in range(8):
         (slurm.probes / "exit-0").write_text("84")
         (claims / f"{count + 1:06d}.json").write_text(json.dumps({"start": f"77.{count}"}))
         slurm.run("bash", str(slurm.bundle / "job.sbatch"), SLURM_RESTART_COUNT=str(count))
-    (claims / "000009.json").unlink(missing_ok=True)
     (slurm.probes / "requeued").unlink()
     slurm.run("bash", str(slurm.bundle / "job.sbatch"), SLURM_RESTART_COUNT="8")
     assert (slurm.probes / "requeued").exists()
