@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import Namespace
 
 from orchestrator import configfile, nodes
+from orchestrator.backends import open_backend
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter, say
-from orchestrator.errors import OK, JobError
+from orchestrator.errors import OK, ClusterError, JobError
+from orchestrator.model.cluster import Profile
 from orchestrator.nodes import Suspect
+from orchestrator.paths import orch_home
 from orchestrator.store import Store
 from orchestrator.views import nodes as view
 
@@ -60,9 +64,28 @@ def _exclude(store: Store, options: Namespace) -> int:
             f"no node can be left out of the cluster {cluster}, which is of kind {profile.kind}",
             hint="name a Slurm or ssh cluster with -c",
         )
-    store.hold(cluster, options.node)
-    say(f"the next attempts on {cluster} leave {options.node} out, until: orch nodes forgive {options.node}")
+    node = _listed(cluster, profile, options.node)
+    store.hold(cluster, node)
+    say(f"the next attempts on {cluster} leave {node} out, until: orch nodes forgive {node}")
     return OK
+
+
+def _listed(cluster: str, profile: Profile, node: str) -> str:
+    """The name that a node has in a cluster's list of hosts, or its own where this machine has no such list.
+
+    Raises JobError for one that the list does not name, or not once.
+    """
+    if profile.kind != "ssh":
+        return node
+    try:
+        hosts = open_backend(cluster, profile, orch_home(os.environ)).hosts()
+    except ClusterError:  # its hostfile is on another machine
+        return node
+    name = nodes.name_among(node, hosts)
+    if name is None:
+        listed = ", ".join(hosts) or "no host"
+        raise JobError(f"{node} names no host of the cluster {cluster}, or several", hint=f"it may use {listed}")
+    return name
 
 
 def _is_named(suspect: Suspect, node: str) -> bool:

@@ -141,6 +141,26 @@ def test_nodes_are_listed_excluded_and_forgiven(tmp_path: Path, orch_home: Path)
     assert orch("nodes", "exclude", "x", "-c", "local", ORCH_CONFIG=str(config)).returncode == 2
 
 
+def test_a_host_is_excluded_and_forgiven_with_or_without_its_user(tmp_path: Path, orch_home: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "controller: external\nclusters:\n  lab: {kind: ssh, shared_dir: /nfs, hosts: [gpu1, me@gpu3]}\n"
+        "  far: {kind: ssh, shared_dir: /nfs, hostfile: /nowhere/hosts}\n"
+    )
+    excluded = orch("nodes", "exclude", "gpu3", "-c", "lab", ORCH_CONFIG=str(config))
+    assert excluded.returncode == 0, excluded.stderr
+    assert "leave me@gpu3 out" in excluded.stderr
+    (row,) = json.loads(orch("nodes", "--json", ORCH_CONFIG=str(config)).stdout)
+    assert (row["node"], row["out"]) == ("me@gpu3", True)
+    assert orch("nodes", "forgive", "gpu3", ORCH_CONFIG=str(config)).returncode == 0
+    unknown = orch("nodes", "exclude", "gpu9", "-c", "lab", ORCH_CONFIG=str(config))
+    assert unknown.returncode == 2
+    assert "gpu9 names no host of the cluster lab" in unknown.stderr
+    assert "it may use gpu1, me@gpu3" in unknown.stderr
+    assert json.loads(orch("nodes", "--json", ORCH_CONFIG=str(config)).stdout) == []
+    assert orch("nodes", "exclude", "gpu9", "-c", "far", ORCH_CONFIG=str(config)).returncode == 0
+
+
 def test_an_event_tells_which_nodes_are_left_out_and_why(orch_home: Path) -> None:
     left = [
         {"node": "gn03", "failures": 2, "cause": "gpu_fault", "run": "other", "held": False},
