@@ -66,6 +66,12 @@ def test_secrets_are_readable_by_their_owner_only_and_go_with_the_next_attempt(t
     attempts.forget(request(tmp_path, 2))
 
 
+def test_a_late_hand_over_of_an_older_attempt_leaves_the_newer_ones_secrets(tmp_path: Path) -> None:
+    attempts.place(request(tmp_path, 2, secrets={"TOKEN": "open-sesame"}))
+    attempts.place(request(tmp_path, 1, secrets={"TOKEN": "open-sesame"}))
+    assert (tmp_path / "runs/tiny/attempts/000002/secrets.json").exists()
+
+
 def test_after_a_cancel_nothing_is_laid_down(tmp_path: Path) -> None:
     assert attempts.ask(request(tmp_path)) == {"first": True, "job": None}
     assert attempts.ask(request(tmp_path))["first"] is False
