@@ -23,7 +23,7 @@ class Row:
     aim: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        ratio = "" if self.ratio is None else f"{self.ratio:.2f}x"
+        ratio = "" if self.ratio is None else f"{self.ratio:.{3 if self.ratio < 0.1 else 2}f}x"
         return (self.figure, self.measured, self.baseline, ratio, self.aim)
 
 

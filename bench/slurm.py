@@ -78,13 +78,11 @@ def status(made: Cluster) -> list[Row]:
     """What two hundred waiting jobs are doing, from a process that knows nothing yet."""
     bed = Bed(made, "status")
     folders = waiting(bed, WATCHED)
+    commands = {"nothing": [sys.executable, "-c", "pass"], "cli": [*ORCH, "status", "--json"]}
     with bed.controller():
         bed.until_queued(WATCHED)
-    times: dict[str, list[float]] = {}
+        times: dict[str, list[float]] = bed.program("with_commands.py", str(SUBMITS), json.dumps(commands))
     for _ in range(ROUNDS):
-        commands = {"nothing": [sys.executable, "-c", "pass"], "cli": [*ORCH, "status", "--json"]}
-        for name, seconds in bed.program("with_commands.py", "5", json.dumps(commands)).items():
-            times.setdefault(name, []).extend(seconds)
         for name, seconds in bed.program("with_orch.py", "observe", "5").items():
             times.setdefault(name, []).extend(seconds)
         for name, script in (("submitit", "with_submitit.py"), ("torchx", "with_torchx.py")):
