@@ -94,7 +94,7 @@ def status(made: Cluster) -> list[Row]:
     return [
         row(figure, took["first"], took["submitit"], "submitit: state of each job, one sacct", aim),
         row(figure, took["first"], took["torchx"], "TorchX: status of each job, a sacct each"),
-        row(f"the same, {WATCHED} looks later", took["again"], took["submitit"], "submitit"),
+        row("the same a moment later, from its last answer", took["again"], took["submitit"], "submitit"),
         row(f"orch status --json, {WATCHED} runs", took["cli"], took["nothing"], "python -c pass", f"+{aim[3:]}"),
     ]
 
