@@ -26,6 +26,7 @@ from orchestrator.store import Lease, Store
 from orchestrator.store.codec import submission_to_dict
 
 POSTPONED_SECONDS = 10.0
+ANOTHERS_SECONDS = 120.0  # for the process that recorded an intention to hand it over, where only it has the secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +168,18 @@ def hand_over(
 ) -> Run:
     """Hand the newest attempt over and record what came of it; the run after that. `bundle`: what `stage` has kept.
 
-    Safe at any time, by any number of processes: the backend adopts an attempt that it has already.
+    Safe at any time, by any number of processes: the backend adopts an attempt that it has already, and what went wrong
+    here is not recorded of an attempt that another process has handed over meanwhile. The controller shows its `lease`.
     """
     submission = run.submission
     if submission is None:
         return run
-    kind, data = _try(backend, run, submission, environment, bundle)
+    try:
+        kind, data = _try(backend, submission, environment, bundle)
+    except _SecretMissing as missing:
+        kind, data = _without_secret(run, missing, anothers=lease is not None and run.not_before is None)
     if kind != "handed_over":
-        return store.record(run.name, kind, data, lease=lease, attempt=run.attempt)
+        return store.record(run.name, kind, data, lease=lease, submission=submission)
     faults.point("handover.submitted")
     if data["handle"] == submission.handle:
         return run
@@ -185,17 +190,29 @@ def hand_over(
     return after
 
 
+class _SecretMissing(Exception):
+    """This process does not have a secret of the job."""
+
+
+def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> tuple[str, dict[str, Any]]:
+    """What follows from a secret that is missing. `anothers`: `orch submit` or `orch resume` may be handing over."""
+    if anothers:
+        not_before = (run.intended_at or time.time()) + ANOTHERS_SECONDS
+        return "postponed", {"not_before": not_before, "missing": str(missing)}  # of this process: no word on the run
+    because = f"{missing}; set it and type: orch resume {run.name}"
+    return "stopped", {"cause": Cause.SECRET_MISSING.value, "because": because}
+
+
 def _try(
-    backend: Backend, run: Run, submission: Submission, environment: Mapping[str, str], bundle: Bundle | None
+    backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle | None
 ) -> tuple[str, dict[str, Any]]:
-    """Hand over; the event, kind and data, that tells what came of it."""
+    """Hand over; the event, kind and data, that tells what came of it. Raises _SecretMissing."""
     try:
         if bundle is None or bundle.digest != submission.digest:
             bundle = load_bundle(Path(submission.bundle_file), submission.digest)
         secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
         if secrets.missing:
-            because = f"{'; '.join(secrets.missing)}; set it and type: orch resume {run.name}"
-            return "stopped", {"cause": Cause.SECRET_MISSING.value, "because": because}
+            raise _SecretMissing("; ".join(secrets.missing))
         handle = backend.submit(submission, bundle, secrets.values)
     except Unreachable as error:
         return "postponed", {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}

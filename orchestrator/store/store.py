@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import nodes
-from orchestrator.model.run import Event, Run
+from orchestrator.model.run import Event, Run, Submission
 from orchestrator.nodes import Suspect
 from orchestrator.store import lease as leases
 from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict, suspect_from_dict, suspect_to_dict
@@ -121,9 +121,11 @@ class Store(Reader):
         at: float | None = None,
         lease: Lease | None = None,
         attempt: int | None = None,
+        submission: Submission | None = None,
     ) -> Run:
         """Append one event to a run's history, as `record_all` does."""
-        return self.record_all(name, [(kind, data or {})], at=at, lease=lease, attempt=attempt)
+        events = [(kind, data or {})]
+        return self.record_all(name, events, at=at, lease=lease, attempt=attempt, submission=submission)
 
     def record_all(
         self,
@@ -133,17 +135,21 @@ class Store(Reader):
         at: float | None = None,
         lease: Lease | None = None,
         attempt: int | None = None,
+        submission: Submission | None = None,
     ) -> Run:
         """Append events (kind, data) to a run's history, all or none, and return the run after them.
 
         What they say against or for a node changes the evidence against it, in the same transaction.
         An event that changes nothing, as any of a run that has ended, is left out. With `attempt`, nothing is recorded
-        of a run that has gone on to another attempt meanwhile. Raises JobError when there is no such run.
+        of a run that has gone on to another attempt meanwhile; with `submission`, nor of one whose attempt was handed
+        over meanwhile. Raises JobError when there is no such run.
         """
         when = time.time() if at is None else at
         with self._transaction(lease) as connection:
             before = run = self.get(name)
             if attempt is not None and run.attempt != attempt:
+                return run
+            if submission is not None and run.submission != submission:
                 return run
             for kind, data in events:
                 event = Event(run=name, kind=kind, at=when, data=data)

@@ -107,6 +107,8 @@ def _queued(data: Data) -> str:
 
 
 def _postponed(data: Data) -> str:
+    if data.get("missing"):
+        return f"{_attempt(data)} is left to the command that has its secrets: {data['missing']}"
     return f"{_attempt(data)} could not be handed over yet{_because(data)}"
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from orchestrator import controller, launch
-from orchestrator.model.run import Cause, Observation, Phase, Report, Run
+from orchestrator.handover import ANOTHERS_SECONDS
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.run import Cause, Observation, Phase, Report, Run, Submission
 from orchestrator.views import events
 from tests.controller.bench import QUICK, Bench, prepared
 from tests.controller.scripted import Scripted
@@ -75,6 +78,46 @@ def test_an_attempt_is_handed_over_when_it_is_due(bench: Bench, cluster: Scripte
     bench.store.record("tiny", "postponed", {"not_before": time.time() - 1})
     tick(bench)
     assert cluster.submits[2:] == ["orch-tiny-3"]
+
+
+class Slow(Scripted):
+    """Something else happens while a job is submitted."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        self.meanwhile()
+        return super().submit(submission, bundle, secrets)
+
+
+SECRET = {"TOKEN": {"env": "MY_TOKEN"}}
+
+
+def test_a_controller_without_the_secret_leaves_a_hand_over_to_the_command_that_has_it(bench: Bench) -> None:
+    bench.backend = slow = Slow()
+    slow.meanwhile = lambda: tick(bench, 2)
+    run = launch.submit_run(bench.store, slow, prepared(secrets=SECRET), {"MY_TOKEN": "x"})
+    assert (run.phase, bench.kinds()) == (Phase.QUEUED, ["submitted", "postponed", "handed_over"])
+    assert "the command that has its secrets: TOKEN: the environment variable MY_TOKEN is not set" in told(bench)[1]
+    run = tick(bench, 2)
+    assert (run.phase, run.because, slow.cancels) == (Phase.QUEUED, "", [])
+
+
+def test_a_run_is_stopped_when_the_command_that_has_its_secret_is_gone(bench: Bench) -> None:
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    bench.backend = slow = Slow()
+    slow.meanwhile = killed
+    with pytest.raises(KeyboardInterrupt):
+        launch.submit_run(bench.store, slow, prepared(secrets=SECRET), {"MY_TOKEN": "x"})
+    run = tick(bench, 2)
+    assert run.intended_at is not None
+    assert (run.phase, run.not_before) == (Phase.PENDING, run.intended_at + ANOTHERS_SECONDS)
+    bench.store.update({"tiny": {"not_before": time.time()}})
+    run = tick(bench)
+    assert (run.phase, run.cause) == (Phase.STOPPED, Cause.SECRET_MISSING)
+    assert "MY_TOKEN is not set; set it and type: orch resume tiny" in run.because
 
 
 def test_a_scheduler_that_does_not_answer_is_asked_once_in_a_tick(bench: Bench, cluster: Scripted) -> None:
