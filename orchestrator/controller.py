@@ -390,9 +390,21 @@ def _resubmit(desk: Desk, run: Run, seen: Observation, decision: Decision) -> No
     told = Event(run=run.name, kind="lost", at=time.time(), data=lost)
     suspects = nodes.with_news(desk.store.suspects(run.cluster), nodes.blame(run, told))
     without = left_out(suspects, desk.backend(run.cluster), submission_of(run).nodes, desk.bad_nodes())
-    again = {**intention(next_submission(run, without=without), without), "not_before": decision.not_before}
+    following = next_submission(run, without=without, **_not_yet_obeyed(desk, run))
+    again = {**intention(following, without), "not_before": decision.not_before}
     events = [("lost", lost), ("resubmitting", again)]
     run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
     faults.point("controller.intended")
     if decision.not_before is None or decision.not_before <= time.time():
         _hand_over(desk, run)
+
+
+def _not_yet_obeyed(desk: Desk, run: Run) -> dict[str, Any]:
+    """Where its user told an attempt to start from that never started."""
+    told = submission_of(run)
+    if told.from_step is None and not told.from_scratch:
+        return {}
+    started = desk.backend(run.cluster).generations(told, 0)
+    if any(one.attempt == told.attempt for one in started):
+        return {}
+    return {"from_step": told.from_step, "from_scratch": told.from_scratch}

@@ -138,7 +138,8 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
             f"generation {before.generation} of attempt {before.attempt} ended without a word."
         )
         _close_lost(root, before, failures, because)
-        raise Refused("agent_lost", because)
+        if before.attempt == request.attempt:
+            raise Refused("agent_lost", because)
 
 
 def _close_lost(root: Root, before: Claim, failures: int, because: str) -> None:

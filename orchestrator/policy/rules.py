@@ -81,11 +81,20 @@ class Situation:
         return self.report.cause if self.report.cause is not Cause.NONE else self.seen.cause
 
     @property
+    def began(self) -> bool:
+        """The newest start is one of this very attempt."""
+        return self.report.generation > 0 and self.report.attempt == self.run.attempt
+
+    @property
     def progressed(self) -> bool:
         """The newest start, of this very attempt, has made a proven checkpoint."""
         report, newest = self.report, self.report.checkpoint
-        mine = report.generation > 0 and report.attempt == self.run.attempt
-        return mine and newest is not None and newest.proven and newest.step > (report.resumed_from or 0)
+        return self.began and newest is not None and newest.proven and newest.step > (report.resumed_from or 0)
+
+    @property
+    def lost(self) -> bool:
+        """The newest start, of this very attempt, ended without a word and without a new proven checkpoint."""
+        return self.gone and self.began and self.report.result is None and not self.progressed
 
     @property
     def blameless(self) -> bool:
@@ -102,7 +111,9 @@ class Situation:
     @property
     def failures(self) -> int:
         """Bad ends in a row with no new proven checkpoint between them, this one among them."""
-        return max(self.report.failures, self.run.failures + (0 if self.blameless else 1))
+        this = 0 if self.blameless else 1
+        said = self.report.failures + (this if self.lost else 0)  # a start that left no word could not count itself
+        return max(said, self.run.failures + this)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -225,6 +225,17 @@ def test_a_spent_budget_is_refused_until_somebody_decides_on_another_attempt(tmp
     assert history.claim(tmp_path, max_failures=2, attempt=2).failures == 0
 
 
+def test_an_attempt_after_a_budget_spent_without_a_word_counts_anew(tmp_path: Path) -> None:
+    for _ in range(2):
+        history.claim(tmp_path, max_failures=1)
+    made = history.claim(tmp_path, max_failures=1, attempt=2)
+    assert (made.generation, made.failures) == (3, 0)
+    outcome = generations.read_outcome(tmp_path, 2)
+    assert outcome is not None
+    assert (outcome["cause"], outcome["attempt"], outcome["failures"]) == ("agent_lost", 1, 2)
+    assert history.claim(tmp_path, max_failures=1, attempt=3).failures == 1, "a budget that is not spent goes on"
+
+
 def test_an_attempt_that_failed_for_good_is_not_taken_up_by_its_own_requeue(tmp_path: Path) -> None:
     history.claim(tmp_path)
     history.end(tmp_path, 1, "failed", cause="user_error", because="the same error twice", retry=False)

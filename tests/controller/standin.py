@@ -49,6 +49,9 @@ def _options() -> argparse.Namespace:
 
 def _lead(job: dict, options: argparse.Namespace, root: Path, asked: list[int]) -> int:
     root.mkdir(parents=True, exist_ok=True)
+    behaviour, *rest = job["command"]
+    if behaviour == "stillborn" and options.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     request = Request(
         run=job["name"],
         run_id=job["run_id"],
@@ -66,7 +69,6 @@ def _lead(job: dict, options: argparse.Namespace, root: Path, asked: list[int]) 
     except Refused as refused:
         return 0 if refused.cause == "finished" else 83
     place = generation_dir(root, made.generation)
-    behaviour, *rest = job["command"]
     if behaviour == "once" and made.generation > 1:
         behaviour = "train"
     steps = job["steps"]

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator import controller, launch, processes
 from orchestrator.backends import Backend
+from orchestrator.checkpoints import generations
 from orchestrator.errors import JobError
 from orchestrator.handover import hand_over
 from orchestrator.model.run import Cause, Phase
@@ -226,6 +227,49 @@ def test_a_hand_over_that_comes_after_the_runs_end_leaves_nothing_running(bench:
     late = dataclasses.replace(run, submission=dataclasses.replace(run.submission, handle=None))
     hand_over(bench.store, bench.backend, late, bench.environment)
     assert bench.agents() == []
+
+
+def test_a_hand_over_that_fails_late_says_nothing_of_an_attempt_that_another_one_started(bench: Bench) -> None:
+    bench.environment["MY_TOKEN"] = "x"
+    run = bench.submit(prepared("train 0.1", steps=1000, nodes=1, secrets={"TOKEN": {"env": "MY_TOKEN"}}))
+    assert run.submission is not None
+    late = dataclasses.replace(run, submission=dataclasses.replace(run.submission, handle=None))
+    without_secret = {name: value for name, value in bench.environment.items() if name != "MY_TOKEN"}
+    assert hand_over(bench.store, bench.backend, late, without_secret) == run
+    Path(run.submission.bundle_file).unlink()
+    assert hand_over(bench.store, bench.backend, late, bench.environment) == run
+    assert bench.kinds() == ["submitted", "handed_over"]
+    assert len(bench.agents()) == 1
+
+
+def test_what_its_user_asked_for_is_not_lost_with_an_attempt_that_never_started(bench: Bench) -> None:
+    job = prepared("stillborn", nodes=1)
+    launch.submit_run(bench.store, bench.backend, job, bench.environment, from_scratch=True)
+    run = bench.until_end()
+    assert (run.phase, run.attempt, run.from_scratch) == (Phase.SUCCEEDED, 2, True)
+    claim = generations.newest_claim(run.checkpoint_dir)
+    assert claim is not None
+    assert (claim.generation, claim.attempt, claim.asked) == (1, 2, "from-scratch")
+
+
+def test_what_its_user_asked_for_is_done_once(bench: Bench) -> None:
+    job = prepared("once", nodes=1)
+    launch.submit_run(bench.store, bench.backend, job, bench.environment, from_scratch=True)
+    run = bench.until_end()
+    assert (run.phase, run.attempt, run.from_scratch) == (Phase.SUCCEEDED, 2, False)
+    assert [claim.asked for claim in generations.claims(run.checkpoint_dir)] == ["from-scratch", None]
+
+
+def test_one_resume_is_enough_where_the_failures_were_spent_without_a_word(bench: Bench) -> None:
+    bench.submit(prepared("train 0.05", nodes=1, steps=20, max_failures=0))
+    bench.until(lambda run: (run.step or 0) >= 1)
+    for pid in bench.agents():
+        processes.send(pid, signal.SIGKILL)
+    run = bench.until_end()
+    assert (run.phase, run.cause, run.attempt) == (Phase.FAILED, Cause.AGENT_LOST, 1)
+    launch.resume_run(bench.store, bench.backend, "tiny", bench.environment)
+    run = bench.until_end()
+    assert (run.phase, run.attempt, run.generation) == (Phase.SUCCEEDED, 2, 2)
 
 
 def test_a_cluster_that_left_the_configuration_leaves_its_runs_unknown(bench: Bench) -> None:

@@ -227,6 +227,13 @@ def gone(phase: Phase, cause: Cause, **report: object) -> Observation:
             id="a-time-limit-shorter-than-the-way-to-a-checkpoint",
         ),
         pytest.param(
+            a_run(),
+            gone(Phase.FAILED, Cause.NODE_LOST, **NO_PROGRESS, failures=5),
+            "spent",
+            Action.GIVE_UP,
+            id="a-start-that-left-no-word-after-as-many-failures-as-are-allowed",
+        ),
+        pytest.param(
             a_run(failures=5),
             ended(Phase.STOPPED, Cause.ASKED_TO_STOP, "stopped"),
             "stopped",
