@@ -29,7 +29,7 @@ def _write(text: str) -> str:
     for directory in (orch_home(os.environ) / "crashes", Path(tempfile.gettempdir())):
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / name).write_text(text, encoding="utf-8")
+            (directory / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue
         return str(directory / name)

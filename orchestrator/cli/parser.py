@@ -61,6 +61,7 @@ class Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Options with `command` set. Raises JobError, and SystemExit after --help and --version."""
+    _check_text(arguments)
     if arguments and arguments[0] in COMMANDS:
         parser = _command(arguments[0])
         options = _parse(parser, arguments[1:])
@@ -71,6 +72,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if options.command is None:
         parser.error("a command is missing")
     return options
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Bytes that are no UTF-8 cannot be written to the store, to a job's files or to the terminal. Raises JobError."""
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise JobError(f"the argument {word!r} is not UTF-8", hint="rename what it stands for") from None
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli import crash
 from tests.cli.program import environ, orch, record
 
 
@@ -29,6 +30,20 @@ def test_init_minimal_to_stdout_has_no_comments(tmp_path: Path) -> None:
     assert "#" in full.stdout
     assert "#" not in minimal.stdout
     assert 0 < len(minimal.stdout) < len(full.stdout)
+
+
+@pytest.mark.parametrize("line", [["logs"], ["cancel"], ["resume"], ["nodes", "exclude", "-c", "lab"], []])
+def test_an_argument_that_is_no_text_is_refused(line: list[str], tmp_path: Path) -> None:
+    shown = orch(*line, os.fsdecode(b"a\xff"), ORCH_HOME=str(tmp_path / "home"))
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith(r"error: the argument 'a\udcff' is not UTF-8")
+
+
+def test_a_crash_is_written_down_whatever_its_words_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path))
+    assert crash.report(ValueError("\udcff"), ["status", "\udcfe"]) == 1
+    (path,) = (tmp_path / "crashes").iterdir()
+    assert r"status \udcfe" in path.read_text()
 
 
 def test_both_schemas_are_json_schema() -> None:
