@@ -21,21 +21,34 @@ def with_cluster(text: str, name: str, profile: Mapping[str, Any], *, replace: b
     What the caller writes down, it reads again first: a text that cannot be edited this way gives another value.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if root is None:
+    if root is None or _is_null(root):
         head = text if not text or text.endswith("\n") else f"{text}\n"
         return f"{head}clusters:\n{_block(name, profile, INDENT)}"
-    assert isinstance(root, yaml.MappingNode)
+    if not isinstance(root, yaml.MappingNode):
+        raise _by_hand(name, profile)
     clusters = _entry(root, "clusters")
     if clusters is None:
         return _insert(text, root, "clusters", {name: profile})
     below = clusters[1]
-    assert isinstance(below, yaml.MappingNode)
+    if not isinstance(below, yaml.MappingNode):
+        raise _by_hand(name, profile)
     known = _entry(below, name)
     if known is None:
         return _insert(text, below, name, profile)
     if not replace:
         raise JobError(f"there is a cluster {name} already", hint="--replace writes it anew")
     return _put(text, known, name, profile, flow=bool(below.flow_style))
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _by_hand(name: str, profile: Mapping[str, Any]) -> JobError:
+    return JobError(
+        "the configuration file cannot be edited by orch: what stands there is no mapping",
+        hint=f"write it there yourself, below clusters: {line(name, profile)}",
+    )
 
 
 def line(name: str, profile: Mapping[str, Any]) -> str:

@@ -36,6 +36,16 @@ def test_a_cluster_is_written_down_and_then_listed(tmp_path: Path) -> None:
     assert left == {"config.yaml", LOCK.format(name="config.yaml")}
 
 
+@pytest.mark.parametrize(("text", "code"), [("---\n", 0), ("%YAML 1.1\n---\n", 0), ("null\n", 2)])
+def test_a_file_of_nothing_gets_its_first_cluster_or_is_left_alone(tmp_path: Path, text: str, code: int) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    done = orch("clusters", "add", "lab", "--kind", "ssh", "--set", "hosts=[one]", ORCH_CONFIG=str(config))
+    added = "clusters:\n  lab:\n    kind: ssh\n    hosts: [one]\n"
+    assert (done.returncode, config.read_text()) == (code, text + (added if code == 0 else "")), done.stderr
+    assert code == 0 or "write it there yourself, below clusters: lab: {kind: ssh, hosts: [one]}" in done.stderr
+
+
 def test_a_file_keeps_its_comments_its_rights_and_its_link(tmp_path: Path) -> None:
     real, link = tmp_path / "real.yaml", tmp_path / "config.yaml"
     real.write_text("# mine\ndefault: a\nclusters:\n  a: {kind: slurm}  # old\n")

@@ -27,6 +27,8 @@ FILES = {
     "empty braces": "clusters: {}\ndefault: local\n",
     "all in braces": "{default: local, controller: auto}",
     "a document": "---\nclusters:\n  a: {kind: slurm}\n...\n",
+    "a document of nothing": "---\n",
+    "a document of nothing, with a directive": "%YAML 1.1\n---",
     "windows": "default: a\r\nclusters:\r\n  a: {kind: slurm}\r\n",
     "folded at the end": "clusters:\n  a:\n    kind: slurm\n    setup:\n    - >\n      a\n      b\n",
 }
@@ -65,6 +67,13 @@ def test_a_cluster_is_replaced_where_it_stood(text: str) -> None:
     assert found.clusters["b"] == Profile(kind="slurm")
     assert list(found.clusters) == list(parse(text).clusters)
     assert "# next" in after
+
+
+@pytest.mark.parametrize("text", ["just words", "- a\n", "clusters:\n"])
+def test_what_is_no_mapping_is_left_to_its_owner(text: str) -> None:
+    with pytest.raises(JobError, match="cannot be edited") as error:
+        with_cluster(text, "a", {"kind": "ssh"})
+    assert error.value.hint == "write it there yourself, below clusters: a: {kind: ssh}"
 
 
 @given(st.text(max_size=60), st.text(max_size=20))
