@@ -81,8 +81,8 @@ def notices(before: Mapping[str, Any] | None, run: Row) -> list[str]:
 
 
 def _generation(run: Row) -> str:
-    reason = clean(run["because"] or run.get("before") or "")
-    return f"generation {run['generation']} (attempt {run['attempt']})" + (f": {reason}" if reason else "")
+    before = clean(run.get("before") or "")  # of the generation before, perhaps of another attempt; not the run's own
+    return f"generation {run['generation']} (attempt {run['attempt']})" + (f", after: {before}" if before else "")
 
 
 def closing(run: Row, *, width: int | None, paint: Paint = plain) -> list[str]:

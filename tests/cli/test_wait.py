@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.checkpoints import generations
 from tests.cli.program import external, orch, record, start
 
 CHECKPOINT = {"step": 20, "proven": True, "path": "generations/000001/checkpoints/checkpoint-20"}
@@ -51,6 +52,31 @@ def test_off_a_terminal_there_is_a_line_a_change_and_not_a_line_a_look(orch_home
     assert seen[7].startswith("tiny: step 60/60")
     assert seen[8].startswith("tiny succeeded after ")
     assert ": 60 of 60 steps, loss 6.2500\n" in seen[8]
+
+
+def test_the_line_of_a_start_tells_the_end_before_it_as_such(orch_home: Path, tmp_path: Path) -> None:
+    lost = {"cause": "rank_killed", "because": "Rank 1 was killed."}
+    store = record(orch_home, "tiny", ("running", {"generation": 1, "step": 9}))
+    ended = generations.generation_dir(store.get("tiny").checkpoint_dir, 1) / "outcome.json"
+    ended.parent.mkdir(parents=True)
+    ended.write_text('{"result": "failed", "because": "Rank 1 was killed."}')
+    with start("wait", "tiny", ORCH_CONFIG=external(tmp_path)) as program:
+        assert program.stderr is not None
+        program.stderr.readline()
+        store.record_all("tiny", [("lost", lost), ("resubmitting", {"attempt": 2}), ("handed_over", {})])
+        time.sleep(0.6)
+        store.record("tiny", "generation", {"generation": 2})
+        time.sleep(0.6)
+        ended.unlink()
+        store.record("tiny", "generation", {"generation": 3})
+        time.sleep(0.6)
+        store.record("tiny", "succeeded", {"step": 60})
+        store.close()
+        seen = program.stderr.readlines()
+    assert [line for line in seen if "generation" in line][:2] == [
+        "tiny: generation 2 (attempt 2), after: Rank 1 was killed.\n",
+        "tiny: generation 3 (attempt 2)\n",
+    ]
 
 
 @pytest.mark.parametrize("line", [["wait", "tiny"], ["logs", "tiny", "-f"], ["status", "tiny", "--watch"]])
