@@ -46,9 +46,13 @@ _SESSION = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "SSH_ORI
 
 
 def meet(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The attempt's token, made by the first who asks, and the hosts that were chosen, if they were. Raises OSError."""
+    """The attempt's token, made by the first who asks, and the hosts that were chosen, if they were. Raises OSError.
+
+    Where the disk is full, an attempt that was begun is still met: else it would look like one that cannot begin.
+    """
     place = attempts.directory(request)
-    create_json(place / TOKEN, {"token": os.urandom(16).hex()})
+    if read_json(place / TOKEN) is None:
+        create_json(place / TOKEN, {"token": os.urandom(16).hex()})
     return {"token": (read_json(place / TOKEN) or {}).get("token"), "chosen": read_json(place / HOSTS)}
 
 

@@ -318,6 +318,44 @@ def test_a_chosen_host_that_dies_before_its_agent_is_started_is_missed_at_once(s
     assert place.processes(again) == []
 
 
+def test_a_start_that_fails_on_every_host_is_tried_again_and_finds_its_agents(site: Site) -> None:
+    place = site.place()
+    submission, bundle = place.attempt(LONG)
+    place.backend.submit(submission, bundle, {})
+    place.until(submission, lambda _: len(place.agents(submission)) == 2)
+    hostfile = Path(submission.dir, "attempts", "000001", "hostfile")
+    hostfile.unlink()
+    hostfile.mkdir()  # so that it cannot be written
+    with pytest.raises(Unreachable, match="whether agents were started is not known"):
+        place.backend.submit(submission, bundle, {})
+    hostfile.rmdir()
+    again = dataclasses.replace(submission, handle=place.backend.submit(submission, bundle, {}))
+    assert place.see(again).phase in LIVE
+    assert len(place.agents(again)) == 2
+
+
+def test_an_attempt_whose_chosen_hosts_have_all_died_has_begun_and_the_next_gets_others(site: Site) -> None:
+    place = site.place(hosts=("gpu1", "gpu2"))
+    submission, bundle = place.attempt(SHORT, nodes=1)
+    chosen = {
+        "start": start_id(submission),
+        "address": site.bed["gpu1"].address,
+        "hosts": [{"name": "gpu1", "nodename": "gpu1", "slots": 1}],
+        "passed_over": {},
+    }
+    directory = Path(submission.dir, "attempts", "000001")
+    directory.mkdir(parents=True)
+    (directory / "hosts.json").write_text(json.dumps(chosen))
+    site.bed["gpu1"].power_off()
+    begun = dataclasses.replace(submission, handle=place.backend.submit(submission, bundle, {}))
+    seen = place.see(begun)  # and lost after a while: see test_ssh_reading
+    assert (seen.phase, seen.raw) == (Phase.UNKNOWN, "0:silent")
+    second, bundle = place.attempt(SHORT, nodes=1, number=2)
+    second = dataclasses.replace(second, run_id=submission.run_id)
+    place.backend.submit(second, bundle, {})
+    assert site.names(second) == ["gpu2"]
+
+
 def test_nobody_answers(site: Site) -> None:
     place = site.place()
     submission = handed_over(place, LONG)

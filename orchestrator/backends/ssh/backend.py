@@ -89,8 +89,8 @@ class SshBackend:
             raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")
         chosen = met["chosen"]
         if not placed["asked"]:
-            chosen = chosen or self._choose(submission, job, choosing, met["token"])
-            chosen = self._start(submission, chosen, _environment(job, secrets))
+            first = chosen or self._choose(submission, job, choosing, met["token"])
+            chosen = self._start(submission, first, _environment(job, secrets), stands=chosen is not None)
         return _handle(submission, chosen)
 
     def _candidates(self, submission: Submission, job: Mapping[str, Any]) -> list[str]:
@@ -163,23 +163,26 @@ class SshBackend:
             else:
                 choosing.failures[host] = wrong
 
-    def _start(self, submission: Submission, chosen: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    def _start(
+        self, submission: Submission, chosen: dict[str, Any], environment: Mapping[str, str], *, stands: bool
+    ) -> dict[str, Any]:
         """Start what is not started on the chosen hosts, or on those that another hand-over has chosen before.
 
-        Answers the choice that stands. It is enough that one host did: `observe` misses the others, and an attempt that
-        began is ended before the next.
+        Answers the choice that stands; `stands`: the cluster has recorded this one. It is enough that one host did:
+        `observe` misses the others, and an attempt that began is ended before the next. A recorded choice whose hosts
+        are all silent has begun, too: they may never come back, and others may be there for the next attempt.
+        Raises Unreachable, and nothing else: whatever a host says from here on, agents may run.
         """
         for _ in range(ROUNDS):
             answers = self._group.ask(_start_calls(submission, chosen, environment))
             said = [answer[0] for answer in answers.values() if not isinstance(answer, OrchError)]
-            if not said:
-                failures = {host: answer for host, answer in answers.items() if isinstance(answer, OrchError)}
-                raise listing.too_few(submission.nodes, 0, self._name, failures)
-            self._watch.known(submission).hosts = tuple(host["name"] for host in chosen["hosts"])
+            if not said and not (stands and all(isinstance(answer, Unreachable) for answer in answers.values())):
+                raise listing.not_known([answer for answer in answers.values() if isinstance(answer, OrchError)])
             other = next((answer["chosen"] for answer in said if answer["chosen"] != chosen), None)
             if other is None:
                 break
-            chosen = other
+            chosen, stands = other, True
+        self._watch.known(submission).hosts = tuple(host["name"] for host in chosen["hosts"])
         return chosen
 
     # --- observe

@@ -98,6 +98,13 @@ def too_few(
     return kind(f"{message}: {reasons}" if reasons else message, hint=hint or "add hosts to the cluster's profile")
 
 
+def not_known(failures: Sequence[OrchError]) -> Unreachable:
+    """What to raise when no host said that it started its agents: some may run all the same."""
+    reasons = "; ".join(error.message for error in failures)
+    hint = next((error.hint for error in failures if error.hint), None)
+    return Unreachable(f"whether agents were started is not known: {reasons}", hint=hint or "it is tried again")
+
+
 def is_final(error: OrchError) -> bool:
     """Whether ssh was refused in a way that does not pass by itself."""
     return any(words in error.message for words in _FINAL)
