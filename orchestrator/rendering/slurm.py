@@ -14,7 +14,10 @@ _MIB = 2**20
 # What the script is built on. sbatch takes any beginning of a name that is unique, so beginnings are refused, too.
 _SET_BY_ORCH = (
     "array",
+    "chdir",
+    "clusters",
     "comment",
+    "exclude",
     "export",
     "export-file",
     "job-name",
@@ -26,8 +29,12 @@ _SET_BY_ORCH = (
     "ntasks-per-node",
     "open-mode",
     "output",
+    "parsable",
+    "quiet",
     "requeue",
     "signal",
+    "test-only",
+    "wait",
     "wrap",
 )
 
@@ -64,7 +71,7 @@ def time_limit_seconds(text: str | None) -> int | None:
         hours, minutes, seconds = parts
     else:
         hours, minutes, seconds = 0, *(*parts, 0)[:2]
-    return ((int(found["days"] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+    return ((int(found["days"] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds or None  # Slurm's 0: no limit
 
 
 def _output(request: RenderRequest) -> str:
@@ -100,7 +107,7 @@ def _more_options(request: RenderRequest) -> list[tuple[str, object]]:
         if taken is not None:
             raise JobError(
                 f"{option} cannot be given here: orch sets --{taken}, and job.sbatch is built on it",
-                hint="take it out of the options",
+                hint="name the nodes in exclude" if taken == "exclude" else "take it out of the options",
                 field=f"clusters.{request.cluster.name}.options",
             )
         name, equals, value = option.removeprefix("--").partition("=")

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from orchestrator.backends.slurm import SlurmBackend, sbatch
+from orchestrator.backends.slurm.backend import PATIENCE
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 from orchestrator.reach import Call
+from orchestrator.site import attempts
+from orchestrator.site import slurm as site_slurm
 from orchestrator.site.operations import perform
 
 BUNDLE = Bundle(files=(File(path="job.json", content=b"{}"), File(path="job.sbatch", content=b"#!/bin/sh\n")))
@@ -32,7 +35,10 @@ class Slurm:
     queue: list[str] | None = field(default_factory=list)  # None: squeue fails
     accounts: list[str] | None = field(default_factory=list)
     sbatch: list[Mapping[str, Any]] = field(default_factory=list)
+    scancel: list[Mapping[str, Any]] = field(default_factory=list)  # answers; when they are used up, it succeeds
+    failing: dict[str, str] = field(default_factory=dict)  # a program, and what it fails with
     ran: list[list[str]] = field(default_factory=list)
+    breaks_at: str | None = None  # the program that the connection breaks at
     calls: int = 0
 
     def call(self, *calls: Call, seconds: float = 0) -> list[Any]:
@@ -44,7 +50,8 @@ class Slurm:
             return self._run(request["argv"])
         if operation == "slurm.submit":
             placed = self._answer("place", request["place"])
-            return {**placed, "ran": self._run(request["run"]["argv"]) if placed["first"] else None}
+            since = site_slurm.tried_since(attempts.directory(request["place"]))
+            return {**placed, "since": since, "ran": self._run(request["run"]["argv"]) if placed["first"] else None}
         answer = perform([(operation, request)])[0]
         if "error" in answer:
             raise ClusterError(answer["error"])
@@ -52,8 +59,14 @@ class Slurm:
 
     def _run(self, argv: list[str]) -> Mapping[str, Any]:
         self.ran.append(argv)
+        if argv[0] == self.breaks_at:
+            raise Unreachable("the connection broke")
         if argv[0] == "sbatch":
             return self.sbatch.pop(0)
+        if argv[0] == "scancel" and self.scancel:
+            return self.scancel.pop(0)
+        if argv[0] in self.failing:
+            return {"status": 1, "stdout": "", "stderr": f"{argv[0]}: error: {self.failing[argv[0]]}"}
         lines = {"squeue": self.queue, "sacct": self.accounts}.get(argv[0], [])
         return (
             SILENT if lines is None else {"status": 0, "stdout": "".join(f"{line}\n" for line in lines), "stderr": ""}
@@ -76,10 +89,13 @@ class Place:
         )  # fmt: skip
         return replace(made, **changes)
 
-    def line(self, state: str, *, job: str = "7", restarts: int = 0, reason: str = "None", run: str = "x") -> str:
+    def line(
+        self, state: str, *, job: str = "7", restarts: int = 0, reason: str = "None", run: str = "x",
+        comment: str = "orch:0123456789ab",
+    ) -> str:  # fmt: skip
         nodes = "" if state == "PENDING" else "gn01"
         directory = f"{self.backend.run_dir(run)}/attempts/000001"
-        return f"{job}|{restarts}|{state}|{nodes}|{reason}|orch:0123456789ab|{directory}|orch-{run}-1|"
+        return f"{job}|{restarts}|{state}|{nodes}|{reason}|{comment}|{directory}|orch-{run}-1|"
 
     def see(self, submission: Submission, *, after: float = 100.0) -> Observation:
         self.now += after
@@ -108,6 +124,12 @@ class Place:
             place.joinpath("outcome.json").write_text(json.dumps({"generation": number, "attempt": 1, **outcome}))
         if outcome.get("result") == "success":
             place.joinpath("success.json").write_text("{}")
+
+    def says_its_end(self, submission: Submission, start: str, **changes: Any) -> None:
+        """What the agent of the only node leaves as its last act."""
+        end = {"node": 0, "host": "gn01", "start": start, "attempt": 1, "generation": None, "code": 83, "time": 1.0}
+        end |= {"result": "failed", "retry": False, **changes}
+        self.attempt_dir(submission).joinpath("ended-0.json").write_text(json.dumps(end))
 
 
 @pytest.fixture
@@ -207,6 +229,31 @@ def test_what_an_earlier_start_of_a_job_said_is_not_how_the_last_one_ended(place
     assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.NODE_LOST)
 
 
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [("OUT_OF_MEMORY", Cause.HOST_OOM), ("NODE_FAIL", Cause.NODE_LOST), ("TIMEOUT", Cause.TIME_LIMIT)],
+)
+@pytest.mark.parametrize("queued", [True, False])
+def test_how_an_earlier_start_of_a_job_ended_is_not_how_the_last_one_did(
+    place: Place, state: str, cause: Cause, *, queued: bool
+) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **STOPPED)
+    place.says_its_end(submission, "7.0", result="stopped", cause="asked_to_stop", because="asked", retry=True)
+    place.slurm.queue = [place.line(state, restarts=1)] if queued else []
+    place.slurm.accounts = ["7|REQUEUED|0:0|gn01", f"7|{state}|0:9|gn01"]
+    assert place.see(submission).cause is cause
+
+
+def test_how_the_last_start_of_a_job_ended_is_told_by_its_agents(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **STOPPED)
+    place.says_its_end(submission, "7.1", cause="user_error", because="a bug")
+    place.slurm.queue = [place.line("FAILED", restarts=1)]
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.USER_ERROR)
+
+
 def test_a_cancel_of_orchs_own_is_not_one_past_orch(place: Place) -> None:
     submission = place.submission()
     place.attempt_dir(submission).joinpath("asked.json").write_text("{}")
@@ -226,19 +273,51 @@ def test_a_log_that_cannot_be_opened_is_named(place: Place) -> None:
 
 def test_sacct_is_asked_once_about_a_job_that_has_left_the_queue(place: Place) -> None:
     submission = place.submission()
-    place.slurm.accounts = ["7|REQUEUED|0:0|gn01|orch-x-1|/w", "7|NODE_FAIL|1:0|gn01|orch-x-1|/w"]
+    place.slurm.accounts = ["7|REQUEUED|0:0|gn01", "7|NODE_FAIL|1:0|gn01"]
     for _ in range(5):
         seen = place.see(submission)
         assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.NODE_LOST)
     assert place.slurm.asked("sacct") == 1
 
 
-@pytest.mark.parametrize("accounts", [None, [], ["7|RUNNING|0:0|gn01|orch-x-1|/w"]])
+@pytest.mark.parametrize("accounts", [None, [], ["7|RUNNING|0:0|gn01"], ["7|PENDING|0:0|"]])
 def test_a_job_that_nobody_knows_any_more_does_not_run_for_ever(place: Place, accounts: list[str] | None) -> None:
     place.slurm.accounts = accounts
     seen = place.see(place.submission())
+    assert seen.phase is Phase.UNKNOWN
+    assert "job 7 is no longer in the queue, and sacct" in seen.because
+    assert place.see(place.submission(), after=PATIENCE).phase is Phase.UNKNOWN
+    seen = place.see(place.submission(), after=1)
     assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.AGENT_LOST)
     assert "Slurm no longer knows job 7" in seen.because
+
+
+def test_accounts_that_are_behind_or_silent_are_asked_again_until_they_tell(place: Place) -> None:
+    submission = place.submission()
+    for accounts in (None, [], ["7|RUNNING|0:0|gn01"]):
+        place.slurm.accounts = accounts
+        assert place.see(submission, after=25).phase is Phase.UNKNOWN
+    place.slurm.accounts = ["7|CANCELLED by 1001|0:0|gn01"]
+    for _ in range(5):
+        assert place.see(submission, after=25).phase is Phase.CANCELLED
+    assert place.slurm.asked("sacct") == 4
+
+
+def test_where_no_accounts_are_kept_nobody_waits_for_them(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **STOPPED)
+    place.slurm.failing["sacct"] = "Slurm accounting storage is disabled"
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause) == (Phase.STOPPED, Cause.ASKED_TO_STOP)
+
+
+def test_a_job_that_nobody_knows_any_more_ended_as_its_last_start_said(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0", **STOPPED)
+    place.says_its_end(submission, "7.1", cause="user_error", because="a bug")
+    place.slurm.failing["sacct"] = "Slurm accounting storage is disabled"
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause, seen.because) == (Phase.FAILED, Cause.USER_ERROR, "a bug")
 
 
 def test_a_success_needs_no_accounting(place: Place) -> None:
@@ -251,7 +330,7 @@ def test_a_success_needs_no_accounting(place: Place) -> None:
 def test_a_job_that_was_cancelled_while_nobody_looked_is_known_from_sacct(place: Place) -> None:
     submission = place.submission()
     place.generation(submission, "7.0", **STOPPED)
-    place.slurm.accounts = ["7|CANCELLED by 1001|0:0|gn01|orch-x-1|/w"]
+    place.slurm.accounts = ["7|CANCELLED by 1001|0:0|gn01"]
     seen = place.see(submission)
     assert (seen.phase, seen.cause) == (Phase.CANCELLED, Cause.CANCELLED)
     assert "CANCELLED by 1001" in seen.because
@@ -382,6 +461,16 @@ def test_a_refusal_is_told_in_slurms_words(place: Place) -> None:
     with pytest.raises(ClusterError, match="Invalid qos specification") as refused:
         place.backend.submit(place.submission(handle=None), BUNDLE, {})
     assert not isinstance(refused.value, Unreachable)
+    assert len(place.slurm.ran) == 1
+
+
+def test_words_that_nobody_knows_are_no_refusal_and_are_told(place: Place) -> None:
+    said = {"status": 1, "stdout": "", "stderr": "sbatch: error: Batch job submission failed: Unspecified error"}
+    place.slurm.sbatch = [said, said, {"status": 0, "stdout": "9\n", "stderr": ""}]
+    for _ in range(2):
+        with pytest.raises(Unreachable, match="Unspecified error"):
+            place.backend.submit(place.submission(handle=None), BUNDLE, {})
+    assert place.backend.submit(place.submission(handle=None), BUNDLE, {}) == "9"
 
 
 def test_an_sbatch_that_timed_out_is_looked_for_and_adopted(place: Place) -> None:
@@ -394,7 +483,7 @@ def test_an_sbatch_that_timed_out_is_looked_for_and_adopted(place: Place) -> Non
 def test_an_sbatch_that_timed_out_and_is_not_there_is_tried_again_later_and_behind_itself(place: Place) -> None:
     submission = place.submission(handle=None)
     place.slurm.sbatch = [TIMED_OUT, {"status": 0, "stdout": "9\n", "stderr": ""}]
-    with pytest.raises(Unreachable, match="did not say whether"):
+    with pytest.raises(Unreachable, match="or did not say so"):
         place.backend.submit(submission, BUNDLE, {})
     assert place.slurm.asked("sbatch") == 1
     assert place.backend.submit(submission, BUNDLE, {}) == "9"
@@ -415,7 +504,13 @@ def test_a_job_that_has_left_the_queue_is_adopted_from_sacct(place: Place) -> No
     submission = place.submission(handle=None)
     directory = place.attempt_dir(submission)
     directory.joinpath("tried").touch()
-    place.slurm.accounts = ["5|CANCELLED by 0|0:0||orch-x-1|/elsewhere", f"6|CANCELLED by 0|0:0||orch-x-1|{directory}"]
+    day = "2099-01-01T00:00:00"
+    place.slurm.accounts = [
+        f"3|2001-01-01T00:00:00||{directory}|orch-x-1",  # before anybody tried
+        f"4|{day}|orch:ba9876543210|{directory}|orch-x-1",  # of an older run of that name
+        f"5|{day}|orch:0123456789ab|/elsewhere|orch-x-1",
+        f"6|{day}||{directory}|orch-x-1",
+    ]
     assert place.backend.submit(submission, BUNDLE, {}) == "6"
     assert place.slurm.asked("sbatch") == 0
 
@@ -431,6 +526,33 @@ def test_the_job_that_claimed_the_attempt_is_it_and_others_are_taken_out_of_the_
     seen = place.see(submission)
     assert (seen.phase, seen.raw) == (Phase.RUNNING, "RUNNING 8 gn01")
     assert place.slurm.ran[-1] == ["scancel", "--state=PENDING", "7"]
+
+
+def test_a_job_whose_comment_the_site_writes_is_known_by_its_claim_and_by_its_id(place: Place) -> None:
+    submission = place.submission(handle="7")
+    place.slurm.queue = [place.line("PENDING", comment="checked by site|v2")]
+    assert place.see(submission).phase is Phase.QUEUED
+    place.attempt_dir(submission).joinpath("job").write_text("8\n")
+    place.slurm.queue = [
+        place.line("PENDING", comment="checked by site"),
+        place.line("RUNNING", job="8", comment="checked by site"),
+    ]
+    assert place.see(submission).raw == "RUNNING 8 gn01"
+    assert place.slurm.ran[-1] == ["scancel", "--state=PENDING", "7"]
+    place.backend.cancel(submission, now=True)
+    assert place.slurm.ran[-1] == ["scancel", "7", "8"]
+
+
+def test_an_id_that_another_job_has_by_now_is_not_enough(place: Place) -> None:
+    place.slurm.queue = [place.line("RUNNING", run="y", comment="checked by site")]
+    assert place.see(place.submission(handle="7")).phase is Phase.UNKNOWN
+
+
+def test_nodes_to_leave_out_are_the_profiles_and_the_attempts(tmp_path: Path) -> None:
+    place = Place(tmp_path, exclude=("gn[07-08]",))
+    place.slurm.sbatch = [{"status": 0, "stdout": "7\n", "stderr": ""}]
+    place.backend.submit(place.submission(handle=None, exclude=("gn02",)), BUNDLE, {})
+    assert "--exclude=gn02,gn[07-08]" in place.slurm.ran[-1]
 
 
 def test_a_run_directory_of_another_run_is_refused(place: Place) -> None:
@@ -463,6 +585,21 @@ def test_a_cancel_now_kills_the_step_and_then_the_job(place: Place) -> None:
     place.backend.cancel(place.submission(), now=True)
     told = [argv for argv in place.slurm.ran if argv[0] == "scancel"]
     assert told == [["scancel", "--signal=KILL", "7.0"], ["scancel", "7"]]
+
+
+def test_a_cancel_that_was_lost_on_its_way_is_told_again(place: Place) -> None:
+    submission = place.submission()
+    place.slurm.queue = [place.line("RUNNING")]
+    place.slurm.breaks_at = "scancel"
+    with pytest.raises(Unreachable):
+        place.backend.cancel(submission, now=False)
+    place.slurm.breaks_at = None
+    place.slurm.scancel = [SILENT]
+    with pytest.raises(Unreachable):
+        place.backend.cancel(submission, now=False)
+    place.backend.cancel(submission, now=False)
+    told = [argv for argv in place.slurm.ran if argv[0] == "scancel"]
+    assert told == [["scancel", "--batch", "--signal=TERM", "7"]] * 3
 
 
 def test_a_cancel_that_slurm_does_not_hear_is_unreachable_and_still_word_for_the_job(place: Place) -> None:

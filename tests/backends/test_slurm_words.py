@@ -15,6 +15,7 @@ from orchestrator.backends.slurm import answers, reasons, sbatch
 from orchestrator.backends.slurm.rhythm import Rhythm
 from orchestrator.backends.slurm.states import STATES, Standing, state_of
 from orchestrator.model.run import Cause, Submission
+from orchestrator.site import commands
 
 LONG = "0123456789" * 6 + "abc"
 MINE = answers.tag("orch:0123456789ab", "/s/runs/x/attempts/000001", "orch-x-1")
@@ -28,10 +29,19 @@ SQUEUE = f"""\
 """
 # In the form that `answers.account_command` asks for.
 SACCT = """\
-4|REQUEUED|0:0|gn[01-02]|orch-x-1|/s/runs/x/attempts/000001
-4|NODE_FAIL|1:0|gn[01-02]|orch-x-1|/s/runs/x/attempts/000001
-4|COMPLETED|0:0|gn[03-04]|orch-x-1|/s/runs/x/attempts/000001
-13|CANCELLED by 0|0:0|gn[01-02]|trap.sh|/tmp/h1
+4|REQUEUED|0:0|gn[01-02]
+4|NODE_FAIL|1:0|gn[01-02]
+4|COMPLETED|0:0|gn[03-04]
+13|CANCELLED by 0|0:0|gn[01-02]
+"""
+# In the form that `answers.named_command` asks for.
+NAMED = """\
+3|2026-11-21T07:00:00||/s/runs/x/attempts/000001|orch-x-1
+4|2026-11-21T08:00:00|orch:0123456789ab|/s/runs/x/attempts/000001|orch-x-1
+5|2026-11-21T09:00:00|orch:ba9876543210|/s/runs/x/attempts/000001|orch-x-1
+6|2026-11-21T09:00:00||/s/runs/x/attempts/000001|orch-x-1
+7|2026-11-21T09:00:00|orch:0123456789ab|/other/runs/x/attempts/000001|orch-x-1
+8|2026-11-21T09:00:00|a comment|orch:0123456789ab|/s/runs/x/attempts/000001|orch-x-1
 """
 SINFO = "gn01|idle\ngn01|idle\ngn02|mixed\ngn03|down*\ngn04|drained\ngn05|idle*\ngn06|allocated\ngn07|draining\n"
 
@@ -53,7 +63,7 @@ def test_squeue_is_read_whatever_other_jobs_are_called() -> None:
 def test_no_answer_of_squeue_or_sacct_is_more_than_read(text: str) -> None:
     answers.queue(text)
     answers.accounts(text)
-    answers.named(text, "orch-x-1", "/s")
+    answers.named(text, MINE, None)
     answers.usable(text)
 
 
@@ -64,9 +74,8 @@ def test_sacct_has_a_record_for_each_start() -> None:
 
 
 def test_a_job_of_another_run_is_not_found_under_its_name() -> None:
-    assert answers.named(SACCT, "orch-x-1", "/s/runs/x/attempts/000001") == ["4"]
-    assert answers.named(SACCT, "orch-x-1", "/other/runs/x/attempts/000001") == []
-    assert answers.named(SACCT, "trap.sh", "/tmp/h1") == ["13"]
+    assert answers.named(NAMED, MINE, "2026-11-21T07:30:00") == ["4", "6"]
+    assert answers.named(NAMED, MINE, None) == ["3", "4", "6"]
 
 
 def test_nodes_that_take_jobs_are_those_that_are_up_and_answer() -> None:
@@ -185,6 +194,38 @@ def test_the_command_names_run_attempt_and_directory() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("options", "dependency"),
+    [
+        ([], ["--dependency=singleton"]),
+        (["--dependency=afterok:5,after:6"], ["--dependency=afterok:5,after:6,singleton"]),
+        (["--depend=afterok:5", "--mail-type=END"], ["--dependency=afterok:5,singleton"]),
+        (["--dependency=afterok:5?after:6"], []),
+        (["--deadline=now"], ["--dependency=singleton"]),
+    ],
+)
+def test_a_second_try_keeps_what_the_profile_waits_for(options: list[str], dependency: list[str]) -> None:
+    command = sbatch.command(SUBMISSION, [], options=options, after_others=True)
+    assert [word for word in command if word.startswith("--dependency")] == dependency
+    first = sbatch.command(SUBMISSION, [], options=options, after_others=False)
+    assert not any(word.startswith("--dependency") for word in first)
+
+
+def test_partitions_that_are_hidden_are_seen() -> None:
+    assert "--all" in answers.queue_command()
+    assert "--all" in answers.nodes_command("secret")
+
+
+def test_commands_of_slurm_do_not_obey_the_users_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = ["SQUEUE_PARTITION", "SBATCH_PARTITION", "SBATCH_NO_REQUEUE", "SCANCEL_PARTITION", "SACCT_FORMAT"]
+    told += ["SINFO_FORMAT", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT"]
+    for name in [*told, "SLURM_CONF"]:
+        monkeypatch.setenv(name, "x")
+    seen = commands.run({"argv": ["env"], "env": {"SBATCH_WANTED": "1"}})["stdout"].splitlines()
+    assert not {f"{name}=x" for name in told} & set(seen)
+    assert {"SLURM_CONF=x", "SBATCH_WANTED=1"} <= set(seen)
+
+
 def ran(status: int | None, stdout: str = "", stderr: str = "") -> dict[str, object]:
     return {"status": status, "stdout": stdout, "stderr": stderr}
 
@@ -208,11 +249,10 @@ def test_the_id_of_a_job_is_read(said: str) -> None:
         "sbatch: error: Batch job submission failed: Requested reservation is invalid\n",
         "sbatch: error: Batch job submission failed: Invalid node name specified\n",
         "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified\n",
-        (
-            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, "
-            "user's size and/or time limits)\n"
-        ),
-        "sbatch: error: Unable to open file /s/runs/x/attempts/000001/bundle/job.sbatch\n",
+        "sbatch: error: Batch job submission failed: Requested time limit is invalid (missing or exceeds some limit)\n",
+        "sbatch: error: Batch job submission failed: Node count specification invalid\n",
+        "sbatch: error: Batch job submission failed: User's group not permitted to use this partition\n",
+        "sbatch: error: Invalid --time specification\n",
         "sbatch: unrecognized option '--nosuch'\nTry \"sbatch --help\" for more information\n",
     ],
 )
@@ -233,6 +273,25 @@ def test_a_no_of_slurms_is_told_in_its_words(said: str) -> None:
         ran(1, "", "sbatch: error: Batch job submission failed: Unexpected message received\n"),
         ran(1, "", "sbatch: error: Batch job submission failed: Resource temporarily unavailable\n"),
         ran(1, "", "sbatch: error: If munged is up, restart with --num-threads=10\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: Unspecified error\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: I/O error writing script/environment to file\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: Slurm database error\n"),
+        ran(1, "", "sbatch: error: Unable to open file /s/runs/x/attempts/000001/bundle/job.sbatch\n"),
+        ran(1, "", "sbatch: fatal: Could not establish a configuration source\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: Requested partition configuration not available now\n"),
+        ran(
+            1, "", "sbatch: error: Batch job submission failed: Required partition not available (inactive or drain)\n"
+        ),
+        ran(
+            1,
+            "",
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, "
+            "user's size and/or time limits)\n",
+        ),
+        ran(1, "", "sbatch: error: Batch job submission failed: Access/permission denied\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: Invalid authentication credential\n"),
+        ran(1, "", "sbatch: error: Batch job submission failed: Invalid job credential\n"),
+        ran(127, "", "sbatch: No such file or directory"),
         ran(None, "", ""),
         ran(-9, "", ""),
         ran(0, "what?\n", ""),

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.errors import JobError
 from orchestrator.model.cluster import Container, Profile
 from orchestrator.rendering import needs
+from orchestrator.rendering.slurm import time_limit_seconds
 from tests.rendering.build import GIB, PLAN, PROFILES, bundle, nodes
 from tests.rendering.test_scripts import Slurm, options
 
@@ -72,7 +73,22 @@ def test_memory_is_the_profiles_else_the_whole_nodes_else_the_plans(profile, pla
 
 
 @pytest.mark.parametrize(
-    "option", ["--nodes=3", "--job-name=x", "--no-requeue", "--array=1-3", "--out=/tmp/x", "--sig"]
+    "option",
+    [
+        "--nodes=3",
+        "--job-name=x",
+        "--no-requeue",
+        "--array=1-3",
+        "--out=/tmp/x",
+        "--sig",
+        "--clusters=other",
+        "--wait",
+        "--test-only",
+        "--parsable",
+        "--quiet",
+        "--exclude=gn01",
+        "--chdir=/tmp",
+    ],
 )
 def test_an_option_that_the_script_is_built_on_is_refused(option):
     with pytest.raises(JobError, match="is built on it") as refused:
@@ -81,6 +97,20 @@ def test_an_option_that_the_script_is_built_on_is_refused(option):
 
 
 # Containers cannot run here. What is rendered for them is run with a stand-in for srun, which shows what it was told.
+
+
+@pytest.mark.parametrize("option", ["--hold", "--dependency=afterok:5", "--wait-all-nodes=1", "--deadline=now"])
+def test_an_option_that_the_script_can_do_with_is_taken(option):
+    name, equals, value = option.removeprefix("--").partition("=")
+    assert header(replace(BARE, options=(option,)))[name] == (value if equals else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(None, None), ("0", None), ("0:00:00", None), ("0-0", None), ("90", 5400), ("1:30", 90), ("1-2", 93600)],
+)
+def test_a_time_limit_of_nothing_is_none(text, seconds):
+    assert time_limit_seconds(text) == seconds
 
 
 def contained(tmp_path: Path, container: Container, **more) -> tuple[Slurm, list[str]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # Suffixes instead of widths, so that nothing is cut; what may hold a | comes last.
 _QUEUE = ("JobID", "RestartCnt", "State", "NodeList", "Reason", "Comment", "WorkDir", "Name")
 _FIRST = 5
 _BAR = "|"
-# Not every site keeps comments in its accounting; the directory of an attempt names it as well.
-_ACCOUNT = ("JobIDRaw", "State", "ExitCode", "NodeList", "JobName", "WorkDir")
+_ACCOUNT = ("JobIDRaw", "State", "ExitCode", "NodeList")
+_NAMED = ("JobIDRaw", "Submit", "Comment", "WorkDir", "JobName")  # the last three as in `tag`
 _USABLE = frozenset({"idle", "mixed", "allocated", "completing", "reserved", "planned"})
 SECONDS = 30.0
 
@@ -43,9 +44,9 @@ class Account:
 
 
 def queue_command() -> list[str]:
-    """One question for all jobs of this user, those too that ended a short while ago."""
+    """One question for all jobs of this user, those too that ended a short while ago or are in a hidden partition."""
     form = ",".join(f"{name}:{_BAR}" for name in _QUEUE)
-    return ["squeue", "--noheader", "--me", "--states=all", f"--Format={form}"]
+    return ["squeue", "--noheader", "--me", "--all", "--states=all", f"--Format={form}"]
 
 
 def tag(comment: str, directory: str, name: str) -> str:
@@ -79,32 +80,44 @@ def accounts(text: str) -> dict[str, list[Account]]:
     found: dict[str, list[Account]] = {}
     for line in text.splitlines():
         fields = line.split(_BAR)
-        if len(fields) >= len(_ACCOUNT) and fields[0].isdigit():
+        if len(fields) == len(_ACCOUNT) and fields[0].isdigit():
             record = Account(id=fields[0], state=fields[1], exit=fields[2], nodes=fields[3])
             found.setdefault(record.id, []).append(record)
     return found
 
 
+def has_none(ran: Mapping[str, Any]) -> bool:
+    """Whether sacct says that this cluster keeps no accounts."""
+    return ran["status"] != 0 and "accounting storage is disabled" in ran["stderr"]
+
+
 def named_command(name: str) -> list[str]:
     """A question to sacct for the jobs of a name. Without a window it would leave out those that wait."""
-    form = ",".join(_ACCOUNT)
+    form = ",".join(_NAMED)
     window = ["--starttime=now-7days", "--endtime=now"]
     return ["sacct", "--parsable2", "--noheader", "--allocations", f"--name={name}", *window, f"--format={form}"]
 
 
-def named(text: str, name: str, directory: str) -> list[str]:
-    """The ids in an answer to `named_command` of jobs that run in the attempt's directory, oldest first."""
+def named(text: str, mark: str, since: str | None) -> list[str]:
+    """The ids in an answer to `named_command` of the jobs that `mark` (of `tag`) is on, oldest first.
+
+    Not every site keeps comments in its accounting. A job without one counts by its name and directory, unless it was
+    submitted before `since`: an older run of the same name had both.
+    """
+    place = mark.partition(_BAR)[2]
     found = set()
     for line in text.splitlines():
-        fields = line.split(_BAR, len(_ACCOUNT) - 1)
-        if len(fields) == len(_ACCOUNT) and fields[0].isdigit() and fields[4:] == [name, directory]:
-            found.add(fields[0])
+        job, submitted, rest = (*line.split(_BAR, 2), "", "")[:3]
+        if not job.isdigit():
+            continue
+        if rest == mark or (rest == f"{_BAR}{place}" and (since is None or submitted >= since)):
+            found.add(job)
     return sorted(found, key=int)
 
 
 def nodes_command(partition: str | None) -> list[str]:
     """A question for the nodes of a partition, of the cluster's default ones without one, and their states."""
-    chosen = [f"--partition={partition}"] if partition else []
+    chosen = ["--all", f"--partition={partition}"] if partition else []  # it may be a hidden one
     return ["sinfo", "--noheader", "--Node", "--format=%N|%T", *chosen]
 
 

@@ -38,6 +38,15 @@ class _Watched:
     read_at: float
 
 
+@dataclass(slots=True, kw_only=True)
+class _Gone:
+    """A job that has left the queue: since when, what sacct says of it, and whether it has said how the job ended."""
+
+    since: float
+    accounts: list[Account]
+    settled: bool
+
+
 class SlurmBackend:
     """Holds the last answer of squeue and of each look, so that one question serves all; forgetting them is safe."""
 
@@ -59,10 +68,11 @@ class SlurmBackend:
         self._rhythm = Rhythm(profile.poll)
         self._jobs: list[Job] = []
         self._by_tag: dict[str, list[Job]] = {}
+        self._by_id: dict[str, Job] = {}
         self._answered: float | None = None
         self._silence = "Slurm was not asked yet"
         self._stirred = True  # something was done since the last answer
-        self._accounts: dict[str, list[Account]] = {}
+        self._gone: dict[str, _Gone] = {}
         self._watched: dict[tuple[str, int], _Watched] = {}
         self._unread: dict[tuple[str, int], str] = {}
         self._marks: dict[str, Mark] = {}
@@ -124,18 +134,20 @@ class SlurmBackend:
         if placed["job"] is not None or placed["asked"]:
             return placed["job"] or submission.handle or "cancelled"
         first = sbatch.answer(placed["ran"]) if placed["ran"] is not None else None
-        return first.job if first is not None and first.job is not None else self._look_up(submission, first)
+        if first is not None and first.job is not None:
+            return first.job
+        return self._look_up(submission, first, placed["since"])
 
-    def _look_up(self, submission: Submission, said: sbatch.Answer | None) -> str:
+    def _look_up(self, submission: Submission, said: sbatch.Answer | None, since: str | None) -> str:
         """The job of an attempt that sbatch was, or may have been, called for before; else one more try."""
-        found = self._find(submission, sure=said is not None and said.sure)
+        found = None if said is not None and said.sure else self._find(submission, since)
         if found is not None:
             return found
         if said is None:
             run = {"argv": self._sbatch(submission, after_others=True), "timeout": sbatch.SECONDS}
             said = sbatch.answer(self._reach.call(("run", run), seconds=2 * sbatch.SECONDS)[0])
-            if said.job is None:
-                found = self._find(submission, sure=said.sure)
+            if said.job is None and not said.sure:
+                found = self._find(submission, since)
         if said.job is not None or found is not None:
             return said.job or found or ""
         where = "" if self._profile.login is None else f" on {self._reach.where}"
@@ -145,28 +157,25 @@ class SlurmBackend:
                 hint=f"mend the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
             )
         raise Unreachable(
-            f"sbatch{where} did not say whether it submitted {submission.name} ({said.words}); it is looked for again"
+            f"sbatch{where} did not submit {submission.name}, or did not say so ({said.words}); it is tried again"
         )
 
-    def _find(self, submission: Submission, *, sure: bool) -> str | None:
-        """The job of an attempt under its name, in squeue and where it answers in sacct. Raises Unreachable.
-
-        `sure`: sbatch said no. Then it is enough that nobody says otherwise.
-        """
+    def _find(self, submission: Submission, since: str | None) -> str | None:
+        """The job of an attempt by its marks, in squeue and where it answers in sacct. Raises Unreachable."""
         queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
         named = {"argv": answers.named_command(submission.name), "timeout": answers.SECONDS}
         ran, accounted = self._reach.call(("run", queue), ("run", named), seconds=3 * answers.SECONDS)
-        if ran["status"] != 0 and not sure:
+        if ran["status"] != 0:
             raise Unreachable(f"{submission.name} may be with Slurm already, and squeue does not say: {_said(ran)}")
-        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"])) if ran["status"] == 0 else []
+        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]), claimed=None)
         known = [job.id for job in sorted(jobs, key=reading.rank)]
         if accounted["status"] == 0:
-            known += answers.named(accounted["stdout"], submission.name, sbatch.attempt_dir(submission))
+            known += answers.named(accounted["stdout"], reading.tag_of(submission), since)
         return known[0] if known else None
 
     def _sbatch(self, submission: Submission, *, after_others: bool) -> list[str]:
         exclude = sorted({*self._profile.exclude, *submission.exclude})
-        return sbatch.command(submission, exclude, after_others=after_others)
+        return sbatch.command(submission, exclude, options=self._profile.options, after_others=after_others)
 
     # --- observe
 
@@ -184,7 +193,7 @@ class SlurmBackend:
 
     def _is_urgent(self, submissions: Sequence[Submission]) -> bool:
         """Whether the last answer is known to be old."""
-        known = {job.id for job in self._jobs} | self._accounts.keys()
+        known = {job.id for job in self._jobs} | self._gone.keys()
         return self._stirred or any(self._is_news(submission, known) for submission in submissions)
 
     def _is_news(self, submission: Submission, known: Iterable[str]) -> bool:
@@ -243,7 +252,12 @@ class SlurmBackend:
         return shown is not None and state_of(shown.state).standing is Standing.WAITING
 
     def _jobs_of(self, submission: Submission) -> list[Job]:
-        return self._by_tag.get(reading.tag_of(submission), [])
+        watched = self._watched.get(_key(submission))
+        claimed = watched.look["job"] if watched is not None else None
+        by_tag = self._by_tag.get(reading.tag_of(submission), [])
+        by_id = [self._by_id[job] for job in (claimed, submission.handle) if job in self._by_id]
+        candidates = {job.id: job for job in (*by_tag, *by_id)}
+        return reading.jobs_of(submission, candidates.values(), claimed=claimed)
 
     def _call_all(self, asking: Sequence[Call], looks: Sequence[Call]) -> list[Any]:
         """All in one call; where that fails, each look by itself: one broken directory hides one attempt alone."""
@@ -281,28 +295,38 @@ class SlurmBackend:
         jobs = answers.queue(ran["stdout"])
         self._rhythm.answered(now, changed=jobs != self._jobs)
         self._jobs, self._answered = jobs, now
+        self._by_id = {job.id: job for job in jobs}
         self._by_tag = {}
         for job in jobs:
             self._by_tag.setdefault(job.tag, []).append(job)
 
     def _account(self, submissions: Sequence[Submission]) -> None:
-        """Ask sacct, once, about each job that has left the queue, unless its records say all there is to say."""
+        """Ask sacct about each job that has left the queue, until it says how the job ended, but for PATIENCE at most.
+
+        Nothing is asked where the records say all there is to say.
+        """
         if self._answered is None:
             return
-        shown = {job.id for job in self._jobs}
-        wanted = set()
+        now, wanted = self._clock(), set()
         for submission in self._read(submissions):
             look = self._watched[_key(submission)].look
             job = reading.job_id(submission, look)
-            if job is not None and job not in shown and job not in self._accounts:
-                self._accounts[job] = []
-                if not look["report"]["success"]:
-                    wanted.add(job)
-        for job in shown & self._accounts.keys():
-            del self._accounts[job]
+            if job is None:
+                continue
+            if any(shown.id == job for shown in self._jobs_of(submission)):
+                self._gone.pop(job, None)
+                continue
+            gone = self._gone.setdefault(job, _Gone(since=now, accounts=[], settled=False))
+            gone.settled = gone.settled or look["report"]["success"] or now - gone.since > PATIENCE
+            if not gone.settled:
+                wanted.add(job)
         if wanted:
             ran = self._reach.call(("run", {"argv": answers.account_command(wanted), "timeout": answers.SECONDS}))[0]
-            self._accounts.update(answers.accounts(ran["stdout"]) if ran["status"] == 0 else {})
+            found = answers.accounts(ran["stdout"]) if ran["status"] == 0 else {}
+            for asked in wanted:
+                gone = self._gone[asked]
+                gone.accounts = found.get(asked, gone.accounts)
+                gone.settled = reading.is_told(gone.accounts) or answers.has_none(ran)
 
     def _read(self, submissions: Sequence[Submission]) -> list[Submission]:
         """Those whose records the last look could read."""
@@ -321,9 +345,15 @@ class SlurmBackend:
             return reading.observe(submission, look, job)
         if submission.handle is None and not look["asked"]:
             return reading.observe(submission, look, None)
-        if known not in self._accounts:
+        return self._out_of_the_queue(submission, look, known)
+
+    def _out_of_the_queue(self, submission: Submission, look: Mapping[str, Any], known: str) -> Observation:
+        gone = self._gone.get(known)
+        if gone is None:
             return reading.just_submitted(submission, look)
-        return reading.vanished(submission, look, known, self._accounts[known])
+        if not gone.settled and self._clock() - gone.since <= PATIENCE:
+            return reading.unsettled(submission, look, known, gone.accounts)
+        return reading.vanished(submission, look, known, gone.accounts)
 
     def _tidy(self, submissions: Sequence[Submission], seen: Mapping[str, Observation]) -> None:
         """Take superfluous jobs out of the queue, and secrets off the disk when their attempt is over."""
@@ -347,20 +377,20 @@ class SlurmBackend:
         queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
         ask = {"dir": submission.dir, "attempt": submission.attempt}
         self._stirred = True
-        _, ran = self._reach.call(("ask", ask), ("run", queue), seconds=2 * answers.SECONDS)
+        word, ran = self._reach.call(("ask", ask), ("run", queue), seconds=2 * answers.SECONDS)
         if ran["status"] != 0:
             raise Unreachable(f"the job of {submission.name} cannot be found, squeue fails: {_said(ran)}")
-        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]))
-        commands = self._ending(submission, jobs, now=now)
+        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]), claimed=word["job"])
+        left = [job for job in jobs if state_of(job.state).standing is not Standing.OVER]
+        commands = self._ending(left, now=now)
         calls: list[Call] = [("run", {"argv": argv, "timeout": answers.SECONDS}) for argv in commands]
         for done in self._reach.call(*calls) if calls else []:
-            if done["status"] != 0 and (done["status"] is None or sbatch.is_unsure(_said(done))):
-                self._told.clear()
+            if done["status"] != 0 and (done["status"] is None or sbatch.is_unanswered(_said(done))):
                 raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_said(done)}")
+        self._told.update((job.start, job.state) for job in left)
 
-    def _ending(self, submission: Submission, jobs: Sequence[Job], *, now: bool) -> list[list[str]]:
+    def _ending(self, left: Sequence[Job], *, now: bool) -> list[list[str]]:
         """What ends the jobs of an attempt: those that wait at once; the others `now`, or when they have saved."""
-        left = [job for job in jobs if state_of(job.state).standing is not Standing.OVER]
         if not left:
             return []
         ids = [job.id for job in left]
@@ -374,7 +404,6 @@ class SlurmBackend:
             commands.append(["scancel", "--state=PENDING", *waiting])
         untold = [job for job in left if (job.start, job.state) not in self._told]
         if untold:
-            self._told.update((job.start, job.state) for job in untold)
             # Only to the script, which tells the agents and then does not queue the job again. Slurm's own way to
             # end a job would leave them but KillWait (30 s on most clusters) to save.
             commands.append(["scancel", "--batch", "--signal=TERM", *(job.id for job in untold)])

@@ -16,10 +16,14 @@ _NOT_WRITABLE = "53"  # what Slurm ends a job with whose output file it cannot o
 _ORDINARY = ("None", "")
 
 
-def jobs_of(submission: Submission, jobs: Iterable[Job]) -> list[Job]:
-    """The jobs that were submitted for an attempt. More than one, where an sbatch that timed out was not in vain."""
-    mine = tag_of(submission)
-    return [job for job in jobs if job.tag == mine]
+def jobs_of(submission: Submission, jobs: Iterable[Job], *, claimed: str | None) -> list[Job]:
+    """The jobs that were submitted for an attempt. More than one, where an sbatch that timed out was not in vain.
+
+    A site may write its own comment on jobs. Such a job counts when it has `claimed` the attempt or is its handle.
+    """
+    mine, ids = tag_of(submission), {claimed, submission.handle}
+    place = tag("", sbatch.attempt_dir(submission), submission.name)
+    return [job for job in jobs if job.tag == mine or (job.id in ids and job.tag.endswith(place))]
 
 
 def tag_of(submission: Submission) -> str:
@@ -68,15 +72,26 @@ def observe(submission: Submission, look: Mapping[str, Any], job: Job | None) ->
 
 def vanished(submission: Submission, look: Mapping[str, Any], job: str, accounts: Sequence[Account]) -> Observation:
     """An attempt whose job squeue shows no more; `accounts` are its records in sacct, of each start one, or none."""
-    if not accounts or state_of(accounts[-1].state).standing is not Standing.OVER:
+    if not is_told(accounts):
         because = f"Slurm no longer knows job {job}, and none of its agents said how it ended"
-        start = look["report"]["start"] if _is_of(look, job) else None
+        start = _last_start(look, job)
         return _over(submission, look, start=start, raw=f"{job} gone", cause=Cause.AGENT_LOST, because=because)
     last = accounts[-1]
     shown = Job(
         id=job, restarts=len(accounts) - 1, state=last.state, nodes=last.nodes, reason=f"exit {last.exit}", tag=""
     )
     return _ended(submission, look, state_of(last.state), shown)
+
+
+def is_told(accounts: Sequence[Account]) -> bool:
+    """Whether sacct says how a job ended. It may be behind, and then shows an end as still running or waiting."""
+    return bool(accounts) and state_of(accounts[-1].state).standing is Standing.OVER
+
+
+def unsettled(submission: Submission, look: Mapping[str, Any], job: str, accounts: Sequence[Account]) -> Observation:
+    """An attempt whose job squeue shows no more, and of which sacct does not say yet that it is over."""
+    said = f"shows it as {accounts[-1].state}" if accounts else "does not know it or does not answer"
+    return unanswered(submission, look, f"job {job} is no longer in the queue, and sacct {said}")
 
 
 def just_submitted(submission: Submission, look: Mapping[str, Any]) -> Observation:
@@ -151,14 +166,21 @@ def _over(
     """The end, by the records of the start that ended. What an earlier start of the same job said is not its end."""
     report = look["report"]
     final = report["success"] or report["attempt"] != submission.attempt or not report["retry"]
+    if start is not None and not look["asked"]:
+        ended = {node: record for node, record in look["ended"].items() if record.get("start", start) == start}
+        look = {**look, "ended": ended}
     if report["start"] != start and not final and not look["asked"]:
         look = {**look, "report": {**report, "result": None, "cause": "none", "because": "", "first_error": None}}
     started = look["job"] is not None or report["attempt"] == submission.attempt
     return records.over(submission, look, raw=raw, started=started, cause=cause, because=because)
 
 
-def _is_of(look: Mapping[str, Any], job: str) -> bool:
-    return str(look["report"]["start"]).rpartition(".")[0] == job
+def _last_start(look: Mapping[str, Any], job: str) -> str | None:
+    """The last start of a job that its records know."""
+    named = [look["report"]["start"], *(record.get("start") for record in look["ended"].values())]
+    starts = [str(start).rpartition(".") for start in named]
+    counts = [int(count) for owner, _, count in starts if owner == job and count.isdigit()]
+    return f"{job}.{max(counts)}" if counts else None
 
 
 def _history(submission: Submission, look: Mapping[str, Any]) -> Report:

@@ -11,8 +11,21 @@ from orchestrator.model.run import Submission
 
 SECONDS = 60.0  # sbatch gives up by itself after Slurm's MessageTimeout, 10 s on most clusters
 
-# Answers that leave open whether a job was made. All others are Slurm's "no".
-_UNSURE = re.compile(
+# Slurm's "no", in words (of slurm_errno and of sbatch's own reading of options) that mean nothing else and that no
+# waiting changes. All others, those of Slurm's to come too, leave open whether a job was made or can be made later.
+_REFUSALS = re.compile(
+    r"invalid (generic resource|trackable resource|partition name|account or|qos|wckey|(preferred |cluster )?feature|"
+    r"license|node (name|count)|core|count|memory|time limit|time[^;]*specification|deadline|(array|block|mcs|switch)|"
+    r"cluster name|distribution|gres|--)|"
+    r"node (count|configuration)[^;]*(invalid|is not available)|requested ((reservation|time limit) is invalid|"
+    r"nodes not in this partition|more tasks than|gres option|operation not supported)|"
+    r"(task count|task distribution|time limit) specification|more processors requested|job size specification|"
+    r"duplicate generic resource|no partition specified|group not permitted|burst buffer request invalid|"
+    r"unrecognized option|invalid option|option [^;]*(requires an argument|is ambiguous|doesn't allow an argument)",
+    re.IGNORECASE,
+)
+# A command that was not answered, rather than answered with no.
+_UNANSWERED = re.compile(
     r"timed out|time ?out|contact slurm controller|connect(ion)? failure|connection refused|standby mode|zero bytes|"
     r"temporarily un|communication|send failure|receive failure|transport|shutdown|not responding|try again|"
     r"authentication|munge|no route|unreachable|unexpected message|slurm_receive|getaddrinfo|name resolution",
@@ -41,21 +54,39 @@ def attempt_dir(submission: Submission) -> str:
     return f"{submission.dir}/attempts/{submission.attempt:06d}"
 
 
-def command(submission: Submission, exclude: Sequence[str], *, after_others: bool) -> list[str]:
-    """The call of sbatch. `after_others`: not beside a job of the same name, which an earlier try may have made."""
+def command(
+    submission: Submission, exclude: Sequence[str], *, options: Sequence[str] = (), after_others: bool
+) -> list[str]:
+    """The call of sbatch. `after_others`: not beside a job of the same name, which an earlier try may have made.
+
+    The header's own --exclude and --dependency, of which `options` of the profile may have the latter, do not count
+    beside those of the command line: these hold them, too.
+    """
     directory = attempt_dir(submission)
     argv = ["sbatch", "--parsable", f"--job-name={submission.name}", f"--comment={comment(submission.run_id)}"]
     argv += [f"--chdir={directory}", f"--output={directory.replace('%', '%%')}/job-%j.log", "--export=NONE"]
     if exclude:
         argv.append(f"--exclude={','.join(exclude)}")
     if after_others:
-        argv.append("--dependency=singleton")
+        argv += _after_others(options)
     argv += [f"{directory}/bundle/job.sbatch", "--attempt", str(submission.attempt)]
     if submission.from_scratch:
         argv.append("--from-scratch")
     if submission.from_step is not None:
         argv += ["--from-step", str(submission.from_step)]
     return argv
+
+
+def _after_others(options: Sequence[str]) -> list[str]:
+    found = [value for name, value in map(_split, options) if name.startswith("dep") and "dependency".startswith(name)]
+    if found and "?" in found[-1]:
+        return []  # "any of these" cannot be joined with "and behind that one"; the claim alone decides then
+    return [f"--dependency={','.join([*found[-1:], 'singleton'])}"]
+
+
+def _split(option: str) -> tuple[str, str]:
+    name, _, value = option.removeprefix("--").partition("=")
+    return name, value
 
 
 def answer(ran: Mapping[str, Any]) -> Answer:
@@ -67,10 +98,15 @@ def answer(ran: Mapping[str, Any]) -> Answer:
     words = "; ".join(dict.fromkeys(lines)) or f"exit status {ran['status']}"
     if ran["status"] is None:
         words = f"it did not answer within {SECONDS:.0f} s"
-    killed = ran["status"] is None or ran["status"] <= 0
-    return Answer(job=None, sure=not killed and not is_unsure(words), words=words)
+    refused = ran["status"] not in {None, 0} and ran["status"] > 0 and is_refusal(words)
+    return Answer(job=None, sure=refused, words=words)
 
 
-def is_unsure(words: str) -> bool:
+def is_refusal(words: str) -> bool:
+    """Whether sbatch says that there is no such job and will be none, however often it is tried."""
+    return bool(_REFUSALS.search(words)) and not is_unanswered(words)
+
+
+def is_unanswered(words: str) -> bool:
     """Whether a command of Slurm's says that it was not answered, rather than answered with no."""
-    return bool(_UNSURE.search(words))
+    return bool(_UNANSWERED.search(words))
