@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import statistics
 import sys
 import time
@@ -175,6 +176,7 @@ def main(words: list[str]) -> int:
         wrong = f"no benchmark {', '.join(unknown)}" if unknown else f"no {PEERS}: make bench-slurm installs the peers"
         print(wrong, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the cluster ends with this process
     try:
         rows = measure(names)
     except Unavailable as error:
