@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -152,6 +153,8 @@ class SlurmBackend:
             return said.job or found or ""
         where = "" if self._profile.login is None else f" on {self._reach.where}"
         if said.sure:
+            with contextlib.suppress(ClusterError):  # nobody observes an attempt that never was: its secrets go now
+                self._reach.call(("forget", {"dir": submission.dir, "attempt": submission.attempt}))
             raise ClusterError(
                 f"Slurm refused attempt {submission.attempt} of {submission.run}: {said.words}",
                 hint=f"mend the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
