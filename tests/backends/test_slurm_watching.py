@@ -459,9 +459,10 @@ def test_a_first_submission_is_one_command(place: Place) -> None:
 def test_a_refusal_is_told_in_slurms_words(place: Place) -> None:
     place.slurm.sbatch = [REFUSED]
     with pytest.raises(ClusterError, match="Invalid qos specification") as refused:
-        place.backend.submit(place.submission(handle=None), BUNDLE, {})
+        place.backend.submit(place.submission(handle=None), BUNDLE, {"TOKEN": "open-sesame"})
     assert not isinstance(refused.value, Unreachable)
     assert len(place.slurm.ran) == 1
+    assert not (place.attempt_dir(place.submission()) / "secrets.json").exists()
 
 
 def test_words_that_nobody_knows_are_no_refusal_and_are_told(place: Place) -> None:
