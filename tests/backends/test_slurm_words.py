@@ -211,9 +211,9 @@ def test_a_second_try_keeps_what_the_profile_waits_for(options: list[str], depen
     assert not any(word.startswith("--dependency") for word in first)
 
 
-def test_partitions_that_are_hidden_are_seen() -> None:
+def test_jobs_in_partitions_that_are_hidden_are_seen() -> None:
     assert "--all" in answers.queue_command()
-    assert "--all" in answers.nodes_command("secret")
+    assert "--all" not in answers.nodes_command("secret")  # "Conflicting options, -a and -p"
 
 
 def test_commands_of_slurm_do_not_obey_the_users_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,6 +253,9 @@ def test_the_id_of_a_job_is_read(said: str) -> None:
         "sbatch: error: Batch job submission failed: Node count specification invalid\n",
         "sbatch: error: Batch job submission failed: User's group not permitted to use this partition\n",
         "sbatch: error: Invalid --time specification\n",
+        'sbatch: error: "x" is not a valid node count\n',
+        'sbatch: error: Invalid numeric value "zz" for --switches.\n',
+        "sbatch: error: Batch job submission failed: Job dependency problem\n",
         "sbatch: unrecognized option '--nosuch'\nTry \"sbatch --help\" for more information\n",
     ],
 )

@@ -241,9 +241,13 @@ def test_a_last_end_is_not_queued_again_and_leaves_no_secrets(slurm, status):
     assert ended(slurm, status) == (False, False)
 
 
-@pytest.mark.parametrize(("restarts", "again"), [(0, True), (2, True), (3, False)])
-def test_a_start_that_counts_nowhere_is_not_made_for_ever(slurm, restarts, again):
-    assert ended(slurm, 84, claimed=False, restarts=restarts)[0] is again
+@pytest.mark.parametrize(
+    ("status", "before", "again"), [(84, 0, True), (84, 2, True), (84, 3, False), (82, 19, True), (82, 20, False)]
+)
+def test_a_start_that_counts_nowhere_is_not_made_for_ever(slurm, status, before, again):
+    for start in range(before):
+        (slurm.bundle.parent / f"unclaimed.77.{start}").touch()
+    assert ended(slurm, status, claimed=False, restarts=40)[0] is again
 
 
 @pytest.mark.parametrize("status", [82, 84])

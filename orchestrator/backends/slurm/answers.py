@@ -117,7 +117,7 @@ def named(text: str, mark: str, since: str | None) -> list[str]:
 
 def nodes_command(partition: str | None) -> list[str]:
     """A question for the nodes of a partition, of the cluster's default ones without one, and their states."""
-    chosen = ["--all", f"--partition={partition}"] if partition else []  # it may be a hidden one
+    chosen = [f"--partition={partition}"] if partition else []  # which shows a hidden one, too; with --all it fails
     return ["sinfo", "--noheader", "--Node", "--format=%N|%T", *chosen]
 
 

@@ -21,6 +21,7 @@ _REFUSALS = re.compile(
     r"nodes not in this partition|more tasks than|gres option|operation not supported)|"
     r"(task count|task distribution|time limit) specification|more processors requested|job size specification|"
     r"duplicate generic resource|no partition specified|group not permitted|burst buffer request invalid|"
+    r"invalid numeric value|is not a valid |job dependency problem|"
     r"unrecognized option|invalid option|option [^;]*(requires an argument|is ambiguous|doesn't allow an argument)",
     re.IGNORECASE,
 )
