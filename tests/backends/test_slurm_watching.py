@@ -245,6 +245,14 @@ def test_how_an_earlier_start_of_a_job_ended_is_not_how_the_last_one_did(
     assert place.see(submission).cause is cause
 
 
+def test_accounts_that_lack_a_start_do_not_silence_the_last_one(place: Place) -> None:
+    submission = place.submission()
+    place.says_its_end(submission, "7.2", cause="user_error", because="a bug")
+    place.slurm.accounts = ["7|FAILED|83:0|gn01"]
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause, seen.because) == (Phase.FAILED, Cause.USER_ERROR, "a bug")
+
+
 def test_how_the_last_start_of_a_job_ended_is_told_by_its_agents(place: Place) -> None:
     submission = place.submission()
     place.generation(submission, "7.0", **STOPPED)

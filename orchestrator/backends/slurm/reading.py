@@ -74,12 +74,12 @@ def vanished(submission: Submission, look: Mapping[str, Any], job: str, accounts
     """An attempt whose job squeue shows no more; `accounts` are its records in sacct, of each start one, or none."""
     if not is_told(accounts):
         because = f"Slurm no longer knows job {job}, and none of its agents said how it ended"
-        start = _last_start(look, job)
+        restarts = _restarts(look, job)
+        start = None if restarts is None else f"{job}.{restarts}"
         return _over(submission, look, start=start, raw=f"{job} gone", cause=Cause.AGENT_LOST, because=because)
     last = accounts[-1]
-    shown = Job(
-        id=job, restarts=len(accounts) - 1, state=last.state, nodes=last.nodes, reason=f"exit {last.exit}", tag=""
-    )
+    restarts = max(len(accounts) - 1, _restarts(look, job) or 0)  # a site may have purged the first ones
+    shown = Job(id=job, restarts=restarts, state=last.state, nodes=last.nodes, reason=f"exit {last.exit}", tag="")
     return _ended(submission, look, state_of(last.state), shown)
 
 
@@ -175,12 +175,12 @@ def _over(
     return records.over(submission, look, raw=raw, started=started, cause=cause, because=because)
 
 
-def _last_start(look: Mapping[str, Any], job: str) -> str | None:
-    """The last start of a job that its records know."""
+def _restarts(look: Mapping[str, Any], job: str) -> int | None:
+    """The number of the last start of a job that its records know."""
     named = [look["report"]["start"], *(record.get("start") for record in look["ended"].values())]
     starts = [str(start).rpartition(".") for start in named]
     counts = [int(count) for owner, _, count in starts if owner == job and count.isdigit()]
-    return f"{job}.{max(counts)}" if counts else None
+    return max(counts, default=None)
 
 
 def _history(submission: Submission, look: Mapping[str, Any]) -> Report:
