@@ -13,6 +13,7 @@ from orchestrator.model.cluster import Profile
 from orchestrator.reach import Call
 
 SECONDS = 15.0
+LITTLE_MEMORY = 1024.0  # MiB a CPU; with two CPUs a rank, what torch and a launcher need to be loaded
 FORGOTTEN_SOON = 60.0  # seconds of MinJobAge below which a job may be gone before it was looked at
 _ASK_USER = 'exec sacctmgr -nP show assoc user="$(id -un)" format=account,partition,qos'
 _COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -171,6 +172,12 @@ def _memory(profile: Profile, facts: SlurmFacts, name: str) -> Iterator[Finding]
     if most and wanted > most:
         found = f"{wanted >> 20} MiB on a node by the profile, {most >> 20} MiB in {name}"
         yield problem("memory", found, f"ask for less than {most >> 20}MiB: no node could ever give more")
+    default = _number(facts, "DefMemPerCPU")
+    if not wanted and not profile.exclusive and 0 < default < LITTLE_MEMORY:
+        found = f"{default:.0f} MiB a CPU where a job asks for none (DefMemPerCPU)"
+        yield warning(
+            "memory", found, "set `memory_per_gpu` or `memory`: no plan knows what a script of your own needs"
+        )
 
 
 def _accounts(profile: Profile, facts: SlurmFacts) -> Iterator[Finding]:
@@ -242,14 +249,14 @@ def _tells_script(facts: SlurmFacts) -> bool:
     return "preempt_send_user_signal" in facts.config.get("SlurmctldParameters", "")
 
 
-def _seconds(facts: SlurmFacts, name: str) -> float:
+def _number(facts: SlurmFacts, name: str) -> float:
     digits = facts.config.get(name, "").split()[:1]
     return float(digits[0]) if digits and digits[0].isdigit() else 0.0
 
 
 def _timeouts(facts: SlurmFacts) -> Iterator[Finding]:
-    yield ok("node loss", f"noticed {_seconds(facts, 'SlurmdTimeout'):.0f} s after a node fell silent (SlurmdTimeout)")
-    age = _seconds(facts, "MinJobAge")
+    yield ok("node loss", f"noticed {_number(facts, 'SlurmdTimeout'):.0f} s after a node fell silent (SlurmdTimeout)")
+    age = _number(facts, "MinJobAge")
     if age < FORGOTTEN_SOON:
         todo = "keep a controller running: what it has not seen by then only the job's own records tell"
         yield warning("memory of jobs", f"{age:.0f} s after their end (MinJobAge)", todo)
@@ -274,7 +281,7 @@ def _munge(facts: SlurmFacts) -> Finding:
 def promises(profile: Profile, facts: SlurmFacts) -> tuple[list[str], list[str]]:
     """What orch can and cannot promise on this cluster, in sentences."""
     mode, grace = preemption(profile, facts)
-    timeout = _seconds(facts, "SlurmdTimeout")
+    timeout = _number(facts, "SlurmdTimeout")
     can = [
         "A rank that dies is started again inside the job, from the newest proven checkpoint.",
         f"After a lost node Slurm starts the job again, about {timeout:.0f} s later, without any orch process.",
@@ -294,7 +301,7 @@ def promises(profile: Profile, facts: SlurmFacts) -> tuple[list[str], list[str]]
     if mode not in ("OFF", "SUSPEND") and not _tells_script(facts):
         cannot.append("The batch script is not told of a preemption (no preempt_send_user_signal); the agents are.")
     if facts.accounting or facts.config.get("AccountingStorageType", "").endswith("/none"):
-        age = _seconds(facts, "MinJobAge")
+        age = _number(facts, "MinJobAge")
         cannot.append(
             f"Why a job ended that Slurm forgot ({age:.0f} s) is known only where the job itself could say it."
         )

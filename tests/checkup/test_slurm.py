@@ -15,7 +15,7 @@ from orchestrator.errors import ClusterError
 from orchestrator.model.cluster import Container, Profile
 
 RECORDED: dict[str, Answer] = json.loads((Path(__file__).parent / "data" / "slurm-22.05.8.json").read_text())
-PROFILE = Profile(kind="slurm", shared_dir="/tmp", python="/opt/venv/bin/python", gpus_per_node=8)
+PROFILE = Profile(kind="slurm", shared_dir="/tmp", python="/opt/venv/bin/python", gpus_per_node=8, memory=16 * 2**30)
 
 # Recorded too: with a wrong port of slurmctld, of slurmdbd, and without accounting.
 DEAD = {"status": 1, "stdout": "", "stderr": "slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)\n"}  # fmt: skip # noqa: E501 - as it was printed
@@ -48,6 +48,22 @@ def findings(profile: Profile, answers: dict[str, Answer] = RECORDED) -> dict[st
     return {one.what: one for one in found}
 
 
+@pytest.mark.parametrize(
+    ("default", "profile", "warned"),
+    [
+        ("40", {}, True),
+        ("4000", {}, False),
+        ("UNLIMITED", {}, False),
+        ("40", {"memory": 2**30}, False),
+        ("40", {"memory_per_gpu": 2**30}, False),
+        ("40", {"exclusive": True}, False),
+    ],
+)
+def test_too_little_memory_for_a_script_is_told(default: str, profile: dict[str, object], *, warned: bool) -> None:
+    found = findings(replace(PROFILE, **{"memory": None, **profile}), configured(DefMemPerCPU=default))
+    assert ("memory" in found and found["memory"].level == "warning") == warned
+
+
 def test_a_good_cluster_has_no_problem() -> None:
     found, can, cannot = slurm.judge(PROFILE, RECORDED)
     assert {one.level for one in found} == {"ok"}
@@ -76,7 +92,7 @@ def test_a_good_cluster_has_no_problem() -> None:
         ({"gpus_per_node": None}, "GPUs", "warning", "8 on a node"),
         ({"gpu_type": "a100"}, "GPUs", "problem", "no gpu:a100"),
         ({"memory": 2**40}, "memory", "problem", "20000 MiB in low"),
-        ({"memory_per_gpu": 4 * 2**30}, "memory", "problem", "32768 MiB on a node"),
+        ({"memory": None, "memory_per_gpu": 4 * 2**30}, "memory", "problem", "32768 MiB on a node"),
         ({"account": "root"}, "account", "ok", "root"),
         ({"account": "ml"}, "account", "warning", "no ml for this user, which Slurm does not mind"),
         ({"qos": "normal"}, "qos", "ok", "normal"),
