@@ -1,4 +1,4 @@
-"""Places that are rendered for and not yet submitted to: a profile's own facts, and a clear answer to all else."""
+"""Kubernetes, which is rendered for and not submitted to: a profile's own facts, and a clear answer to all else."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Observation, Submission
 from orchestrator.reach import SECONDS, Call
 
-_BY_HAND: Mapping[Kind, str] = {
-    "local": "bash DIR/launch.sh",
-    "ssh": "bash DIR/launch.sh on each host",
-    "slurm": "sbatch DIR/job.sbatch",
-    "kubernetes": "kubectl apply --server-side -f DIR",
-}
+_BY_HAND = "kubectl apply --server-side -f DIR"
 
 
 class RenderedBackend:
@@ -38,7 +33,6 @@ class RenderedBackend:
         return Cluster(
             name=self._name,
             profile=profile,
-            nodes=len(profile.hosts) or None,
             gpu=profile.gpu,
             gpu_memory=profile.gpu_memory,
             host_memory=profile.host_memory,
@@ -49,7 +43,7 @@ class RenderedBackend:
         return ()
 
     def run_dir(self, run: str) -> str:
-        return f"{self._profile.shared_dir or ''}/runs/{run}"
+        return f"/runs/{run}"
 
     def ready(self) -> None:
         self._refuse()
@@ -77,5 +71,5 @@ class RenderedBackend:
     def _refuse(self) -> NoReturn:
         raise ClusterError(
             f"the cluster {self._name} is of kind {self.kind}, which cannot be submitted to by this version",
-            hint=f"orch render job.yaml -c {self._name} -o DIR, then {_BY_HAND[self.kind]}",
+            hint=f"orch render job.yaml -c {self._name} -o DIR, then {_BY_HAND}",
         )
