@@ -29,15 +29,7 @@ class RenderedBackend:
         return self._profile.kind
 
     def probe(self) -> Cluster:
-        profile = self._profile
-        return Cluster(
-            name=self._name,
-            profile=profile,
-            gpu=profile.gpu,
-            gpu_memory=profile.gpu_memory,
-            host_memory=profile.host_memory,
-            device=profile.device,
-        )
+        return Cluster.of_profile(self._name, self._profile)
 
     def hosts(self) -> Sequence[str]:
         return ()

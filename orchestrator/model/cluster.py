@@ -197,3 +197,16 @@ class Cluster:
     @property
     def kind(self) -> Kind:
         return self.profile.kind
+
+    @classmethod
+    def of_profile(cls, name: str, profile: Profile) -> Cluster:
+        """What a profile alone says of a place."""
+        return cls(
+            name=name,
+            profile=profile,
+            gpus_per_node=profile.gpus_per_node,
+            gpu=profile.gpu,
+            gpu_memory=profile.gpu_memory,
+            host_memory=profile.host_memory,
+            device=profile.device,
+        )

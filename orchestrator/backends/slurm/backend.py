@@ -102,16 +102,7 @@ class SlurmBackend:
 
     def probe(self) -> Cluster:
         """What the profile says: to plan and to render contacts nothing. `orch clusters check` asks the cluster."""
-        profile = self._profile
-        return Cluster(
-            name=self._name,
-            profile=profile,
-            gpus_per_node=profile.gpus_per_node,
-            gpu=profile.gpu,
-            gpu_memory=profile.gpu_memory,
-            host_memory=profile.host_memory,
-            device=profile.device,
-        )
+        return Cluster.of_profile(self._name, self._profile)
 
     def hosts(self) -> Sequence[str]:
         command = {"argv": answers.nodes_command(self._profile.partition), "timeout": answers.SECONDS}

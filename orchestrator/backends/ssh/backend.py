@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,17 +61,10 @@ class SshBackend:
             )
 
     def probe(self) -> Cluster:
-        profile, hosts = self._profile, self._usable_if_listed_here()
-        return Cluster(
-            name=self._name,
-            profile=profile,
-            nodes=len(hosts) or None,
-            gpus_per_node=max((host.slots for host in hosts if host.slots is not None), default=None),
-            gpu=profile.gpu,
-            gpu_memory=profile.gpu_memory,
-            host_memory=profile.host_memory,
-            device=profile.device,
-        )
+        hosts = self._usable_if_listed_here()
+        slots = max((host.slots for host in hosts if host.slots is not None), default=None)
+        described = Cluster.of_profile(self._name, self._profile)
+        return dataclasses.replace(described, nodes=len(hosts) or None, gpus_per_node=slots)
 
     def hosts(self) -> Sequence[str]:
         return [host.name for host in self._usable()]
