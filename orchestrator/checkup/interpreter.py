@@ -16,7 +16,7 @@ from importlib import metadata
 def version(name):
     try:
         return metadata.version(name)
-    except Exception:
+    except metadata.PackageNotFoundError:
         return None
 found = {name: version(name) for name in ("torch", "deepspeed", "transformers")}
 found["python"] = "%d.%d.%d" % sys.version_info[:3]
