@@ -68,15 +68,16 @@ def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Cl
     `seen`: the newest number when this agent started. Raises Ended when the run has finished, or somebody else's claim
     came since.
     """
-    newest = generations.newest_claim(root)
-    if newest is None:
+    made = generations.claims(root)  # one look: a claim that appears between two looks is no older than the newest
+    if not made:
         return None
+    newest = made[-1]
     if generations.succeeded(root, newest.generation):
         raise Ended(SUCCESS, "completed", f"The run finished in generation {newest.generation}.")
     if newest.start == options.start:
         is_open = generations.read_outcome(root, newest.generation) is None
         return newest if is_open and newest.generation > (after or 0) else None
-    passed = any(claim.start == options.start for claim in generations.claims(root))
+    passed = any(claim.start == options.start for claim in made)
     if newest.attempt > options.attempt or newest.generation > seen or passed:
         raise Ended(FENCED, "fenced", fenced_by(newest), generation=after)
     return None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from orchestrator.agent import fence
+from orchestrator.agent.options import Options
 from orchestrator.checkpoints import report
 from tests.agent.cluster import Cluster
 from tests.agent.conftest import MakeCluster
@@ -122,6 +126,20 @@ def test_nodes_that_see_different_directories_say_so(make_cluster: MakeCluster, 
     assert str(cluster.root) in because
     assert ("Node 1 did not join" if node == 0 else "saw no claim of start start-1") in because
     assert "sees another directory" in because
+
+
+def test_a_claim_of_the_own_start_that_appears_in_the_middle_of_a_look_is_joined(tmp_path: Path) -> None:
+    for number in range(40):
+        root = tmp_path / str(number)
+        history.claim(root, start="start-1")
+        waiting = Options(tmp_path, tmp_path, 1, 1, "start-2", None, None, False, None)
+        claimed = threading.Thread(target=history.claim, args=(root,), kwargs={"start": "start-2"})
+        claimed.start()
+        joined = None
+        while joined is None:
+            joined = fence.check_turn(root, waiting, seen=1, after=None)
+        claimed.join()
+        assert (joined.start, joined.generation) == ("start-2", 2)
 
 
 def test_an_agent_that_is_stopped_while_it_waits_ends_at_once(make_cluster: MakeCluster) -> None:
