@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from orchestrator import __version__
+from orchestrator import __version__, archive
 from orchestrator.errors import OrchError
 from orchestrator.model.bundle import File
 
+LIBRARY = "lib.zip"
 _PACKAGE = Path(__file__).parent
 _CARRIED = ("agent", "checkpoints", "training", "submitit/task")
 # By this submitit finds its JobEnvironment in a job: as of an installed distribution, also where orch is not installed.
-_DISTRIBUTION = f"lib/orch_deepspeed-{__version__}.dist-info"
+_DISTRIBUTION = f"orch_deepspeed-{__version__}.dist-info"
 _METADATA = f"Metadata-Version: 2.1\nName: orch-deepspeed\nVersion: {__version__}\n"
 _ENTRY_POINTS = "[submitit]\njob_environment = orchestrator.submitit.task.environment:OrchJobEnvironment\n"
 _SUFFIX = ".j2"
@@ -29,11 +30,21 @@ def load_templates(kind: str) -> dict[str, str]:
     return found
 
 
-@cache  # the same objects for every run that a process submits
-def load_payload() -> tuple[File, ...]:
-    """The library that the agent, the trainer and users' scripts import inside the job, under lib/."""
+@cache  # the same object for every run that a process submits
+def load_library() -> File:
+    """The library that the agent, the trainer and users' scripts import inside the job."""
+    return as_library(library_files())
+
+
+def as_library(files: Iterable[File]) -> File:
+    """Modules as the one file that a bundle carries: Python imports from it, and a shared disk holds one file."""
+    return File(path=LIBRARY, content=archive.pack(files))
+
+
+def library_files() -> tuple[File, ...]:
+    """What is in the library, in the order of the paths."""
     files = (
-        File(path=f"lib/orchestrator/{path.relative_to(_PACKAGE).as_posix()}", content=path.read_bytes())
+        File(path=f"orchestrator/{path.relative_to(_PACKAGE).as_posix()}", content=path.read_bytes())
         for path in _library()
     )
     described = (

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 import time
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator import faults, nodes
+from orchestrator import archive, faults, nodes
 from orchestrator.backends import Backend
 from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
-from orchestrator.model.bundle import Bundle, File
+from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Run, Submission
 from orchestrator.nodes import Suspect
@@ -39,15 +38,13 @@ class Secrets:
 
 def stage(bundle: Bundle, run_dir: Path) -> Path:
     """Keep a bundle on this machine for every attempt of a run: completely or not at all. Raises StoreError."""
-    target = run_dir / f"bundle-{bundle.digest[:12]}.tar"
+    target = run_dir / f"bundle-{bundle.digest[:12]}.zip"
     if target.is_file():
         return target
     temporary = run_dir / f".{target.name}.{os.getpid()}"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as archive:
-            archive.writelines(_archived(file) for file in bundle.files)
-            archive.write(bytes(2 * tarfile.BLOCKSIZE))
+        temporary.write_bytes(archive.pack(bundle.files))
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -58,28 +55,12 @@ def stage(bundle: Bundle, run_dir: Path) -> Path:
     return target
 
 
-@lru_cache(maxsize=256)
-def _archived(file: File) -> bytes:
-    """A file as it stands in the archive; most are the same in every bundle."""
-    entry = tarfile.TarInfo(file.path)
-    entry.size, entry.mode = len(file.content), 0o755 if file.executable else 0o644
-    padding = bytes(-entry.size % tarfile.BLOCKSIZE)
-    return entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape") + file.content + padding
-
-
 def load_bundle(path: Path, digest: str) -> Bundle:
     """The bundle that `stage` kept. Raises JobError when it is gone or not what was recorded."""
-    files = []
     try:
-        with tarfile.open(path) as archive:
-            for entry in archive:
-                content = archive.extractfile(entry)
-                if content is not None:
-                    executable = bool(entry.mode & 0o100)
-                    files.append(File(path=entry.name, content=content.read(), executable=executable))
-    except (OSError, tarfile.TarError) as error:
+        bundle = Bundle(files=archive.unpack(path.read_bytes()))
+    except (OSError, zipfile.BadZipFile) as error:
         raise JobError(f"the job's files in {path} cannot be read ({error})") from error
-    bundle = Bundle(files=tuple(files))
     if bundle.digest != digest:
         raise JobError(f"the job's files in {path} are not those that were submitted")
     return bundle

@@ -97,7 +97,7 @@ def _render(spec: Spec, plan: Plan, cluster: Cluster, run_id: str, job_dir: str)
         run_id=run_id,
         job_dir=job_dir,
         templates=assets.load_templates(cluster.kind),
-        payload=(*assets.load_payload(), *code),
+        payload=(assets.load_library(), *code),
         signatures=signatures.rows(),
         present=frozenset(path for path in _named_paths(spec) if Path(job_dir, path).exists()),
     )

@@ -60,7 +60,7 @@ def make(
 ) -> dict[str, str]:
     """All variables of a rank, but those that its launcher sets."""
     root, bundle = job.checkpoint_dir, options.bundle
-    library = str(bundle / "lib")
+    library = str(bundle / "lib.zip")
     path = [library, *(entry for entry in base.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != library)]
     resume = {"ORCH_RESUME_FROM": str(root / claim.resume.path)} if claim.resume else {}
     search = job.env.get("PATH") or base.get("PATH") or os.defpath

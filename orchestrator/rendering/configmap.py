@@ -53,9 +53,10 @@ def _key(path: str, taken: set[str]) -> str:
 
 def _text(file: File) -> str | None:
     try:
-        return file.content.decode()
+        text = file.content.decode()
     except UnicodeDecodeError:
         return None
+    return None if "\0" in text else text
 
 
 def _item(key: str, file: File) -> dict[str, str | int]:

@@ -29,14 +29,12 @@ QUICK = Limits(handover=0.0, hung=1.0, partial=1.0, force=1.0)
 
 def bundle_of(job: dict[str, Any]) -> Bundle:
     """The real library with the stand-in agent, and a job.json."""
-    carried = [file for file in assets.load_payload() if "/agent/" not in file.path]
-    files = [
-        *carried,
-        File(path="job.json", content=json.dumps(job).encode()),
-        File(path="lib/orchestrator/agent/__init__.py", content=b""),
-        File(path="lib/orchestrator/agent/__main__.py", content=STANDIN.read_bytes()),
+    library = [
+        *(file for file in assets.library_files() if "/agent/" not in file.path),
+        File(path="orchestrator/agent/__init__.py", content=b""),
+        File(path="orchestrator/agent/__main__.py", content=STANDIN.read_bytes()),
     ]
-    return Bundle(files=tuple(sorted(files, key=lambda file: file.path)))
+    return Bundle(files=(File(path="job.json", content=json.dumps(job).encode()), assets.as_library(library)))
 
 
 def prepared(

@@ -1,6 +1,6 @@
 """A small agent that keeps the on-disk protocol and trains nothing: real processes, locks and records within 0.2 s.
 
-It travels in a bundle as lib/orchestrator/agent/__main__.py. The job's `command` says how the run shall go.
+It travels in a bundle as orchestrator/agent/__main__.py of its library. The job's `command` says how the run shall go.
 """
 
 from __future__ import annotations

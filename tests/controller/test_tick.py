@@ -211,7 +211,7 @@ def end_of_generation(root: Path, number: int, outcome: Mapping[str, Any] | None
 def test_job_files_that_were_lost_end_that_run_and_no_other(bench: Bench) -> None:
     bench.submit(prepared("train 0.05", name="one", steps=20))
     bench.submit(prepared("once", name="two"))
-    for path in (bench.home / "runs/one").glob("bundle-*.tar"):
+    for path in (bench.home / "runs/one").glob("bundle-*.zip"):
         path.unlink()
     for pid in bench.agents("one"):
         processes.send(pid, signal.SIGKILL)

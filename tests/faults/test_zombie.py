@@ -29,7 +29,7 @@ def _start(lab: Lab, bundle: Path, run_dir: Path, attempt: int) -> subprocess.Po
                     *(sys.executable, "-m", "orchestrator.agent", "--bundle", str(bundle), "--run-dir", str(run_dir)),
                     *("--node", str(node), "--attempt", str(attempt), "--start", start, "--address", "127.0.0.1"),
                 ],
-                env={**lab.env, "PYTHONPATH": str(bundle / "lib")},
+                env={**lab.env, "PYTHONPATH": str(bundle / "lib.zip")},
                 cwd=bundle,
                 stdout=log,
                 stderr=subprocess.STDOUT,

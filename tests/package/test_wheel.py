@@ -71,7 +71,7 @@ def test_every_kind_of_cluster_is_rendered(orch: Orch, job: Path, tmp_path: Path
     written = {
         path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
     }
-    assert {"job.json", "ds_config.json", "lib/orchestrator/agent/__main__.py"} <= written
+    assert {"job.json", "ds_config.json", "lib.zip"} <= written
 
 
 def test_the_training_interpreter_knows_no_orch(training_python: Path, tmp_path: Path) -> None:

@@ -48,11 +48,7 @@ PLAN = Plan(
     checkpoint_bytes=3 * 10**9,
 )
 SIGNATURES = ({"cause": "cuda_oom", "pattern": "CUDA out of memory", "retry": False, "echo": False},)
-PAYLOAD = (
-    File(path="lib/orchestrator/__init__.py", content=b'"""The library."""\n'),
-    File(path="lib/orchestrator/agent/__init__.py", content=b""),
-    File(path="lib/orchestrator/agent/__main__.py", content=b"raise SystemExit(0)\n"),
-)
+PAYLOAD = (assets.as_library([File(path="orchestrator/__init__.py", content=b'"""The library."""\n')]),)
 PROFILES = {
     "local": Profile(kind="local", env={"OMP_NUM_THREADS": "1"}),
     "ssh": Profile(

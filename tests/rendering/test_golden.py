@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import assets
 from tests.rendering.build import ALL_KINDS, PROFILES, SCRIPT, SECRETS, bundle, nodes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -34,7 +35,7 @@ def bare(kind):
 
 def files(of):
     """A bundle's own files; the library that travels with it is not of interest here."""
-    return {file.path: file.content for file in of.files if not file.path.startswith("lib/")}
+    return {file.path: file.content for file in of.files if file.path != assets.LIBRARY}
 
 
 def everything(directory):

@@ -71,8 +71,12 @@ def test_a_yaml_parser_reads_every_manifest_back(data):
     config_map, claim, job = (
         yaml.load(rendered.text(name), yaml.CSafeLoader) for name in ("configmap.yaml", "claim.yaml", "pytorchjob.yaml")
     )
+    carried = {file.path: file.content for file in rendered.files}
+    binary = {key: base64.b64decode(value) for key, value in config_map["binaryData"].items()}
     for item in pod(job)["volumes"][0]["configMap"]["items"]:
-        assert config_map["data"][item["key"]] == rendered.text(item["path"])
+        key = item["key"]
+        kept = binary[key] if key in binary else config_map["data"][key].encode()
+        assert kept == carried[item["path"]]
     assert claim["spec"]["resources"]["requests"]["storage"] == profile.storage
     assert claim["spec"].get("storageClassName") == profile.storage_class
     assert job["metadata"].get("namespace") == profile.namespace

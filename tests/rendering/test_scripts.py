@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator import assets
 from orchestrator.model.bundle import File
 from orchestrator.model.cluster import Profile
 from tests.rendering.build import PROFILES, bundle, nodes
@@ -44,9 +45,13 @@ if os.path.exists(os.path.join(place, "wait")):
 sys.exit(int(open(os.path.join(place, "exit-" + node)).read()))
 """
 PAYLOAD = (
-    File(path="lib/orchestrator/__init__.py", content=b""),
-    File(path="lib/orchestrator/agent/__init__.py", content=b""),
-    File(path="lib/orchestrator/agent/__main__.py", content=PROBE),
+    assets.as_library(
+        [
+            File(path="orchestrator/__init__.py", content=b""),
+            File(path="orchestrator/agent/__init__.py", content=b""),
+            File(path="orchestrator/agent/__main__.py", content=PROBE),
+        ]
+    ),
 )
 
 
@@ -106,7 +111,7 @@ def test_the_local_script_starts_an_agent_for_every_node(local):
             "--slot-lock": str(run_dir / f"attempts/000001/lock-{node}"),
             "--from-step": "20",
         }
-        assert local.probe(node)["environment"]["PYTHONPATH"] == str(local.bundle / "lib")
+        assert local.probe(node)["environment"]["PYTHONPATH"] == str(local.bundle / "lib.zip")
     assert options(local.probe(0)["arguments"])["--start"] == options(local.probe(1)["arguments"])["--start"]
 
 
@@ -130,7 +135,7 @@ def test_a_signal_to_the_local_script_reaches_every_agent(local, number):
 
 def test_the_local_script_needs_no_more_than_the_callers_python_path(local):
     local.run("bash", str(local.bundle / "launch.sh"), PYTHONPATH="/mine")
-    assert local.probe(0)["environment"]["PYTHONPATH"] == f"{local.bundle / 'lib'}:/mine"
+    assert local.probe(0)["environment"]["PYTHONPATH"] == f"{local.bundle / 'lib.zip'}:/mine"
 
 
 def test_a_bundle_that_python_could_not_find_is_refused(local):

@@ -15,7 +15,7 @@ from orchestrator.site import attempts
 
 FILES = [
     ["job.json", False, base64.b64encode(b"{}").decode()],
-    ["lib/orchestrator/__init__.py", False, ""],
+    ["code/lib/__init__.py", False, ""],
     ["launch.sh", True, base64.b64encode(b"#!/bin/sh\n").decode()],
 ]
 

@@ -117,7 +117,7 @@ class LocalBackend:
     def _environment(self, directory: Path, start: str, secrets: Mapping[str, str]) -> dict[str, str]:
         return {
             **processes.kept(os.environ),
-            "PYTHONPATH": str(directory / "bundle" / "lib"),
+            "PYTHONPATH": str(directory / "bundle" / "lib.zip"),
             "PYTHONUNBUFFERED": "1",
             "ORCH_START": start,
             **secrets,

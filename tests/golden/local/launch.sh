@@ -25,7 +25,7 @@ cd -- "$bundle"
 attempt_dir=$run_dir/attempts/$(printf '%06d' "$attempt")
 mkdir -p -- "$attempt_dir"
 start=$HOSTNAME.$$.$(date +%s)
-export PYTHONPATH=$bundle/lib${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=$bundle/lib.zip${PYTHONPATH:+:$PYTHONPATH}
 
 agents=()
 asked=

@@ -21,7 +21,7 @@ found = {name: importlib.util.find_spec(name) is not None for name in ("torch", 
 print(json.dumps({"version": list(sys.version_info[:3]), "executable": sys.executable, **found}))' </dev/null
 fi
 
-export PYTHONPATH=$bundle/lib${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=$bundle/lib.zip${PYTHONPATH:+:$PYTHONPATH}
 if [[ $mode == --detached ]]; then
   exec "$python" -m orchestrator.agent --bundle "$bundle" "$@" </dev/null
 fi
