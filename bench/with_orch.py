@@ -27,9 +27,9 @@ def submit(job: str, first: int, last: int) -> float:
     loaded, backend = specfile.load(job, []), hpc()
     started = time.perf_counter()
     with open_store(orch_home(os.environ)) as store:
-        for number in range(first, last):
-            prepared = launch.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=f"many-{number}")
-            launch.submit_run(store, backend, prepared, os.environ)
+        names = [f"many-{number}" for number in range(first, last)]
+        jobs = (launch.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name) for name in names)
+        launch.submit_runs(store, backend, jobs, os.environ)
     return time.perf_counter() - started
 
 

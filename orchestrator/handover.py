@@ -25,6 +25,7 @@ from orchestrator.store import Lease, Store
 from orchestrator.store.codec import submission_to_dict
 
 POSTPONED_SECONDS = 10.0
+Answer = tuple[str, dict[str, Any]]  # kind and data of the event that tells what came of a hand-over
 ANOTHERS_SECONDS = 120.0  # for the process that recorded an intention to hand it over, where only it has the secrets
 
 
@@ -152,13 +153,28 @@ def hand_over(
     Safe at any time, by any number of processes: the backend adopts an attempt that it has already, and what went wrong
     here is not recorded of an attempt that another process has handed over meanwhile. The controller shows its `lease`.
     """
-    submission = run.submission
-    if submission is None:
+    if run.submission is None:
         return run
+    answer = attempt(backend, run, environment, bundle=bundle, anothers=lease is not None and run.not_before is None)
+    return conclude(store, backend, run, answer, lease=lease)
+
+
+def attempt(
+    backend: Backend, run: Run, environment: Mapping[str, str], *, bundle: Bundle | None = None, anothers: bool = False
+) -> Answer:
+    """The part of `hand_over` that waits for the cluster: the event that tells what came of it. Records nothing.
+
+    `anothers`: a process that has the job's secrets may be handing over too.
+    """
     try:
-        kind, data = _try(backend, submission, environment, bundle)
+        return _try(backend, submission_of(run), environment, bundle)
     except _SecretMissing as missing:
-        kind, data = _without_secret(run, missing, anothers=lease is not None and run.not_before is None)
+        return _without_secret(run, missing, anothers=anothers)
+
+
+def conclude(store: Store, backend: Backend, run: Run, answer: Answer, *, lease: Lease | None = None) -> Run:
+    """The other part: record what `attempt` answered of a run; the run after that."""
+    submission, (kind, data) = submission_of(run), answer
     if kind != "handed_over":
         return store.record(run.name, kind, data, lease=lease, submission=submission)
     faults.point("handover.submitted")
@@ -175,7 +191,7 @@ class _SecretMissing(Exception):
     """This process does not have a secret of the job."""
 
 
-def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> tuple[str, dict[str, Any]]:
+def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> Answer:
     """What follows from a secret that is missing. `anothers`: `orch submit` or `orch resume` may be handing over."""
     if anothers:
         not_before = (run.intended_at or time.time()) + ANOTHERS_SECONDS
@@ -184,9 +200,7 @@ def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> tup
     return "stopped", {"cause": Cause.SECRET_MISSING.value, "because": because}
 
 
-def _try(
-    backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle | None
-) -> tuple[str, dict[str, Any]]:
+def _try(backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle | None) -> Answer:
     """Hand over; the event, kind and data, that tells what came of it. Raises _SecretMissing."""
     try:
         if bundle is None or bundle.digest != submission.digest:

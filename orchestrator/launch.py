@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from orchestrator import faults
 from orchestrator.backends import Backend
 from orchestrator.errors import ClusterError, JobError, PlanError, Unreachable
 from orchestrator.handover import (
+    Answer,
+    attempt,
+    conclude,
     hand_over,
     intention,
     job_of,
@@ -145,15 +149,73 @@ def submit_run(
     May be killed anywhere and called again, at the same moment too: one run comes of it. Raises JobError when the name
     is taken, a secret is missing or the checkpoint directory is another run's; ClusterError when the cluster refuses.
     """
+    run = _recorded(store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes)
+    if _is_waiting(run):
+        run = hand_over(store, backend, run, environment, bundle=prepared.bundle)
+    return _accepted(run)
+
+
+def submit_runs(
+    store: Store,
+    backend: Backend,
+    jobs: Iterable[Prepared],
+    environment: Mapping[str, str],
+    *,
+    bad_nodes: BadNodes = USUAL,
+) -> list[Run]:
+    """What `submit_run` does, for many: while the cluster answers for some, the next are prepared and recorded.
+
+    Raises what `submit_run` raises, for the first that it concerns; then some of the later ones may have been handed
+    over, too, and what came of each is on record.
+    """
+    # Not needed for one run, and it takes a while to import.
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    runs: dict[str, Run] = {}
+    under_way: deque[tuple[Run, Future[Answer]]] = deque()
+
+    def conclude_one() -> None:
+        run, answer = under_way.popleft()
+        runs[run.name] = conclude(store, backend, run, answer.result())
+
+    with ThreadPoolExecutor(backend.at_once) as pool:
+        try:
+            for prepared in jobs:
+                run = _recorded(store, backend, prepared, environment, bad_nodes=bad_nodes)
+                if _is_waiting(run) and run.name not in runs:
+                    answer = pool.submit(attempt, backend, run, environment, bundle=prepared.bundle)
+                    under_way.append((run, answer))
+                runs.setdefault(run.name, run)
+                while len(under_way) > backend.at_once or (under_way and under_way[0][1].done()):
+                    conclude_one()
+        finally:
+            while under_way:
+                conclude_one()
+    return [_accepted(run) for run in runs.values()]
+
+
+def _recorded(
+    store: Store,
+    backend: Backend,
+    prepared: Prepared,
+    environment: Mapping[str, str],
+    from_step: int | None = None,
+    *,
+    from_scratch: bool = False,
+    bad_nodes: BadNodes,
+) -> Run:
+    """The run of this job, unfinished: the one that is there, or a new one."""
     existing = store.find(prepared.spec.name)
     if existing is None:
         existing = _record(
             store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
         )
-    run = _adopted(existing, prepared)
-    if run.submission is not None and run.submission.handle is None and run.attempt == 1:
-        run = hand_over(store, backend, run, environment, bundle=prepared.bundle)
-    return _accepted(run)
+    return _adopted(existing, prepared)
+
+
+def _is_waiting(run: Run) -> bool:
+    """Whether its first attempt has yet to be handed over, as far as is recorded."""
+    return run.submission is not None and run.submission.handle is None and run.attempt == 1
 
 
 def _record(

@@ -24,6 +24,10 @@ class Backend(Protocol):
     def pace(self) -> float:
         """Seconds that should pass between two observes while nothing is urgent."""
 
+    @property
+    def at_once(self) -> int:
+        """How many threads may call `submit` at the same moment, of different runs, and gain by it."""
+
     def ready(self) -> None:
         """Raise ClusterError unless jobs can be handed over here at all."""
 

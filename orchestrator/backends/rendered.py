@@ -19,6 +19,7 @@ class RenderedBackend:
     """A cluster of which the profile is all that is known."""
 
     pace = 0.0
+    at_once = 1
 
     def __init__(self, name: str, profile: Profile) -> None:
         self._name = name

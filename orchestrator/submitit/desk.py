@@ -43,13 +43,23 @@ class Submitter:
     def __exit__(self, *_: object) -> None:
         self._store.close()
 
-    def submit(self, spec: Spec) -> None:
-        """Plan, render, record and hand over. Raises OrchError."""
-        prepared = launch.prepare(spec, self._backend, job_dir=str(Path.cwd()))
-        launch.submit_run(self._store, self._backend, prepared, os.environ)
+    def submit(self, specs: Sequence[Spec]) -> None:
+        """Plan, render, record and hand over, and see that a controller is alive, unless the user runs their own.
 
-    def keep_controller(self) -> None:
-        """Start a controller unless one is alive, or the user runs their own. Raises StoreError."""
+        All of them, or none is left: raises OrchError when those that were handed over have been asked to end.
+        """
+        prepared = (launch.prepare(spec, self._backend, job_dir=str(Path.cwd())) for spec in specs)
+        try:
+            launch.submit_runs(self._store, self._backend, prepared, os.environ)
+            _keep(self._store)
+        except OrchError:
+            self._withdraw([spec.name for spec in specs])
+            raise
+
+    def _withdraw(self, names: Sequence[str]) -> None:
+        for run in map(self._store.find, names):
+            if run is not None and not run.phase.ended:
+                launch.cancel_run(self._store, run.name)
         _keep(self._store)
 
 

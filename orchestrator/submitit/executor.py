@@ -81,16 +81,11 @@ class OrchExecutor(core.Executor):
         job_ids = _job_ids(asked.name, len(delayed_submissions))
         for job_id, delayed in zip(job_ids, delayed_submissions, strict=True):
             self._store(job_id, delayed, asked, of=len(job_ids))
-        submitted: list[str] = []
+        specs = [_spec(self.folder, job_id, asked, profile) for job_id in job_ids]
         try:
             with desk.Submitter(self.cluster, profile) as submitter:
-                for job_id in job_ids:
-                    submitter.submit(_spec(self.folder, job_id, asked, profile))
-                    submitted.append(job_id)
-                submitter.keep_controller()
+                submitter.submit(specs)
         except OrchError as error:
-            for job_id in submitted:
-                desk.cancel(desk.home(), run_of(job_id))
             raise FailedSubmissionError(desk.told(error)) from error
         tasks = range(asked.nodes * asked.tasks_per_node)
         return [self.job_class(self.folder, job_id, tasks) for job_id in job_ids]

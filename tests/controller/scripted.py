@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Barrier
 from typing import Any
 
-from orchestrator.errors import Unreachable
+from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
@@ -19,12 +20,15 @@ class Scripted:
 
     def __init__(self, pace: float = 0.0) -> None:
         self.pace = pace
+        self.at_once = 1
         self.says: dict[str, Observation] = {}
         self.otherwise = Observation(phase=Phase.QUEUED)
         self.is_down = False  # its scheduler
         self.is_lost = False  # the machine that its files are read on
         self.observes = 0
         self.reads = 0
+        self.refuses: set[str] = set()  # runs whose attempts are refused
+        self.gate: Barrier | None = None  # so many hand-overs are answered together
         self.submits: list[str] = []
         self.cancels: list[tuple[str, bool]] = []
 
@@ -44,6 +48,10 @@ class Scripted:
         self.submits.append(submission.name)
         if self.is_down:
             raise Unreachable("the scheduler did not answer within 10 s")
+        if submission.run in self.refuses:
+            raise ClusterError("invalid partition specified: gpuu")
+        if self.gate is not None:
+            self.gate.wait(10)
         return str(len(self.submits))
 
     def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:

@@ -42,6 +42,7 @@ class LocalBackend:
 
     kind: Kind = "local"
     pace = 0.0
+    at_once = 1  # agents are forked
 
     def __init__(self, name: str, profile: Profile, home: Path | str) -> None:
         self._name = name

@@ -53,6 +53,7 @@ class SlurmBackend:
 
     kind: Kind = "slurm"
     pace = 1.0
+    at_once = 4  # while one waits for the answer of sbatch, or of ssh, another's files are laid down
 
     def __init__(
         self,

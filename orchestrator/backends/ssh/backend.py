@@ -40,6 +40,7 @@ class SshBackend:
 
     kind: Kind = "ssh"
     pace = 1.0
+    at_once = 1  # each start already asks all of its hosts at the same time
 
     def __init__(self, name: str, profile: Profile) -> None:
         self._name = name
