@@ -30,7 +30,7 @@ from orchestrator.model.run import (
     Report,
     Run,
 )
-from orchestrator.policy import LIMITS, LIVE, Limits, Watched, decide, is_due
+from orchestrator.policy.rules import LIMITS, LIVE, Limits, Watched, decide, is_due
 from orchestrator.store import Lease, Store
 from orchestrator.store.codec import checkpoint_to_dict
 

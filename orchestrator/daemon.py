@@ -26,7 +26,7 @@ from orchestrator.store.lease import STANDING_STILL
 
 if TYPE_CHECKING:  # whoever only starts a controller need not load one
     from orchestrator.controller import Desk
-    from orchestrator.policy import Limits
+    from orchestrator.policy.rules import Limits
 
 INTERVAL = 0.5
 IDLE_SECONDS = 5.0

@@ -19,7 +19,7 @@ from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.plan import Plan, Topology
 from orchestrator.model.run import Run
 from orchestrator.model.spec import Checkpoint, Resources, Spec
-from orchestrator.policy import Limits
+from orchestrator.policy.rules import Limits
 from orchestrator.store import Lease, Store, open_store
 
 PROFILE = Profile(kind="local", device="cpu")

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.model.run import Action, Cause, CheckpointRef, Observation, Phase, Report, Run
-from orchestrator.policy import Limits, Watched, decide
 from orchestrator.policy.backoff import LONGEST, delay
-from orchestrator.policy.rules import LIVE, RULES
+from orchestrator.policy.rules import LIVE, RULES, Limits, Watched, decide
 
 NOW = 1000.0
 GONE = [phase for phase in Phase if phase.ended]

@@ -13,7 +13,7 @@ SECONDS = 60.0  # sbatch gives up by itself after Slurm's MessageTimeout, 10 s o
 
 # Slurm's "no", in words (of slurm_errno and of sbatch's own reading of options) that mean nothing else and that no
 # waiting changes. All others, those of Slurm's to come too, leave open whether a job was made or can be made later.
-_REFUSALS = re.compile(
+_REFUSALS = (
     r"invalid (generic resource|trackable resource|partition name|account or|qos|wckey|(preferred |cluster )?feature|"
     r"license|node (name|count)|core|count|memory|time limit|time[^;]*specification|deadline|(array|block|mcs|switch)|"
     r"cluster name|distribution|gres|--)|"
@@ -22,15 +22,13 @@ _REFUSALS = re.compile(
     r"(task count|task distribution|time limit) specification|more processors requested|job size specification|"
     r"duplicate generic resource|no partition specified|group not permitted|burst buffer request invalid|"
     r"invalid numeric value|is not a valid |job dependency problem|"
-    r"unrecognized option|invalid option|option [^;]*(requires an argument|is ambiguous|doesn't allow an argument)",
-    re.IGNORECASE,
+    r"unrecognized option|invalid option|option [^;]*(requires an argument|is ambiguous|doesn't allow an argument)"
 )
 # A command that was not answered, rather than answered with no.
-_UNANSWERED = re.compile(
+_UNANSWERED = (
     r"timed out|time ?out|contact slurm controller|connect(ion)? failure|connection refused|standby mode|zero bytes|"
     r"temporarily un|communication|send failure|receive failure|transport|shutdown|not responding|try again|"
-    r"authentication|munge|no route|unreachable|unexpected message|slurm_receive|getaddrinfo|name resolution",
-    re.IGNORECASE,
+    r"authentication|munge|no route|unreachable|unexpected message|slurm_receive|getaddrinfo|name resolution"
 )
 _ID = re.compile(r"^\s*(\d+)(;.*)?\s*$")
 _PREFIX = re.compile(r"^sbatch: (error: )?")
@@ -105,9 +103,9 @@ def answer(ran: Mapping[str, Any]) -> Answer:
 
 def is_refusal(words: str) -> bool:
     """Whether sbatch says that there is no such job and will be none, however often it is tried."""
-    return bool(_REFUSALS.search(words)) and not is_unanswered(words)
+    return bool(re.search(_REFUSALS, words, re.IGNORECASE)) and not is_unanswered(words)
 
 
 def is_unanswered(words: str) -> bool:
     """Whether a command of Slurm's says that it was not answered, rather than answered with no."""
-    return bool(_UNANSWERED.search(words))
+    return bool(re.search(_UNANSWERED, words, re.IGNORECASE))
