@@ -133,7 +133,8 @@ def serve(
 
 
 def _serve(store: Store, environment: Mapping[str, str], limits: Limits | None, go_on: Callable[[int], bool]) -> bool:
-    from orchestrator import controller, policy
+    from orchestrator import controller
+    from orchestrator.policy.rules import LIMITS
 
     lock = _lock(store)
     if lock is None:
@@ -149,7 +150,7 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits | None, 
             environment=environment,
             lease=lease,
             memory=controller.Memory(),
-            limits=limits or policy.LIMITS,
+            limits=limits or LIMITS,
             bad_nodes=_bad_nodes(environment),
         )
         _loop(desk, go_on)
