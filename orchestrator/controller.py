@@ -395,7 +395,8 @@ def _resubmit(desk: Desk, run: Run, seen: Observation, decision: Decision) -> No
     events = [("lost", lost), ("resubmitting", again)]
     run = desk.store.record_all(run.name, events, lease=desk.lease, attempt=run.attempt)
     faults.point("controller.intended")
-    if decision.not_before is None or decision.not_before <= time.time():
+    due = decision.not_before is None or decision.not_before <= time.time()
+    if due and not run.cancel_requested:  # asked for since this tick began
         _hand_over(desk, run)
 
 

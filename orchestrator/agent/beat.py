@@ -6,9 +6,10 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any, Hashable
+from typing import Any, Callable, Hashable
 
 INTERVAL = 1.0  # seconds
+UNSEEN = 5.0  # seconds that a value may have stood still between two looks at it
 
 
 class Beat:
@@ -38,17 +39,23 @@ class Beat:
 
 
 class Stillness:
-    """Since when each of some values has not changed, by this process's monotonic clock."""
+    """How long each of some values has not changed, by this process's monotonic clock; to be asked often.
 
-    def __init__(self) -> None:
-        self._seen: dict[Hashable, tuple[Any, float]] = {}
+    Time in which this process could not look, because a file system hung or it was stopped itself, says nothing against
+    others: no more than UNSEEN of it counts.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[Hashable, tuple[Any, float, float]] = {}  # the value, how long it stood still, the last look
 
     def seconds(self, key: Hashable, value: Any) -> float:
         """How long `key` has had `value`; 0.0 when it is new."""
-        now = time.monotonic()
-        if key not in self._seen or self._seen[key][0] != value:
-            self._seen[key] = (value, now)
-        return now - self._seen[key][1]
+        now = self._clock()
+        known, still, looked = self._seen.get(key, (None, 0.0, now))
+        still = still + min(now - looked, UNSEEN) if key in self._seen and known == value else 0.0
+        self._seen[key] = (value, still, now)
+        return still
 
 
 def _overwrite(path: Path, content: bytes) -> None:

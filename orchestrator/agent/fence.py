@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.agent import hosts, linux
-from orchestrator.agent.codes import FENCED, FULL, HOPELESS, PREFLIGHT, SLOT_TAKEN, SUCCESS, Ended
+from orchestrator.agent.codes import FAILED, FENCED, FULL, HOPELESS, PREFLIGHT, SLOT_TAKEN, SUCCESS, Ended
 from orchestrator.agent.job import Job
 from orchestrator.agent.options import Options
 from orchestrator.checkpoints import generations
@@ -47,9 +47,10 @@ def own_directory(job: Job) -> None:
             return
         owner = read_json(path)
     except OSError as error:
-        cause = "disk_full" if error.errno in FULL else "preflight"
         because = f"{hosts.here()}: cannot write in the checkpoint directory {root}: {error.strerror}."
-        raise Ended(PREFLIGHT, cause, f"{because} Choose another, or mend it.") from error
+        if error.errno in FULL:  # somebody may make room
+            raise Ended(FAILED, "disk_full", f"{because} Make room, or choose another.") from error
+        raise Ended(PREFLIGHT, "preflight", f"{because} Choose another, or mend it.") from error
     if owner is None:
         because = f"{path} says whose directory this is and cannot be parsed. Mend or remove it, if you are sure."
         raise Ended(HOPELESS, "owned", because)
@@ -75,12 +76,27 @@ def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Cl
     if generations.succeeded(root, newest.generation):
         raise Ended(SUCCESS, "completed", f"The run finished in generation {newest.generation}.")
     if newest.start == options.start:
-        is_open = generations.read_outcome(root, newest.generation) is None
-        return newest if is_open and newest.generation > (after or 0) else None
+        outcome = generations.read_outcome(root, newest.generation)
+        if outcome is None:
+            return newest if newest.generation > (after or 0) else None
+        _check_late(root, options, newest, outcome)
+        return None
     passed = any(claim.start == options.start for claim in made)
-    if newest.attempt > options.attempt or newest.generation > seen or passed:
+    # One that was there before may still make claims of its own, until it finds that it is fenced.
+    before = {claim.start for claim in made if claim.generation <= seen}
+    later = newest.generation > seen and newest.start not in before
+    if newest.attempt > options.attempt or later or passed:
         raise Ended(FENCED, "fenced", fenced_by(newest), generation=after)
     return None
+
+
+def _check_late(root: Root, options: Options, newest: Claim, outcome: dict[str, Any]) -> None:
+    """Raises Ended where this start ended for good without this node, which was slow to come."""
+    took_part = (generations.generation_dir(root, newest.generation) / f"node-{options.node}.json").exists()
+    if outcome.get("restart") or took_part:
+        return
+    code, cause = int(outcome.get("code", HOPELESS)), str(outcome.get("cause", "unknown"))
+    raise Ended(code, cause, str(outcome.get("because", "")), generation=newest.generation, told=True)
 
 
 def fenced_by(claim: Claim) -> str:
@@ -116,11 +132,15 @@ def forget_refusal(root: Root, options: Options) -> None:
     refusal_path(root, options.node).unlink(missing_ok=True)
 
 
-def write_refusal(root: Root, options: Options, ended: Ended) -> None:
-    """Leaves word for the other nodes and for readers: this start ends before it has a generation. Raises OSError."""
-    path = refusal_path(root, options.node)
+def write_refusal(root: Root, options: Options, ended: Ended, seen: int) -> None:
+    """Leaves word for the other nodes and for readers: this start ends before it has a generation. Raises OSError.
+
+    `seen`: the newest number when this agent started. A claim of another start since then is newer than this word.
+    """
+    path, newest = refusal_path(root, options.node), generations.newest_claim(root)
     path.parent.mkdir(exist_ok=True)
-    write_json(path, {**ending(options, ended), "generation": generations.newest_number(root)})
+    known = newest.generation if newest is not None and newest.start == options.start else seen
+    write_json(path, {**ending(options, ended), "generation": known})
 
 
 def refusal_of_peer(root: Root, options: Options, nodes: int) -> dict[str, Any] | None:

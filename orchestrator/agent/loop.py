@@ -26,26 +26,27 @@ MAX_BACKOFF = 60.0  # seconds
 def run(options: Options, job: Job, inbox: Inbox) -> NoReturn:
     """Runs this node until it ends; always raises Ended."""
     fence.own_directory(job)
+    seen = 0
     try:
+        seen = generations.newest_number(job.checkpoint_dir)
         fence.forget_refusal(job.checkpoint_dir, options)
         secrets = read_secrets(job, os.environ, options.attempt_dir / SECRETS)
         device = preflight.check(job, os.environ)
         if device.warning:
             say.line(options.node, f"warning: {device.warning}")
-        _generations(Node(options, job, inbox, Beat(), device, dict(os.environ), secrets))
+        _generations(Node(options, job, inbox, Beat(), device, dict(os.environ), secrets), seen)
     except Ended as ended:
-        _leave_word(options, job, ended)
+        _leave_word(options, job, ended, seen)
         raise
     except OSError as error:
         cause = "disk_full" if error.errno in FULL else "unknown"
         failed = Ended(FAILED, cause, f"The agent of node {options.node} ({hosts.here()}) failed: {error}")
-        _leave_word(options, job, failed)
+        _leave_word(options, job, failed, seen)
         raise failed from error
 
 
-def _generations(node: Node) -> NoReturn:
-    """One generation after the other, until one of them ends for good."""
-    seen = generations.newest_number(node.root)
+def _generations(node: Node, seen: int) -> NoReturn:
+    """One generation after the other, until one of them ends for good. `seen`: the newest number at the start."""
     swept = processes.sweep(node.root, node.options.node)
     if swept:
         say.line(node.options.node, f"ended {len(swept)} processes that a dead agent had left behind")
@@ -67,18 +68,19 @@ def backoff(failures: int) -> float:
     return 0.0 if failures <= 1 else min(MAX_BACKOFF, 2.0 ** (failures - 1))
 
 
-def _leave_word(options: Options, job: Job, ended: Ended) -> None:
+def _leave_word(options: Options, job: Job, ended: Ended, seen: int) -> None:
     """For the other nodes and for readers, where no outcome says it."""
     if ended.told or ended.code in (SUCCESS, FENCED):
         return
     try:
-        fence.write_refusal(job.checkpoint_dir, options, ended)
+        fence.write_refusal(job.checkpoint_dir, options, ended, seen)
     except OSError as error:
         say.line(options.node, f"cannot leave word in {job.checkpoint_dir}: {error}")
 
 
 def _next_claim(node: Node, seen: int, after: int | None) -> Claim:
     while True:
+        _check_stop(node, after)
         claim = _claim(node, after) if node.options.node == 0 else _await_claim(node, seen, after)
         if fence.join(node.root, claim, node.options.node, device=node.device.name, gpus=node.device.gpus):
             return claim

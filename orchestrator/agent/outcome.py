@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
 from orchestrator.agent import codes
@@ -64,6 +64,16 @@ def decide(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outco
     if evidence.stopped_step is not None or evidence.asked is not None:
         return _stopped(evidence)
     return _failed(evidence, signatures)
+
+
+def refused(decided: Outcome, refusal: Mapping[str, Any]) -> Outcome:
+    """A failure for want of a node, in the words and with the exit status of that node, which had ended before."""
+    retry = decided.retry and bool(refusal["retry"])
+    because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
+    if refusal["retry"] and not retry:
+        because = f"{because} {decided.because}"
+    code = int(refusal["code"]) if retry or not refusal["retry"] else codes.HOPELESS
+    return replace(decided, cause=str(refusal["cause"]), because=because, retry=retry, restart=False, code=code)
 
 
 def first_fault(faults: Sequence[Fault], signatures: Sequence[Mapping[str, Any]]) -> Fault | None:

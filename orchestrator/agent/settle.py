@@ -14,7 +14,7 @@ from orchestrator.agent.evidence import Fault
 from orchestrator.agent.member import Member
 from orchestrator.agent.outcome import Evidence, Outcome
 from orchestrator.checkpoints import claiming, generations, retention
-from orchestrator.checkpoints.atomic import read_json, write_json, write_reserved
+from orchestrator.checkpoints.atomic import create_json, read_json, write_json, write_reserved
 from orchestrator.checkpoints.generations import MANUAL_COMMITS
 from orchestrator.checkpoints.layout import own_places
 
@@ -28,7 +28,7 @@ def settle(member: Member) -> Mapping[str, Any] | None:
         return _conclude(member) if _is_over(member) else None
     if member.overtaken:
         return {"restart": True, "because": "node 0 has gone on.", "failures": 0}
-    lost = member.peers.lost([0])
+    lost = member.peers.lost([0]) or _absent_head(member)
     if not lost:
         return None
     _lose(member, lost)
@@ -61,6 +61,20 @@ def _watch_nodes(member: Member) -> None:
         member.end_hung(f"Nothing has moved for {hang:g} s; the ranks' logs say where they were.")
 
 
+def _absent_head(member: Member) -> Mapping[int, tuple[str, str]]:
+    """Node 0 where it has made the claim and will not join: it died in between, or left word that it ended."""
+    if 0 not in member.peers.missing():
+        return {}
+    refusal = fence.refusal_of_peer(member.node.root, member.node.options, member.claim.nodes)
+    if refusal is not None and refusal["node"] == 0:
+        return {0: (str(refusal["cause"]), str(refusal["because"]))}
+    join = member.node.job.timeouts.join
+    if member.age() <= join:
+        return {}
+    sentence = f"Node 0 has claimed generation {member.claim.generation} and did not join it within {join:g} s."
+    return {0: ("node_lost", sentence)}
+
+
 def _lose(member: Member, lost: Mapping[int, tuple[str, str]]) -> None:
     for node, (cause, sentence) in lost.items():
         if all(fault.node != node for fault in member.faults):
@@ -72,7 +86,7 @@ def _lose(member: Member, lost: Mapping[int, tuple[str, str]]) -> None:
 def _is_over(member: Member) -> bool:
     gone = {fault.node for fault in member.faults if fault.type == "Lost"}
     running = set(member.peers.still_running()) - gone
-    if member.result in ("done", "stopped"):
+    if member.result == "done":  # a request to stop waits for nobody: who comes later finds how this ended
         running |= set(member.peers.missing()) - gone
     return member.result is not None and not running
 
@@ -89,17 +103,17 @@ def _conclude(member: Member) -> Mapping[str, Any]:
     host = _host_of_error(member, decided)
     if refusal is not None and decided.result == "failed":
         host = refusal["host"]
-        because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
-        decided = replace(
-            decided, cause=refusal["cause"], because=because, retry=False, restart=False, code=refusal["code"]
-        )
+        decided = outcome.refused(decided, refusal)
     if decided.cause == "disk_full":
         retention.drop_unfinished(root, claim.generation)
     if decided.result == "success":
         _write_success(member)
     stands = _write(member, decided, host)
     if member.number == 0 and not (member.directory / MANUAL_COMMITS).exists():
-        retention.prune(root, claim.generation, member.node.job.keep)
+        try:
+            retention.prune(root, claim.generation, member.node.job.keep)
+        except OSError as error:  # the generation has ended all the same, and the next one prunes again
+            say.line(0, f"older checkpoints could not be removed: {error}")
     return stands
 
 
@@ -114,7 +128,7 @@ def _gather(member: Member) -> Evidence:
     places = [place.step for place in own_places(root, claim.generation) if place.committed or not place.manual]
     return Evidence(
         faults=(*evidence.rank_errors(directory), *evidence.reported_faults(exits.values()), *own.values()),
-        finished=len(evidence.done_ranks(directory)) == member.node.job.world_size,
+        finished=_is_finished(member),
         asked=asked,
         stopped_step=stopped["step"] if stopped else None,
         step=max([*places, claim.resume.step if claim.resume else 0]) or None,
@@ -127,6 +141,14 @@ def _gather(member: Member) -> Evidence:
         previous=before.get("first_error"),
         previous_cause=before.get("cause"),
     )
+
+
+def _is_finished(member: Member) -> bool:
+    """Every rank attested its end. What nodes saw of their own ranks counts: listings of network disks are cached."""
+    said_by_nodes = [record.get("result") == "done" for record in member.peers.exits.values()]
+    if len(said_by_nodes) == member.claim.nodes and all(said_by_nodes):
+        return True
+    return len(evidence.done_ranks(member.directory)) == member.node.job.world_size
 
 
 def _host_of_error(member: Member, decided: Outcome) -> str | None:
@@ -144,7 +166,9 @@ def _write(member: Member, decided: Outcome, host: str | None) -> Mapping[str, A
     record["time"] = time.time()
     if decided.first_error is not None:
         record["first_error"] = {**decided.first_error, "host": host}
-    if write_reserved(member.directory / "outcome.json", record):
+    # The reserve is node 0's; without it, several nodes may conclude at the same moment.
+    write = write_reserved if member.number == 0 else create_json
+    if write(member.directory / "outcome.json", record):
         say.line(member.number, f"generation {claim.generation}: {decided.result}. {decided.because}")
         return record
     return generations.read_outcome(member.node.root, claim.generation) or record

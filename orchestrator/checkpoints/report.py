@@ -88,12 +88,10 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
     line = _last_line(directory / "metrics.jsonl")
     outcome = read_outcome(root, claim.generation)
     success = succeeded(root, claim.generation)
-    said = refusal if refusal and not success else outcome
-    ended = (
-        _ended(said, refusal["attempt"] if refusal and not success else claim.attempt)
-        if said
-        else {"attempt": claim.attempt}
-    )
+    if refusal and (success or (outcome and refusal.get("start") == claim.start)):
+        refusal = None  # the start has come to an end of its own, of which this node knew nothing
+    said = refusal or outcome
+    ended = _ended(said, refusal["attempt"] if refusal else claim.attempt) if said else {"attempt": claim.attempt}
     if ended.get("host") is None:
         ended["host"] = host_of_error(directory, outcome)
     return Report(
@@ -107,7 +105,7 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
         checkpoint=_checkpoint(root),
         success=success,
         failures=(outcome or {}).get("failures", claim.failures),
-        start=refusal.get("start") if refusal and not success else claim.start,
+        start=refusal.get("start") if refusal else claim.start,
         beat=sum((read_json(path) or {}).get("count", 0) for path in directory.glob("beat-*.json")),
         **ended,
     )

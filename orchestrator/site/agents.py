@@ -111,8 +111,8 @@ def slots(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def tell(request: Mapping[str, Any]) -> int:
     """SIGTERM to the agents of a start on this host; how many there were."""
-    pids = list(_agents(request["start"]))
-    for pid, _ in pids:
+    pids = {pid for _ in range(2) for pid, _ in _agents(request["start"])}  # twice, see `_processes`
+    for pid in pids:
         _send(pid, signal.SIGTERM)
     return len(pids)
 
@@ -152,9 +152,10 @@ def _launch(request: Mapping[str, Any], place: Path, node: int, host: str) -> in
 
 def _slot(place: Path, node: int, start_id: str) -> dict[str, Any]:
     """Processes first: what an agent wrote before it ended is then there."""
-    pid = next((pid for pid, slot in _agents(start_id) if slot == str(node)), None)
-    if pid is not None:
-        return {"state": "live", "pid": pid}
+    for _ in range(2):  # see `_processes`
+        pid = next((pid for pid, slot in _agents(start_id) if slot == str(node)), None)
+        if pid is not None:
+            return {"state": "live", "pid": pid}
     used = any((place / name).exists() for name in (f"slot-{node}.json", f"ended-{node}.json"))
     return {"state": "gone" if used else "unused", "pid": None}
 
@@ -169,7 +170,10 @@ def _agents(start_id: str) -> Iterator[tuple[int, str]]:
 
 
 def _processes() -> Iterator[tuple[int, str, str]]:
-    """(process, start, slot) of every process here that carries a start and is no zombie."""
+    """(process, start, slot) of every process here that carries a start and is no zombie.
+
+    A process that executes another program has no environment for an instant: one look may miss it, hardly two.
+    """
     prefix, slot_prefix = f"{START}=".encode(), f"{SLOT}=".encode()
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orchestrator
+from orchestrator.agent.options import Options
 
 LIBRARY = Path(orchestrator.__file__).parent.parent
 # What a rank has without torch: its environment, and checkpoints that are committed by the real code.
@@ -144,6 +145,16 @@ class Cluster:
         path = self.generation(generation) / "ranks" / f"rank-{rank}.json"
         self.until(path.exists, hint=f"rank {rank} of generation {generation}")
         return int(json.loads(path.read_text())["pid"])
+
+    def listens(self, agent: subprocess.Popen[bytes]) -> bool:
+        """Whether an agent, and not yet Python's default, gets SIGUSR1."""
+        status = Path(f"/proc/{agent.pid}/status").read_text()
+        caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(caught >> (signal.SIGUSR1 - 1) & 1)
+
+    def options(self, node: int, start: str = "start-1") -> Options:
+        """What an agent of this cluster was told."""
+        return Options(self.bundle, self.run_dir, node, 1, start, "127.0.0.1", None, False, None)
 
     def processes(self, *needles: str) -> list[int]:
         """Processes of this cluster, but its zombies, whose command line has all the needles."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.agent import fence
+from orchestrator.agent.codes import Ended
 from orchestrator.agent.options import Options
 from orchestrator.checkpoints import report
 from tests.agent.cluster import Cluster
@@ -140,6 +141,28 @@ def test_a_claim_of_the_own_start_that_appears_in_the_middle_of_a_look_is_joined
             joined = fence.check_turn(root, waiting, seen=1, after=None)
         claimed.join()
         assert (joined.start, joined.generation) == ("start-2", 2)
+
+
+def test_an_older_start_that_lives_on_for_a_while_fences_no_node_of_the_newer_one(tmp_path: Path) -> None:
+    history.claim(tmp_path, start="7.0")
+    history.end(tmp_path, 1)
+    waiting = Options(tmp_path, tmp_path, 1, 1, "7.1", None, None, False, None)
+    history.claim(tmp_path, start="7.0", follows=1)  # on a node that the scheduler has lost
+    assert fence.check_turn(tmp_path, waiting, seen=1, after=None) is None, "node 0 of its own start will come"
+    history.claim(tmp_path, start="8.0")
+    with pytest.raises(Ended) as ended:
+        fence.check_turn(tmp_path, waiting, seen=1, after=None)
+    assert ended.value.code == 83, "a start that came after it counts from now on"
+
+
+def test_the_last_word_of_an_older_start_does_not_hide_the_newer_one(tmp_path: Path) -> None:
+    history.claim(tmp_path, start="7.0")
+    older = Options(tmp_path, tmp_path, 1, 1, "7.0", None, None, False, None)
+    history.claim(tmp_path, start="7.1")
+    fence.write_refusal(tmp_path, older, Ended(84, "node_lost", "no heartbeat of node 0"), seen=0)
+    assert (report.read_report(tmp_path).start, report.read_report(tmp_path).result) == ("7.1", None)
+    history.end(tmp_path, 2, retry=False, cause="cuda_oom")
+    assert (report.read_report(tmp_path).cause, report.read_report(tmp_path).retry) == ("cuda_oom", False)
 
 
 def test_an_agent_that_is_stopped_while_it_waits_ends_at_once(make_cluster: MakeCluster) -> None:

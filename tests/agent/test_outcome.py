@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.agent import codes, evidence
 from orchestrator.agent.evidence import Fault
-from orchestrator.agent.outcome import MAX_STOPS, Evidence, decide, same_error
+from orchestrator.agent.outcome import MAX_STOPS, Evidence, decide, refused, same_error
 
 SIGNATURES = [
     {"cause": "cuda_oom", "pattern": r"CUDA out of memory", "retry": False, "echo": False},
@@ -170,3 +170,22 @@ def test_a_launchers_log_tells_which_rank_died_of_what() -> None:
     deepspeed = "[ERROR] [launch.py:325:sigkill_handler] ['python', '-u', 'x.py'] exits with return code = -9\n"
     assert evidence.statuses(deepspeed, first_rank=4) == {None: -9}
     assert evidence.statuses("", first_rank=0) == {}
+
+
+def _refusal(**changes: Any) -> dict[str, Any]:
+    word = {"node": 1, "cause": "node_lost", "because": "It saw no claim.", "code": codes.FAILED, "retry": True}
+    return {**word, **changes}
+
+
+def test_a_node_that_ended_before_is_answered_with_what_it_said() -> None:
+    again = refused(_decide(LOST), _refusal())
+    assert (again.cause, again.retry, again.restart, again.code) == ("node_lost", True, False, codes.FAILED)
+    assert again.because == "Node 1 has ended this start: It saw no claim."
+    never = refused(_decide(LOST), _refusal(cause="preflight", code=codes.PREFLIGHT, retry=False))
+    assert (never.cause, never.retry, never.restart, never.code) == ("preflight", False, False, codes.PREFLIGHT)
+
+
+def test_a_node_that_ended_before_does_not_go_beyond_the_failures_that_are_allowed() -> None:
+    spent = refused(_decide(LOST, failures=5), _refusal())
+    assert (spent.retry, spent.restart, spent.code) == (False, False, codes.HOPELESS)
+    assert "Failures in a row without a new proven checkpoint: 6, allowed: 5." in spent.because

@@ -84,6 +84,15 @@ def test_a_cancel_ends_every_process_and_later_hand_overs_start_nothing(place: P
     assert place.processes(submission) == []
 
 
+def test_a_cancel_is_repeated_after_somebody_who_died_on_the_way(place: Place) -> None:
+    submission, _ = handed_over(place, LONG)
+    place.until(submission, lambda seen: seen.report is not None and seen.report.generation == 1)
+    Path(submission.dir, "attempts/000001/asked.json").write_text("{}")  # and whoever wrote it was killed
+    place.backend.cancel(submission, now=False)
+    seen = place.until(submission, lambda seen: seen.phase.ended)
+    assert (seen.phase, seen.cause) == (Phase.STOPPED, Cause.ASKED_TO_STOP)
+
+
 def test_a_cancel_before_the_hand_over_lets_nothing_start(place: Place) -> None:
     submission, bundle = place.attempt(SHORT)
     place.backend.cancel(submission, now=False)

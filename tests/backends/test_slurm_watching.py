@@ -39,6 +39,7 @@ class Slurm:
     failing: dict[str, str] = field(default_factory=dict)  # a program, and what it fails with
     ran: list[list[str]] = field(default_factory=list)
     breaks_at: str | None = None  # the program that the connection breaks at
+    breaks_once_at: str | None = None  # the operation, likewise
     calls: int = 0
 
     def call(self, *calls: Call, seconds: float = 0) -> list[Any]:
@@ -46,6 +47,9 @@ class Slurm:
         return [self._answer(*call) for call in calls]
 
     def _answer(self, operation: str, request: Mapping[str, Any]) -> Any:
+        if operation == self.breaks_once_at:
+            self.breaks_once_at = None
+            raise Unreachable("the connection broke")
         if operation == "run":
             return self._run(request["argv"])
         if operation == "slurm.submit":
@@ -644,3 +648,28 @@ def test_usable_nodes_are_listed_without_those_of_the_profile(tmp_path: Path) ->
     place = Place(tmp_path, exclude=("gn02",), partition="low")
     assert list(place.backend.hosts()) == []
     assert place.slurm.ran[-1][-1] == "--partition=low"
+
+
+def test_a_signal_that_slurm_did_not_deliver_is_sent_again(place: Place) -> None:
+    submission = place.submission()
+    place.attempt_dir(submission)
+    place.slurm.queue = [place.line("RUNNING")]
+    busy = "scancel: error: Kill job error on job id 7: Job/step already completing or completed"
+    place.slurm.scancel = [{"status": 1, "stdout": "", "stderr": busy}]
+    for _ in range(4):
+        place.backend.cancel(submission, now=False)
+    assert place.slurm.asked("scancel") == 2, "the second was taken, and one is enough"
+
+
+def test_secrets_go_though_the_connection_broke_when_they_should_go_first(place: Place) -> None:
+    submission = place.submission()
+    secrets = place.attempt_dir(submission) / "secrets.json"
+    secrets.write_text("{}")
+    (place.attempt_dir(submission) / "job").write_text("7\n")
+    place.slurm.queue = [place.line("CANCELLED")]
+    place.slurm.breaks_once_at = "forget"
+    with pytest.raises(Unreachable):
+        place.see(submission)
+    assert secrets.exists()
+    place.see(submission)
+    assert not secrets.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -69,6 +70,25 @@ def test_of_twenty_starts_at_once_each_has_a_generation_of_its_own_or_is_fenced(
     words = race(tmp_path, act, CONTENDERS)
     won = sorted(int(word) for word in words if word != "fenced")
     assert won == [claim.generation for claim in generations.claims(tmp_path / "root")] == list(range(1, len(won) + 1))
+
+
+def test_a_new_start_of_the_attempt_never_loses_its_turn_to_an_older_one(tmp_path: Path) -> None:
+    for number in range(25):
+        root = tmp_path / str(number)
+        history.claim(root, start="7.0")
+        zombie = threading.Thread(target=_claim_if_possible, args=(root,))
+        zombie.start()
+        made = history.claim(root, start="7.1")
+        zombie.join()
+        assert made.start == "7.1"
+        assert generations.newest_claim(root) == made
+
+
+def _claim_if_possible(root: Path) -> None:
+    try:
+        history.claim(root, start="7.0", follows=1)
+    except claiming.Refused:
+        return
 
 
 @pytest.mark.parametrize("create", ["create_json", "create_in_place"])

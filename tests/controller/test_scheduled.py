@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -12,6 +12,7 @@ from orchestrator import controller, launch
 from orchestrator.handover import ANOTHERS_SECONDS
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.run import Cause, Observation, Phase, Report, Run, Submission
+from orchestrator.policy.rules import Limits
 from orchestrator.views import events
 from tests.controller.bench import QUICK, Bench, prepared
 from tests.controller.scripted import Scripted
@@ -27,9 +28,9 @@ def cluster(bench: Bench) -> Scripted:
     return bench.backend
 
 
-def tick(bench: Bench, times: int = 1) -> Run:
+def tick(bench: Bench, times: int = 1, limits: Limits = QUICK) -> Run:
     for _ in range(times):
-        controller.tick(bench.desk())
+        controller.tick(bench.desk(limits))
     return bench.run()
 
 
@@ -88,6 +89,35 @@ class Slow(Scripted):
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
         self.meanwhile()
         return super().submit(submission, bundle, secrets)
+
+
+class Seen(Scripted):
+    """Something else happens once while the cluster is asked."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        found = super().observe(submissions)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return found
+
+
+def test_a_cancel_in_the_middle_of_a_tick_is_followed_by_no_other_attempt(bench: Bench) -> None:
+    bench.backend = cluster = Seen()
+    bench.submit(prepared())
+    tick(bench)
+    cluster.otherwise = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
+    cluster.meanwhile = lambda: launch.cancel_run(bench.store, "tiny")
+    tick(bench)
+    assert cluster.submits == ["orch-tiny-1"]
+    cluster.otherwise = Observation(phase=Phase.CANCELLED)
+    cluster.says = {"tiny": Observation(phase=Phase.CANCELLED)}
+    for _ in range(3):
+        tick(bench)
+    assert cluster.submits == ["orch-tiny-1"]
+    assert bench.run().cancel_requested
 
 
 SECRET = {"TOKEN": {"env": "MY_TOKEN"}}
@@ -150,7 +180,7 @@ def test_a_cluster_is_not_asked_to_end_the_same_attempt_again_and_again(bench: B
     cluster.otherwise = TRAINING
     bench.submit(prepared())
     launch.cancel_run(bench.store, "tiny")
-    run = tick(bench, 5)
+    run = tick(bench, 5, Limits())
     assert (cluster.cancels, run.phase) == ([("tiny", False)], Phase.STOPPING)
     assert bench.kinds().count("stopping") == 1, "a job that is still running was asked to stop all the same"
     launch.cancel_run(bench.store, "tiny", now=True)

@@ -271,6 +271,14 @@ def test_a_cancelled_job_is_never_queued_again(tmp_path, number, state):
     assert not (slurm.probes / "requeued").exists()
 
 
+def test_a_cancel_that_comes_while_slurm_is_asked_prevents_the_requeue(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    (slurm.probes / "exit-0").write_text("84")
+    (slurm.commands / "squeue").write_text('#!/usr/bin/env bash\ncat "$PROBE/state"\nkill -TERM $PPID\nsleep 0.2\n')
+    slurm.run("bash", str(slurm.bundle / "job.sbatch"))
+    assert not (slurm.probes / "requeued").exists()
+
+
 def test_starts_without_a_claim_are_few(tmp_path):
     slurm = Slurm(tmp_path, Profile(kind="slurm"))
     requeued = slurm.probes / "requeued"

@@ -146,14 +146,14 @@ class LocalBackend:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with filelock.holding(directory / "submit.lock"):
-                first = _ask_once(directory)
+                _ask_once(directory)
                 slots = [read_slot(directory, node, start) for node in range(submission.nodes)]
         except OSError as error:
             raise ClusterError(f"cannot cancel attempt {submission.attempt} of {submission.run}: {error}") from error
         if now:
             _kill(start)
-        elif first:
-            _ask(slots)
+        else:
+            _ask(slots)  # each time: whoever asked before may have died on the way, and an agent keeps the first signal
 
 
 def _command(submission: Submission, job: Mapping[str, Any], directory: Path, node: int, start: str) -> list[str]:

@@ -354,17 +354,19 @@ class SlurmBackend:
         """Take superfluous jobs out of the queue, and secrets off the disk when their attempt is over."""
         extra: list[str] = []
         calls: list[Call] = []
+        over: set[tuple[str, int]] = set()
         for submission in self._read(submissions):
             look = self._watched[_key(submission)].look
             extra += reading.superfluous(look, self._jobs_of(submission))
             if seen[submission.run].phase.ended and _key(submission) not in self._forgotten:
-                self._forgotten.add(_key(submission))
+                over.add(_key(submission))
                 calls.append(("forget", {"dir": submission.dir, "attempt": submission.attempt}))
         if extra:
             self._stirred = True
             calls.append(("run", {"argv": ["scancel", "--state=PENDING", *extra], "timeout": answers.SECONDS}))
         if calls:
             self._reach.call(*calls)
+        self._forgotten |= over
 
     # --- cancel
 
@@ -379,10 +381,12 @@ class SlurmBackend:
         left = [job for job in jobs if state_of(job.state).standing is not Standing.OVER]
         commands = self._ending(left, now=now)
         calls: list[Call] = [("run", {"argv": argv, "timeout": answers.SECONDS}) for argv in commands]
-        for done in self._reach.call(*calls) if calls else []:
+        answered = self._reach.call(*calls) if calls else []
+        for done in answered:
             if done["status"] != 0 and (done["status"] is None or sbatch.is_unanswered(_said(done))):
                 raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_said(done)}")
-        self._told.update((job.start, job.state) for job in left)
+        if all(done["status"] == 0 for done in answered):
+            self._told.update((job.start, job.state) for job in left)
 
     def _ending(self, left: Sequence[Job], *, now: bool) -> list[list[str]]:
         """What ends the jobs of an attempt: those that wait at once; the others `now`, or when they have saved."""

@@ -78,7 +78,14 @@ class SshBackend:
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
         self.ready()
         job = json.loads(bundle.text("job.json"))
-        choosing = _Choosing(wanted=self._candidates(submission, job))
+        try:
+            choosing = _Choosing(wanted=self._candidates(submission, job))
+        except ClusterError:
+            # The list has become shorter. That ends no attempt that has begun on hosts that were in it.
+            [begun] = self._watch.read(("chosen", attempt_of(submission)))
+            if begun is None:
+                raise
+            return _handle(submission, self._start(submission, begun, _environment(job, secrets), stands=True))
         placed, met = self._place(submission, bundle, choosing)
         if placed["refused"]:
             raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")

@@ -1,0 +1,108 @@
+"""Nodes that come late, die early or are told to stop before all are there: nobody waits for what will not come."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+
+from orchestrator.agent import fence
+from orchestrator.agent.codes import Ended
+from orchestrator.checkpoints import report
+from tests.agent.cluster import Cluster
+from tests.agent.conftest import MakeCluster
+from tests.checkpoints import history
+
+SLEEP = "time.sleep(600)"
+SOON = {"join": 4, "heartbeat": 3, "grace": 5}
+PATIENT = {"join": 60, "heartbeat": 10, "grace": 5}
+
+
+def ended(agent: subprocess.Popen[bytes], seconds: float) -> int:
+    """The exit status of an agent that must end by itself."""
+    return agent.wait(timeout=seconds)
+
+
+def joined(cluster: Cluster, node: int) -> None:
+    cluster.until((cluster.generation(1) / f"node-{node}.json").exists, hint=f"node {node} has joined")
+
+
+def test_a_node_0_that_dies_between_its_claim_and_its_joining_is_not_waited_for_for_ever(
+    make_cluster: MakeCluster,
+) -> None:
+    cluster = make_cluster(SLEEP, timeouts=SOON)
+    history.claim(cluster.root, manual=False, start="start-1")  # where node 0 was killed
+    assert ended(cluster.agent(1), 60) == 84
+    outcome = cluster.outcome(1)
+    assert (outcome["cause"], outcome["retry"], outcome["restart"]) == ("node_lost", True, False)
+    assert "Node 0 has claimed generation 1 and did not join it within 4 s" in outcome["because"]
+
+
+def test_the_word_of_a_node_0_that_failed_to_join_ends_the_others(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP, timeouts=PATIENT)
+    history.claim(cluster.root, manual=False, start="start-1")
+    agent = cluster.agent(1)
+    joined(cluster, 1)
+    full = Ended(84, "disk_full", "No space left on device.")
+    fence.write_refusal(cluster.root, cluster.options(0), full, seen=0)
+    assert ended(agent, 30) == 84
+    outcome = cluster.outcome(1)
+    assert (outcome["cause"], outcome["retry"]) == ("disk_full", True)
+    assert "Node 0 has ended this start: No space left on device." in outcome["because"]
+
+
+def test_a_request_to_stop_does_not_wait_for_a_node_that_was_stopped_before_it_joined(
+    make_cluster: MakeCluster,
+) -> None:
+    cluster = make_cluster(SLEEP, timeouts=PATIENT)
+    early = cluster.agent(1)
+    cluster.until(lambda: cluster.listens(early), hint="node 1 waits for the claim")
+    early.send_signal(signal.SIGUSR1)
+    assert ended(early, 20) == 82
+    late = cluster.agent(0)
+    cluster.until(cluster.root.joinpath("generations/000001.json").exists, hint="the claim")
+    late.send_signal(signal.SIGUSR1)
+    assert ended(late, 30) == 82
+
+
+def test_a_request_to_stop_does_not_wait_for_a_node_that_never_came(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP, timeouts=PATIENT)
+    alone = cluster.agent(0)
+    cluster.until(cluster.root.joinpath("generations/000001.json").exists, hint="the claim")
+    alone.terminate()
+    assert ended(alone, 30) == 82
+    assert ended(cluster.agent(1), 30) == 82, "who comes when it is over finds how it ended"
+    said = report.read_report(cluster.root)
+    assert (said.result, said.cause) == ("stopped", "asked_to_stop")
+
+
+def test_a_node_that_comes_after_the_end_takes_its_verdict_and_does_not_hide_it(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP, timeouts=SOON)
+    history.claim(cluster.root, manual=False, start="start-1")
+    verdict = {"code": 85, "cause": "user_error", "because": "a mistake of the user", "retry": False, "restart": False}
+    history.end(cluster.root, 1, **verdict, failures=1)
+    began = time.monotonic()
+    assert ended(cluster.agent(1), 60) == 85
+    assert time.monotonic() - began < 20
+    said = report.read_report(cluster.root)
+    assert (said.cause, said.retry, said.because) == ("user_error", False, "a mistake of the user")
+
+
+def test_a_node_that_waited_in_vain_does_not_make_the_attempt_hopeless(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP, timeouts=SOON)
+    assert ended(cluster.agent(1), 60) == 84
+    assert ended(cluster.agent(0), 60) == 84
+    outcome = cluster.outcome(1)
+    assert (outcome["retry"], outcome["restart"]) == (True, False)
+    again = cluster.start(start="start-2")
+    cluster.until((cluster.generation(2) / "node-1.json").exists, hint="both are there now")
+    again[0].terminate()
+    assert cluster.wait(again) == [82, 82]
+
+
+def test_who_is_told_to_stop_before_it_claims_makes_no_claim(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SLEEP, timeouts=PATIENT)
+    agent = cluster.agent(0, env={"ORCH_TEST": "1"})
+    cluster.until(lambda: cluster.listens(agent), hint="node 0 listens to signals")
+    agent.terminate()
+    assert ended(agent, 30) == 82
