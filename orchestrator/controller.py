@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from orchestrator import faults, mirror, nodes
@@ -72,7 +71,8 @@ class Memory:
 
     `silent` are clusters that left a request of this very tick unanswered: each may wait until a time-out, so the rest
     is for the next tick. `asked` is what each run's attempt was asked last, and when; `reasons` what its cluster said
-    last of why it is where it is, `ends` why the newest start of its attempt ended.
+    last of why it is where it is, `ends` why the newest start of its attempt ended, `unmirrored` what kept its metrics
+    from being written here.
     """
 
     still: dict[tuple[str, str], Still] = field(default_factory=dict)
@@ -83,6 +83,7 @@ class Memory:
     reasons: dict[str, str] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    unmirrored: dict[str, str] = field(default_factory=dict)
 
     def standing(self, run: str, what: str, value: object, monotonic: float) -> Still:
         """Since when `what` of a run has had this value."""
@@ -183,7 +184,7 @@ def observe(desk: Desk, runs: Sequence[Run]) -> dict[str, Observation]:
 
 def _look_after(desk: Desk, run: Run, seen: Observation) -> None:
     if seen.phase is not Phase.UNKNOWN:
-        _mirror(desk, run)
+        _mirror_if_possible(desk, run)
         faults.point("controller.mirrored")
     run = _record_seen(desk, run, seen)
     decision = decide(run, seen, time.time(), desk.limits, _watch(desk.memory, run, seen))
@@ -204,14 +205,29 @@ def _watch(memory: Memory, run: Run, seen: Observation) -> Watched:
     )
 
 
+def _mirror_if_possible(desk: Desk, run: Run) -> None:
+    """A disk of this machine that is full, or closed to it, keeps no run from being looked after."""
+    memory = desk.memory
+    try:
+        _mirror(desk, run)
+        memory.unmirrored.pop(run.name, None)
+    except OSError as error:
+        words = f"its metrics cannot be kept here: {error}"
+        if memory.unmirrored.get(run.name) != words:
+            print(f"{run.name}: {words}", file=sys.stderr, flush=True)
+        memory.unmirrored[run.name] = words
+
+
 def _mirror(desk: Desk, run: Run) -> None:
     if run.submission is None:
         return
-    memory = desk.memory
+    memory, path = desk.memory, desk.store.home / "runs" / run.name / mirror.FILE
+    if run.metrics != str(path):  # the store was moved
+        desk.store.update({run.name: {"metrics": str(path)}}, lease=desk.lease)
     news = desk.backend(run.cluster).metrics(run.submission, memory.marks.get(run.name))
     if news is not None:
         last = memory.last_steps.get(run.name, 0)
-        memory.last_steps[run.name] = mirror.write(Path(run.metrics), news, last)
+        memory.last_steps[run.name] = mirror.write(path, news, last)
         memory.marks[run.name] = news.mark
 
 

@@ -56,6 +56,13 @@ def stage(bundle: Bundle, run_dir: Path) -> Path:
     return target
 
 
+def kept_bundle(home: Path, submission: Submission) -> Bundle:
+    """What `stage` kept of an attempt's run in the store `home`, which may have been moved. Raises JobError."""
+    recorded = Path(submission.bundle_file)
+    here = home / "runs" / submission.run / recorded.name
+    return load_bundle(here if here.exists() else recorded, submission.digest)
+
+
 def load_bundle(path: Path, digest: str) -> Bundle:
     """The bundle that `stage` kept. Raises JobError when it is gone or not what was recorded."""
     try:
@@ -155,12 +162,18 @@ def hand_over(
     """
     if run.submission is None:
         return run
-    answer = attempt(backend, run, environment, bundle=bundle, anothers=lease is not None and run.not_before is None)
+    anothers = lease is not None and run.not_before is None
+    try:
+        if bundle is None or bundle.digest != run.submission.digest:
+            bundle = kept_bundle(store.home, run.submission)
+        answer = attempt(backend, run, environment, bundle, anothers=anothers)
+    except JobError as error:
+        answer = _refused(error)
     return conclude(store, backend, run, answer, lease=lease)
 
 
 def attempt(
-    backend: Backend, run: Run, environment: Mapping[str, str], *, bundle: Bundle | None = None, anothers: bool = False
+    backend: Backend, run: Run, environment: Mapping[str, str], bundle: Bundle, *, anothers: bool = False
 ) -> Answer:
     """The part of `hand_over` that waits for the cluster: the event that tells what came of it. Records nothing.
 
@@ -200,11 +213,14 @@ def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> Ans
     return "stopped", {"cause": Cause.SECRET_MISSING.value, "because": because}
 
 
-def _try(backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle | None) -> Answer:
+def _refused(error: JobError) -> Answer:
+    because = f"{error.message}: submit the job under another name"
+    return "failed", {"cause": Cause.REFUSED.value, "because": because}
+
+
+def _try(backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle) -> Answer:
     """Hand over; the event, kind and data, that tells what came of it. Raises _SecretMissing."""
     try:
-        if bundle is None or bundle.digest != submission.digest:
-            bundle = load_bundle(Path(submission.bundle_file), submission.digest)
         secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
         if secrets.missing:
             raise _SecretMissing("; ".join(secrets.missing))
@@ -212,8 +228,7 @@ def _try(backend: Backend, submission: Submission, environment: Mapping[str, str
     except Unreachable as error:
         return "postponed", {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}
     except JobError as error:
-        because = f"{error.message}: submit the job under another name"
-        return "failed", {"cause": Cause.REFUSED.value, "because": because}
+        return _refused(error)
     except ClusterError as error:
         return "failed", {"cause": Cause.REFUSED.value, "because": error.message}
     given = submission_to_dict(replace(submission, handle=handle))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import faults
+from orchestrator import faults, mirror
 from orchestrator.backends import Backend
 from orchestrator.errors import ClusterError, JobError, PlanError, Unreachable
 from orchestrator.handover import (
@@ -21,6 +21,7 @@ from orchestrator.handover import (
     hand_over,
     intention,
     job_of,
+    kept_bundle,
     left_out,
     next_submission,
     read_secrets,
@@ -38,11 +39,15 @@ from orchestrator.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.rendering import RenderRequest
+    from orchestrator.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """All that is known before anything is written. `spec_digest` is of the spec, `run_id` of the cluster too."""
+    """All that is known before anything is written. `spec_digest` is of the spec, `run_id` of the cluster too.
+
+    `left_behind`: what of the code does not travel with the job, and why.
+    """
 
     spec: Spec
     cluster: Cluster
@@ -50,6 +55,12 @@ class Prepared:
     bundle: Bundle
     run_id: str
     spec_digest: str
+    left_behind: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for whoever submits or renders the job."""
+        return (*self.plan.warnings, *(f"code: {what}; it does not travel with the job" for what in self.left_behind))
 
 
 def plan_job(spec: Spec, cluster: Cluster, job_dir: str) -> Plan:
@@ -84,16 +95,23 @@ def prepare(spec: Spec, backend: Backend, *, job_dir: str, name: str | None = No
         raise _does_not_fit(plan)
     canonical = specfile.canonical(spec)
     run_id = hashlib.sha256(json.dumps([spec.name, canonical, cluster.name]).encode()).hexdigest()[:12]
-    bundle = _render(spec, plan, cluster, run_id, job_dir)
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    return Prepared(spec=spec, cluster=cluster, plan=plan, bundle=bundle, run_id=run_id, spec_digest=digest)
+    code = _code(Path(job_dir, spec.code)) if spec.code is not None else None
+    bundle = _render(spec, plan, cluster, run_id=run_id, job_dir=job_dir, code=code.files if code is not None else ())
+    return Prepared(
+        spec=spec,
+        cluster=cluster,
+        plan=plan,
+        bundle=bundle,
+        run_id=run_id,
+        spec_digest=hashlib.sha256(canonical.encode()).hexdigest(),
+        left_behind=code.skipped if code is not None else (),
+    )
 
 
-def _render(spec: Spec, plan: Plan, cluster: Cluster, run_id: str, job_dir: str) -> Bundle:
+def _render(spec: Spec, plan: Plan, cluster: Cluster, *, run_id: str, job_dir: str, code: tuple[File, ...]) -> Bundle:
     from orchestrator import assets, rendering
     from orchestrator.policy import signatures
 
-    code = _code(Path(job_dir, spec.code)) if spec.code is not None else ()
     request: RenderRequest = rendering.RenderRequest(
         spec=spec,
         plan=plan,
@@ -108,10 +126,10 @@ def _render(spec: Spec, plan: Plan, cluster: Cluster, run_id: str, job_dir: str)
     return rendering.render(request)
 
 
-def _code(directory: Path) -> tuple[File, ...]:
+def _code(directory: Path) -> Snapshot:
     from orchestrator import snapshot
 
-    return snapshot.take(directory).files
+    return snapshot.take(directory)
 
 
 def _named_paths(spec: Spec) -> list[str]:
@@ -183,7 +201,7 @@ def submit_runs(
             for prepared in jobs:
                 run = _recorded(store, backend, prepared, environment, bad_nodes=bad_nodes)
                 if _is_waiting(run) and run.name not in runs:
-                    answer = pool.submit(attempt, backend, run, environment, bundle=prepared.bundle)
+                    answer = pool.submit(attempt, backend, run, environment, prepared.bundle)
                     under_way.append((run, answer))
                 runs.setdefault(run.name, run)
                 while len(under_way) > backend.at_once or (under_way and under_way[0][1].done()):
@@ -231,9 +249,7 @@ def _record(
     spec, job = prepared.spec, job_of(prepared.bundle)
     backend.ready()
     here = backend.kind == "local"
-    missing = read_secrets(job, environment, here=here).missing
-    if missing:
-        raise JobError(f"a secret is missing: {'; '.join(missing)}", hint="set it and submit again", field="secrets")
+    _refuse_missing(job, environment, here=here, again="submit")
     run_dir = backend.run_dir(spec.name)
     checkpoint_dir = posixpath.join(run_dir, spec.checkpoint.dir)
     if here and posixpath.isabs(spec.checkpoint.dir):
@@ -263,7 +279,7 @@ def _record(
         "spec_digest": prepared.spec_digest,
         "dir": run_dir,
         "checkpoint_dir": checkpoint_dir,
-        "metrics": str(store.home / "runs" / spec.name / "metrics.jsonl"),
+        "metrics": str(store.home / "runs" / spec.name / mirror.FILE),
         "steps": prepared.plan.steps,
         "max_failures": job["max_failures"],
         "grace": job["timeouts"]["grace"],
@@ -271,6 +287,14 @@ def _record(
     run, _ = store.create_run(spec.name, data, secrets=secret_variables(job))
     faults.point("submit.recorded")
     return run
+
+
+def _refuse_missing(job: Mapping[str, Any], environment: Mapping[str, str], *, here: bool, again: str) -> None:
+    missing = read_secrets(job, environment, here=here).missing
+    if missing:
+        raise JobError(
+            f"a secret is missing: {'; '.join(missing)}", hint=f"set it, and then again: {again}", field="secrets"
+        )
 
 
 def _left_out(store: Store, backend: Backend, cluster: str, needed: int, bad_nodes: BadNodes) -> tuple[Suspect, ...]:
@@ -334,6 +358,8 @@ def resume_run(
     if not run.phase.ended:
         raise JobError(f"the run {name} has not ended: it is {run.phase.value}", hint=f"orch status {name} shows it")
     backend.ready()
+    bundle = kept_bundle(store.home, submission_of(run))
+    _refuse_missing(job_of(bundle), environment, here=backend.kind == "local", again=f"orch resume {name}")
     without = _left_out(store, backend, run.cluster, submission_of(run).nodes, bad_nodes)
     submission = next_submission(run, from_step=from_step, from_scratch=from_scratch, without=without)
     data = {
@@ -343,7 +369,7 @@ def resume_run(
         "not_before": None,
     }
     resumed = store.record(name, "resumed", data, attempt=run.attempt)
-    return _accepted(hand_over(store, backend, resumed, environment))
+    return _accepted(hand_over(store, backend, resumed, environment, bundle=bundle))
 
 
 def cancel_run(store: Store, name: str, *, now: bool = False) -> Run:

@@ -10,6 +10,8 @@ from typing import Any
 
 from orchestrator.backends import Metrics
 
+FILE = "metrics.jsonl"
+
 
 def write(path: Path, news: Metrics, last_step: int) -> int:
     """Lay news over the file and return its last step. `last_step` is what the call before returned, 0 at first."""
@@ -27,6 +29,7 @@ def write(path: Path, news: Metrics, last_step: int) -> int:
 def _append(path: Path, lines: Iterable[Mapping[str, Any]], last_step: int) -> int:
     newer = [line for line in lines if isinstance(line.get("step"), int) and line["step"] > last_step]
     if newer:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write("".join(map(_line, newer)).encode())
     return max((line["step"] for line in newer), default=last_step)

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -110,6 +111,10 @@ def _start_and_leave(
         os._exit(0)
 
 
+LOOKS = 10
+KERNEL = "2"  # the parent of the kernel's own threads, which have no environment
+
+
 def boot_id() -> str:
     """Names this kernel's present boot: processes with the same one see the same file locks."""
     try:
@@ -120,14 +125,19 @@ def boot_id() -> str:
 
 def carries(pid: int, mark: str) -> bool:
     """Whether a process lives and was started with `mark` (NAME=value) in its environment, or with NAME=value/more."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return False
     wanted = mark.encode()
-    entries = environment.split(b"\0")
-    return state not in "ZX" and any(entry == wanted or entry.startswith(wanted + b"/") for entry in entries)
+    for _ in range(LOOKS):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+        except (OSError, ValueError):
+            return False
+        if state in "ZX" or parent == KERNEL:
+            return False
+        if environment:
+            return any(entry == wanted or entry.startswith(wanted + b"/") for entry in environment.split(b"\0"))
+        time.sleep(0.001)  # it executes another program, and has no environment for an instant
+    return False
 
 
 def carriers(mark: str) -> Iterator[int]:

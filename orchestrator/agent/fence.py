@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.agent import hosts, linux
+from orchestrator.agent import hosts, linux, say
 from orchestrator.agent.codes import FAILED, FENCED, FULL, HOPELESS, PREFLIGHT, SLOT_TAKEN, SUCCESS, Ended
 from orchestrator.agent.job import Job
 from orchestrator.agent.options import Options
@@ -17,6 +17,22 @@ from orchestrator.checkpoints import generations
 from orchestrator.checkpoints.atomic import create_json, read_json, write_json
 from orchestrator.checkpoints.generations import Claim, Root
 from orchestrator.checkpoints.report import REFUSALS
+
+PROGRESSED = "progressed.json"  # in the run's directory: it has had a checkpoint that counted
+
+
+def has_progressed(options: Options, job: Job) -> bool:
+    """Whether the run has had a checkpoint that counted, though its checkpoint directory may be gone since."""
+    return (read_json(options.run_dir / PROGRESSED) or {}).get("run_id") == job.run_id
+
+
+def note_progress(options: Options, job: Job) -> None:
+    """Leaves word of it, where the checkpoint directory's end does not reach. A full disk prevents nothing else."""
+    try:
+        if not has_progressed(options, job):
+            write_json(options.run_dir / PROGRESSED, {"run": job.name, "run_id": job.run_id})
+    except OSError as error:
+        say.line(options.node, f"cannot leave word of the progress in {options.run_dir}: {error}")
 
 
 def take_slot(options: Options) -> int | None:

@@ -99,6 +99,7 @@ def _claim(node: Node, after: int | None) -> Claim:
         port=launcher.free_port(),
         max_failures=job.max_failures,
         follows=after,
+        progressed=fence.has_progressed(options, job),
         from_step=options.from_step,
         from_scratch=options.from_scratch,
     )
@@ -108,6 +109,8 @@ def _claim(node: Node, after: int | None) -> Claim:
         code = {"fenced": FENCED, "finished": SUCCESS}.get(refused.cause, HOPELESS)
         cause = "completed" if refused.cause == "finished" else refused.cause
         raise Ended(code, cause, refused.because, generation=after) from refused
+    if claim.resume is not None:
+        fence.note_progress(options, job)
     say.line(0, _sentence(claim))
     for path in retention.set_aside(node.root, claim):
         say.line(0, f"moved {path} to set-aside/")

@@ -109,6 +109,8 @@ def _conclude(member: Member) -> Mapping[str, Any]:
     if decided.result == "success":
         _write_success(member)
     stands = _write(member, decided, host)
+    if member.number == 0 and found.progressed:
+        fence.note_progress(member.node.options, member.node.job)
     if member.number == 0 and not (member.directory / MANUAL_COMMITS).exists():
         try:
             retention.prune(root, claim.generation, member.node.job.keep)

@@ -31,7 +31,8 @@ ENDED_WELL = frozenset({"success", "stopped", "fenced"})
 class Request:
     """What a start asks for. `follows`: the generation it has just ended, None for the first claim of a start.
 
-    `from_step` and `from_scratch` are the user's word. It is obeyed once in an attempt: when a scheduler starts the
+    `progressed`: this run has had a checkpoint that counted, whatever its directory holds now. `from_step` and
+    `from_scratch` are the user's word. It is obeyed once in an attempt: when a scheduler starts the
     attempt again with the same arguments, that start goes on from the newest checkpoint.
     """
 
@@ -44,6 +45,7 @@ class Request:
     port: int
     max_failures: int
     follows: int | None = None
+    progressed: bool = False
     from_step: int | None = None
     from_scratch: bool = False
 
@@ -182,7 +184,8 @@ def _make(root: Root, request: Request, number: int, before: Claim | None) -> Cl
         choice = choose.choose(root, request.from_step if asked is not None else None)
     except choose.NoSuchStep as error:
         raise Refused("no_proven_checkpoint", f"{error} Resume from one of them, or without --from.") from error
-    progress = choice.existed or bool(choice.sealed) or (before is not None and before.progress)
+    known = request.progressed or (before is not None and before.progress)
+    progress = known or choice.existed or bool(choice.sealed)
     if choice.chosen is None and progress:
         rejected = " ".join(f"{entry.path}: {entry.why}." for entry in choice.rejected)
         raise Refused(

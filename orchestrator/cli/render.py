@@ -16,7 +16,7 @@ from orchestrator.views import units
 def run(options: Namespace) -> int:
     job = jobs.load(options)
     prepared = jobs.prepared(job, options.name)
-    for warning in prepared.plan.warnings:
+    for warning in prepared.warnings:
         warn(warning)
     if options.output == "-":
         sys.stdout.write(_stream(prepared.bundle, job.backend.kind))

@@ -19,7 +19,7 @@ from orchestrator.store import Store
 def run(options: Namespace) -> int:
     job = jobs.load(options)
     prepared = jobs.prepared(job, options.name)
-    for warning in prepared.plan.warnings:
+    for warning in prepared.warnings:
         warn(warning)
     if options.dry_run:
         return _dry_run(prepared, options)

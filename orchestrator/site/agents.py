@@ -39,6 +39,8 @@ KILL_SECONDS = 10.0
 LOCK_SECONDS = 20.0
 SEE_SECONDS = 5.0  # that a network file system may take to show a file that another host has just made
 CHECK_SECONDS = 60.0
+_LOOKS = 10
+_KERNEL = "2"  # the parent of the kernel's own threads, which have no environment
 _TOO_LONG = 2000  # characters of what a check printed that are worth keeping
 
 # Of the session in which an agent is started; its own would be wrong words for it.
@@ -111,7 +113,7 @@ def slots(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def tell(request: Mapping[str, Any]) -> int:
     """SIGTERM to the agents of a start on this host; how many there were."""
-    pids = {pid for _ in range(2) for pid, _ in _agents(request["start"])}  # twice, see `_processes`
+    pids = [pid for pid, _ in _agents(request["start"])]
     for pid in pids:
         _send(pid, signal.SIGTERM)
     return len(pids)
@@ -152,10 +154,9 @@ def _launch(request: Mapping[str, Any], place: Path, node: int, host: str) -> in
 
 def _slot(place: Path, node: int, start_id: str) -> dict[str, Any]:
     """Processes first: what an agent wrote before it ended is then there."""
-    for _ in range(2):  # see `_processes`
-        pid = next((pid for pid, slot in _agents(start_id) if slot == str(node)), None)
-        if pid is not None:
-            return {"state": "live", "pid": pid}
+    pid = next((pid for pid, slot in _agents(start_id) if slot == str(node)), None)
+    if pid is not None:
+        return {"state": "live", "pid": pid}
     used = any((place / name).exists() for name in (f"slot-{node}.json", f"ended-{node}.json"))
     return {"state": "gone" if used else "unused", "pid": None}
 
@@ -170,26 +171,34 @@ def _agents(start_id: str) -> Iterator[tuple[int, str]]:
 
 
 def _processes() -> Iterator[tuple[int, str, str]]:
-    """(process, start, slot) of every process here that carries a start and is no zombie.
-
-    A process that executes another program has no environment for an instant: one look may miss it, hardly two.
-    """
+    """(process, start, slot) of every process here that carries a start and is no zombie."""
     prefix, slot_prefix = f"{START}=".encode(), f"{SLOT}=".encode()
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
-        try:
-            environment = Path(entry.path, "environ").read_bytes().split(b"\0")
-            state = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            continue
         found = {
             part.partition(b"=")[0]: os.fsdecode(part.partition(b"=")[2])
-            for part in environment
+            for part in _environment(entry.path)
             if part.startswith((prefix, slot_prefix))
         }
-        if prefix[:-1] in found and state not in "ZX":
+        if prefix[:-1] in found:
             yield int(entry.name), found[prefix[:-1]], found.get(slot_prefix[:-1], "")
+
+
+def _environment(process: str) -> list[bytes]:
+    """Of a process that lives, below /proc; nothing of one that does not."""
+    for _ in range(_LOOKS):
+        try:
+            environment = Path(process, "environ").read_bytes()
+            state, parent = Path(process, "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
+        except (OSError, ValueError):
+            return []
+        if state in "ZX" or parent == _KERNEL:
+            return []
+        if environment:
+            return environment.split(b"\0")
+        time.sleep(0.001)  # it executes another program, and has none for an instant
+    return []
 
 
 def _write_text(path: Path, content: str) -> None:

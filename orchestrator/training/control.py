@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Optional
+
+from orchestrator.training.environment import TrainingError
 
 # A peer that dies closes its connection, which ends a wait at once. The limit is only for a peer that hangs, which is
 # for the agent to judge; the hashing and the saving of hundreds of gigabytes must fit.
@@ -13,7 +16,10 @@ TIMEOUT = dt.timedelta(days=1)
 
 
 class Control:
-    """The ranks' agreements. Every rank makes the same calls in the same order; without a process group it is alone.
+    """The ranks' agreements. Every rank makes the same calls in the same order; a single rank needs no process group.
+
+    Where the launcher started more, an agreement without a process group raises TrainingError: each rank would take
+    itself for all, and write over what the others have written.
 
     Its process group is gloo's also where training uses NCCL: a message neither waits for nor occupies a GPU's queue.
     """
@@ -23,19 +29,19 @@ class Control:
 
     @property
     def rank(self) -> int:
-        """This process's rank; 0 where there is no process group."""
+        """This process's rank: that of the process group, before there is one the launcher's word."""
         dist = _distributed()
-        return int(dist.get_rank()) if dist is not None else 0
+        return int(dist.get_rank()) if dist is not None else int(os.environ.get("RANK", "0"))
 
     @property
     def world_size(self) -> int:
-        """How many ranks there are; 1 where there is no process group."""
+        """How many ranks there are, likewise."""
         dist = _distributed()
-        return int(dist.get_world_size()) if dist is not None else 1
+        return int(dist.get_world_size()) if dist is not None else int(os.environ.get("WORLD_SIZE", "1"))
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Each flag: whether it is set on any rank."""
-        dist = _distributed()
+        dist = self._together()
         if dist is None:
             return flags
         import torch
@@ -50,7 +56,7 @@ class Control:
 
     def share(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
-        dist = _distributed()
+        dist = self._together()
         if dist is None:
             return value
         box = [value]
@@ -59,7 +65,7 @@ class Control:
 
     def gather(self, value: Any) -> Sequence[Any]:
         """Every rank's value on rank 0; on the others nothing."""
-        dist = _distributed()
+        dist = self._together()
         if dist is None:
             return [value]
         values: Optional[list[Any]] = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
@@ -67,11 +73,21 @@ class Control:
         return values or []
 
     def close(self) -> None:
-        """Waits for all ranks and ends all process groups."""
-        self.barrier()
+        """Waits for all ranks and ends all process groups; nothing where a script has done so itself."""
         dist = _distributed()
         if dist is not None:
+            self.barrier()
             dist.destroy_process_group()
+
+    def _together(self) -> Any:
+        """torch.distributed; None for a rank that is the only one. Raises TrainingError."""
+        dist = _distributed()
+        if dist is None and self.world_size > 1:
+            raise TrainingError(
+                f"Rank {self.rank} of {self.world_size} has no process group, so the ranks cannot agree. Call "
+                "deepspeed.init_distributed() or torch.distributed.init_process_group() before the first step."
+            )
+        return dist
 
     def _made(self, dist: Any) -> Any:
         if self._group is None:

@@ -436,10 +436,11 @@ def test_an_attempt_that_has_begun_is_adopted_though_the_list_has_become_too_sho
     place = site.place(hosts=("gpu1", "gpu2"))
     submission, bundle = place.attempt(LONG)
     handle = place.backend.submit(submission, bundle, {})
-    place.until(dataclasses.replace(submission, handle=handle), lambda seen: seen.phase is Phase.RUNNING)
+    known = dataclasses.replace(submission, handle=handle)
+    place.until(known, lambda seen: seen.report is not None and seen.report.generation == 1)
     shorter = site.place(hosts=("gpu1",))  # gpu2 was taken off, and whoever handed over was killed before it said so
     assert shorter.backend.submit(submission, bundle, {}) == handle
     assert len(place.agents(submission)) == 2
-    other, files = shorter.attempt(LONG, name="other")
+    other, files = place.attempt(LONG, name="other")
     with pytest.raises(ClusterError, match="needs 2 hosts"):
         shorter.backend.submit(other, files, {})

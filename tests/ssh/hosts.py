@@ -35,6 +35,10 @@ mkdir -p /run/sshd
 mkdir -p "$3"
 mount --bind "$2/cache-$1" "$3"
 mount --bind "$2/hosts" /etc/hosts
+# Logins run nothing of this machine: what a killed one leaves behind, as a lock of pyenv, would hold up all others.
+for own in .bashrc .profile .bash_profile .bash_login; do
+  [ ! -e "${3%/*}/$own" ] || mount --bind /dev/null "${3%/*}/$own"
+done
 ip link set lo up
 read -r _
 exec "$4" -D -e -f "$2/sshd-$1.conf" -E "$2/sshd-$1.log"

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator import records
 from orchestrator.backends.slurm import reasons, sbatch
 from orchestrator.backends.slurm.answers import Account, Job, tag
-from orchestrator.backends.slurm.states import Standing, State, state_of
+from orchestrator.backends.slurm.states import FORGOTTEN, FORGOTTEN_WORD, Standing, State, state_of
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 
 _NOT_WRITABLE = "53"  # what Slurm ends a job with whose output file it cannot open
@@ -19,11 +19,12 @@ _ORDINARY = ("None", "")
 def jobs_of(submission: Submission, jobs: Iterable[Job], *, claimed: str | None) -> list[Job]:
     """The jobs that were submitted for an attempt. More than one, where an sbatch that timed out was not in vain.
 
-    A site may write its own comment on jobs. Such a job counts when it has `claimed` the attempt or is its handle.
+    A site may write its own comment on jobs, and anybody may rename theirs. Such a job counts when it has `claimed` the
+    attempt or is its handle, and works in the attempt's directory.
     """
     mine, ids = tag_of(submission), {claimed, submission.handle}
-    place = tag("", sbatch.attempt_dir(submission), submission.name)
-    return [job for job in jobs if job.tag == mine or (job.id in ids and job.tag.endswith(place))]
+    place = tag("", sbatch.attempt_dir(submission), "")
+    return [job for job in jobs if job.tag == mine or (job.id in ids and place in job.tag)]
 
 
 def tag_of(submission: Submission) -> str:
@@ -78,9 +79,10 @@ def vanished(submission: Submission, look: Mapping[str, Any], job: str, accounts
         start = None if restarts is None else f"{job}.{restarts}"
         return _over(submission, look, start=start, raw=f"{job} gone", cause=Cause.AGENT_LOST, because=because)
     last = accounts[-1]
+    state = FORGOTTEN if last.state == FORGOTTEN_WORD else state_of(last.state)
     restarts = max(len(accounts) - 1, _restarts(look, job) or 0)  # a site may have purged the first ones
     shown = Job(id=job, restarts=restarts, state=last.state, nodes=last.nodes, reason=f"exit {last.exit}", tag="")
-    return _ended(submission, look, state_of(last.state), shown)
+    return _ended(submission, look, state, shown)
 
 
 def is_told(accounts: Sequence[Account]) -> bool:

@@ -37,6 +37,7 @@ _TOLD: tuple[tuple[str, str], ...] = (
         "its reservation is gone: cancel it, and mend reservation",
     ),
     ("JobHeldUser", "it is held; let it go with: scontrol release {job}"),
+    ("job.requeued.in.held.state", "an administrator has queued it again and holds it: scontrol release {job}"),
     ("JobHeldAdmin", "it is held by an administrator, who has to let it go"),
     (
         "JobHoldMaxRequeue|launch.failed.requeued.held",

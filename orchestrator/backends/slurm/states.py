@@ -69,6 +69,11 @@ STATES: Mapping[str, State] = {
 }
 
 
+# What sacct says of a job that nobody cancelled: slurmctld came back without its records. Else it adds who it was.
+FORGOTTEN_WORD = "CANCELLED"
+FORGOTTEN = _over(Cause.AGENT_LOST, "Slurm has forgotten the job, nobody cancelled it")
+
+
 def state_of(word: str) -> State:
     """What a state means; sacct adds who cancelled, and a + where it cut the word. An unknown word is UNKNOWN."""
     words = word.split()
