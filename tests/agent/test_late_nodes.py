@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
@@ -106,3 +107,27 @@ def test_who_is_told_to_stop_before_it_claims_makes_no_claim(make_cluster: MakeC
     cluster.until(lambda: cluster.listens(agent), hint="node 0 listens to signals")
     agent.terminate()
     assert ended(agent, 30) == 82
+
+
+SAVING = """
+for step in range(RESUMED + 1, 10_000):
+    time.sleep(0.05)
+    if step % 5 == 0:
+        commit(step)
+"""
+
+
+def test_a_run_whose_checkpoint_directory_is_gone_does_not_begin_again_by_itself(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SAVING, nodes=1, timeouts=PATIENT)
+    agent = cluster.agent(0)
+    cluster.until((cluster.generation(1) / "checkpoints/checkpoint-10").exists, hint="a checkpoint")
+    agent.terminate()
+    assert ended(agent, 60) == 82
+    shutil.rmtree(cluster.root)  # a scratch disk was cleaned
+    assert ended(cluster.agent(0, start="start-2"), 60) == 85
+    said = report.read_report(cluster.root)
+    assert (said.cause, said.retry) == ("no_proven_checkpoint", False)
+    insisting = cluster.agent(0, "--from-scratch", start="start-3")
+    cluster.until((cluster.generation(1) / "checkpoints/checkpoint-5").exists, hint="it begins again, as told")
+    insisting.terminate()
+    assert ended(insisting, 60) == 82

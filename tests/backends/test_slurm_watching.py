@@ -673,3 +673,31 @@ def test_secrets_go_though_the_connection_broke_when_they_should_go_first(place:
     assert secrets.exists()
     place.see(submission)
     assert not secrets.exists()
+
+
+def test_a_job_that_its_user_renamed_is_the_attempt_all_the_same(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0")
+    (place.attempt_dir(submission) / "job").write_text("7\n")
+    place.slurm.queue = [place.line("RUNNING").replace("|orch-x-1|", "|mine|")]
+    assert place.see(submission).phase is Phase.RUNNING
+    place.backend.cancel(submission, now=False)
+    assert place.slurm.ran[-1] == ["scancel", "--batch", "--signal=TERM", "7"]
+    elsewhere = place.line("RUNNING", run="other").replace("orch:0123456789ab", "")
+    place.slurm.queue = [elsewhere]
+    assert place.see(submission).phase is not Phase.RUNNING, "the number alone says nothing"
+
+
+def test_a_job_that_slurm_has_forgotten_was_cancelled_by_nobody(place: Place) -> None:
+    submission = place.submission()
+    place.generation(submission, "7.0")
+    (place.attempt_dir(submission) / "job").write_text("7\n")
+    place.slurm.accounts = ["7|CANCELLED|0:0|gn01"]
+    seen = place.see(submission)
+    assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.AGENT_LOST)
+    assert "forgotten" in seen.because
+
+
+def test_a_job_that_an_administrator_holds_after_a_requeue_is_told(place: Place) -> None:
+    place.slurm.queue = [place.line("PENDING", reason="job requeued in held state")]
+    assert "scontrol release 7" in place.see(place.submission()).because

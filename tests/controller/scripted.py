@@ -27,6 +27,7 @@ class Scripted:
         self.is_lost = False  # the machine that its files are read on
         self.observes = 0
         self.reads = 0
+        self.news: Metrics | None = None
         self.refuses: set[str] = set()  # runs whose attempts are refused
         self.gate: Barrier | None = None  # so many hand-overs are answered together
         self.submits: list[str] = []
@@ -73,7 +74,7 @@ class Scripted:
         self.reads += 1
         if self.is_lost:
             raise Unreachable("the login node did not answer within 75 s")
-        return None
+        return self.news
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         return []

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
-from orchestrator import launch
+from orchestrator import controller, launch
 from orchestrator.backends import open_backend
 from orchestrator.errors import ClusterError, JobError
 from orchestrator.handover import load_bundle, stage
 from orchestrator.model.cluster import Profile
-from orchestrator.model.run import Phase
+from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase
 from orchestrator.model.spec import Data, Model, Spec, Training
 from tests.controller.bench import Bench, prepared
+from tests.controller.scripted import Scripted
 
 LLAMA = {
     "model_type": "llama",
@@ -117,3 +120,57 @@ def test_a_staged_bundle_is_read_back_byte_for_byte(bench: Bench) -> None:
     place.write_bytes(b"")
     with pytest.raises(JobError, match="cannot be read"):
         load_bundle(place, bundle.digest)
+
+
+def test_a_resume_without_a_secret_is_refused_and_spends_no_attempt(bench: Bench) -> None:
+    bench.environment["MY_TOKEN"] = "x"
+    bench.submit(prepared("mistake", secrets={"TOKEN": {"env": "MY_TOKEN"}}))
+    before = bench.until_end()
+    with pytest.raises(JobError, match="MY_TOKEN is not set") as refused:
+        launch.resume_run(bench.store, bench.backend, "tiny", {})
+    assert "orch resume tiny" in (refused.value.hint or "")
+    assert (bench.run().attempt, bench.run().phase) == (before.attempt, before.phase)
+
+
+def test_what_does_not_travel_is_told(bench: Bench, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "train.py").touch()
+    (code / "data").symlink_to("/nowhere/else")
+    script = Spec(name="tiny", run="train.py", code="code")
+    made = launch.prepare(script, bench.backend, job_dir=str(tmp_path))
+    assert made.warnings[-1] == (
+        "code: data is a symlink that leaves the directory, to /nowhere/else; it does not travel with the job"
+    )
+
+
+def test_a_store_may_be_moved_with_its_runs_under_way(bench: Bench, tmp_path: Path) -> None:
+    bench.backend = Scripted()
+    bench.submit(prepared())
+    (bench.home / "runs").rename(tmp_path / "away")
+    moved = Bench(Path(shutil.copytree(bench.home, tmp_path / "moved")))
+    (tmp_path / "away").rename(moved.home / "runs")
+    moved.backend = cluster = Scripted()
+    cluster.otherwise = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
+    cluster.news = Metrics(mark=Mark(generation=1, offset=9), lines=({"step": 1, "loss": 2.0},), whole=True)
+    controller.tick(moved.desk())
+    assert cluster.submits == ["orch-tiny-2"], "handed over from the files in their new place"
+    assert moved.run().metrics == str(tmp_path / "moved/runs/tiny/metrics.jsonl")
+    assert (tmp_path / "moved/runs/tiny/metrics.jsonl").read_text() == '{"step": 1, "loss": 2.0}\n'
+    assert not (bench.home / "runs").exists()
+    moved.store.close()
+
+
+def test_a_home_that_cannot_be_written_to_keeps_no_run_from_its_end(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.backend = cluster = Scripted()
+    bench.submit(prepared())
+    (bench.home / "runs/tiny/metrics.jsonl").mkdir()
+    cluster.news = Metrics(mark=Mark(generation=1, offset=9), lines=({"step": 1, "loss": 2.0},), whole=True)
+    for _ in range(3):
+        controller.tick(bench.desk())
+    assert capsys.readouterr().err.count("its metrics cannot be kept here") == 1
+    launch.cancel_run(bench.store, "tiny")
+    controller.tick(bench.desk())
+    assert cluster.cancels == [("tiny", False)]

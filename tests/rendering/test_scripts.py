@@ -271,6 +271,41 @@ def test_a_cancelled_job_is_never_queued_again(tmp_path, number, state):
     assert not (slurm.probes / "requeued").exists()
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"SLURM_JOB_NUM_NODES": "1"}, "planned for 2 nodes, and Slurm gave it 1"),
+        ({"SLURM_JOB_NUM_NODES": "3"}, "planned for 2 nodes, and Slurm gave it 3"),
+        ({"SLURM_ARRAY_JOB_ID": "76"}, "submit it without --array"),
+        ({"SLURM_JOB_ID": ""}, "this is a script for Slurm: sbatch job.sbatch"),
+    ],
+)
+def test_a_job_that_is_not_as_it_was_planned_starts_nothing(tmp_path, changed, words):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    done = slurm.run("bash", str(slurm.bundle / "job.sbatch"), **changed)
+    assert done.returncode == 86
+    assert words in done.stderr
+    assert not (slurm.probes / "probe-0.json").exists()
+    assert not (slurm.probes / "requeued").exists()
+
+
+def test_an_interpreter_that_is_not_there_is_named_and_not_tried_again(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm", python="/nope/python"))
+    done = slurm.run("bash", str(slurm.bundle / "job.sbatch"))
+    assert done.returncode == 86
+    assert "there is no Python at /nope/python on" in done.stderr
+    assert not (slurm.probes / "requeued").exists()
+
+
+def test_what_an_allocation_around_sbatch_has_set_does_not_reach_srun(tmp_path):
+    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    around = {"SLURM_MEM_PER_CPU": "500", "SLURM_MEM_PER_NODE": "2000", "SLURM_GPUS": "4", "SLURM_NTASKS_PER_GPU": "1"}
+    assert slurm.run("bash", str(slurm.bundle / "job.sbatch"), **around).returncode == 0
+    assert not around.keys() & slurm.probe(0)["environment"].keys()
+    slurm.run("bash", str(slurm.bundle / "job.sbatch"), SLURM_MEM_PER_NODE="2000")
+    assert slurm.probe(0)["environment"]["SLURM_MEM_PER_NODE"] == "2000", "the job's own"
+
+
 def test_a_cancel_that_comes_while_slurm_is_asked_prevents_the_requeue(tmp_path):
     slurm = Slurm(tmp_path, Profile(kind="slurm"))
     (slurm.probes / "exit-0").write_text("84")
