@@ -167,8 +167,10 @@ def submit_run(
     May be killed anywhere and called again, at the same moment too: one run comes of it. Raises JobError when the name
     is taken, a secret is missing or the checkpoint directory is another run's; ClusterError when the cluster refuses.
     """
-    run = _recorded(store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes)
-    if _is_waiting(run):
+    run, waits = _recorded(
+        store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
+    )
+    if waits:
         run = hand_over(store, backend, run, environment, bundle=prepared.bundle)
     return _accepted(run)
 
@@ -199,8 +201,8 @@ def submit_runs(
     with ThreadPoolExecutor(backend.at_once) as pool:
         try:
             for prepared in jobs:
-                run = _recorded(store, backend, prepared, environment, bad_nodes=bad_nodes)
-                if _is_waiting(run) and run.name not in runs:
+                run, waits = _recorded(store, backend, prepared, environment, bad_nodes=bad_nodes)
+                if waits and run.name not in runs:
                     answer = pool.submit(attempt, backend, run, environment, prepared.bundle)
                     under_way.append((run, answer))
                 runs.setdefault(run.name, run)
@@ -221,14 +223,25 @@ def _recorded(
     *,
     from_scratch: bool = False,
     bad_nodes: BadNodes,
-) -> Run:
-    """The run of this job, unfinished: the one that is there, or a new one."""
+) -> tuple[Run, bool]:
+    """The run of this job, unfinished: the one that is there, or a new one; and whether to hand it over now."""
     existing = store.find(prepared.spec.name)
-    if existing is None:
-        existing = _record(
-            store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
-        )
-    return _adopted(existing, prepared)
+    run = existing or _record(
+        store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
+    )
+    run = _adopted(run, prepared)
+    return run, _is_waiting(run) and (existing is None or _is_in_sight(backend, run))
+
+
+def _is_in_sight(backend: Backend, run: Run) -> bool:
+    """Whether the cluster says how an attempt stands that somebody may have begun to hand over and was killed.
+
+    Where it does not, a refusal would not mean that nothing runs: the controller goes on when it can be told.
+    """
+    try:
+        return backend.observe([submission_of(run)])[run.name].phase is not Phase.UNKNOWN
+    except Unreachable:
+        return False
 
 
 def _is_waiting(run: Run) -> bool:

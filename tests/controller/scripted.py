@@ -27,6 +27,7 @@ class Scripted:
         self.is_lost = False  # the machine that its files are read on
         self.observes = 0
         self.reads = 0
+        self.without_handle = Observation(phase=Phase.PENDING)
         self.news: Metrics | None = None
         self.refuses: set[str] = set()  # runs whose attempts are refused
         self.gate: Barrier | None = None  # so many hand-overs are answered together
@@ -57,7 +58,7 @@ class Scripted:
 
     def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
         self.observes += 1
-        waiting = Observation(phase=Phase.PENDING)
+        waiting = self.without_handle
         return {
             one.run: waiting if one.handle is None else self.says.get(one.run, self.otherwise) for one in submissions
         }

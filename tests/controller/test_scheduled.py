@@ -256,3 +256,16 @@ def test_a_cancel_past_orch_ends_the_run(bench: Bench, cluster: Scripted) -> Non
     cluster.otherwise = Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED, because="alice cancelled the job")
     run = tick(bench, 2)
     assert (run.phase, run.attempt, run.because) == (Phase.CANCELLED, 1, "alice cancelled the job")
+
+
+def test_a_repeated_submission_hands_nothing_over_while_nobody_knows_how_the_first_one_stands(
+    bench: Bench, cluster: Scripted
+) -> None:
+    cluster.is_down = True
+    bench.submit(prepared())
+    assert len(cluster.submits) == 1
+    cluster.without_handle = Observation(phase=Phase.UNKNOWN)
+    assert bench.submit(prepared()).phase is Phase.PENDING
+    assert len(cluster.submits) == 1, "agents may run, and a refusal would be taken for the end"
+    cluster.is_down, cluster.without_handle = False, Observation(phase=Phase.PENDING)
+    assert bench.submit(prepared()).submission.handle == "2"
