@@ -138,7 +138,9 @@ class Binder:
         assert isinstance(node.value, dict)
         dotted = _dot(field, name)
         if name in key.instead:
-            return self._bad(f"is set by orch; use {key.instead[name]}", node, dotted, key=name)
+            nothing, _, why = key.instead[name].partition("; ")
+            said = f"cannot be set: {why}" if nothing == "nothing" else f"is set by orch; use {key.instead[name]}"
+            return self._bad(said, node, dotted, key=name)
         if key.names and not re.fullmatch(key.names.regex, name):
             return self._bad(f"is no name here: wanted {key.names.words}", node, dotted, key=name)
         if not _clean(name):

@@ -9,6 +9,7 @@ from orchestrator.cli import context
 from orchestrator.cli.keeper import keep_controller
 from orchestrator.cli.terminal import say
 from orchestrator.errors import OK
+from orchestrator.model.run import Phase
 
 
 def run(options: Namespace) -> int:
@@ -18,6 +19,7 @@ def run(options: Namespace) -> int:
             say(f"{options.run} is {cancelled.phase.value}")
             return OK
         keep_controller(store)
-    how = "it ends now" if options.now else "it saves a checkpoint and ends"
+    waits = cancelled.phase in {Phase.PENDING, Phase.QUEUED}
+    how = "it ends now" if options.now else "it is not started" if waits else "it saves a checkpoint and ends"
     say(f"cancelling {options.run}: {how}; watch it with: orch wait {options.run}")
     return OK

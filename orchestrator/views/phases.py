@@ -40,7 +40,8 @@ _BY_CAUSE: Mapping[str, str] = {
     "host_oom": "ask for more host memory or offload less, then orch resume {name}",
     "shared_memory": "make /dev/shm larger on the nodes, then orch resume {name}",
     "disk_full": "free space where {checkpoint_dir} is, then orch resume {name}",
-    "secret_missing": "set the secret in this shell, then orch resume {name}",
+    "secret_missing": "set the secret (its variable in this shell, or its file), then orch resume {name}",
+    "refused": "mend what is named above, then orch resume {name}",
     "user_error": "orch logs {name}; mend the script, then submit it under another name, or orch resume {name}",
     "operator_build": "orch logs {name} shows why DeepSpeed could not compile an operator; then orch resume {name}",
     "world_size": "ask for as many ranks as the checkpoint was saved with, or start again with"
