@@ -37,10 +37,21 @@ def queued(lab: SlurmLab) -> int:
     return sum(row["phase"] == "queued" for row in rows)
 
 
+def quiet(lab: SlurmLab) -> None:
+    """Nothing changes in the queue any more, for so long that the questions have become as rare as they get."""
+    shown = ""
+    for _ in range(8):
+        before, shown = shown, lab.cluster.admin("squeue", "--noheader", "--all", "--format=%A %T %r")
+        if shown == before:
+            return
+        time.sleep(40 * PAUSE)
+    raise AssertionError(f"the queue goes on changing:\n{shown}")
+
+
 def asked(lab: SlurmLab, runs: int) -> tuple[int, int]:
     """How often the user asked slurmctld in a window, and how often anybody looked a job up in slurmdbd."""
     lab.until(lambda: queued(lab) == runs, seconds=120, hint=f"{runs} runs are queued")
-    time.sleep(12 * PAUSE)  # nothing changes any more, and the questions become as rare as they get
+    quiet(lab)
     users, lookups = lab.cluster.rpcs_of_user(), lab.cluster.database_rpcs().get("DBD_GET_JOBS_COND", 0)
     time.sleep(WINDOW)
     lookups = lab.cluster.database_rpcs().get("DBD_GET_JOBS_COND", 0) - lookups
