@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator import specfile
@@ -290,10 +290,18 @@ def test_hostile_texts_are_read_back_from_the_canonical_form(env, files, text_fi
     assert specfile.restore(specfile.canonical(hostile)) == hostile
 
 
+class Quoting(yaml.SafeDumper):
+    """Quotes every text: by itself it leaves those that are numbers in YAML 1.2 only, as 0E0 is."""
+
+
+Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
 @given(env=VARIABLES, file=PATHS)
+@example(env={"A_X": "1e3"}, file="0E0")
 def test_hostile_texts_are_read_from_yaml_as_they_are(env, file):
     job = {"name": "a", "model": "gpt2", "data": {"files": file}, "training": {"steps": 1}, "env": env}
-    spec = parse(yaml.safe_dump(job))
+    spec = parse(yaml.dump(job, Dumper=Quoting))
     assert spec.env == env
     assert spec.data is not None
     assert spec.data.files == (file,)
