@@ -25,8 +25,9 @@ from orchestrator.store import Lease, Store
 from orchestrator.store.codec import submission_to_dict
 
 POSTPONED_SECONDS = 10.0
-Answer = tuple[str, dict[str, Any]]  # kind and data of the event that tells what came of a hand-over
 ANOTHERS_SECONDS = 120.0  # for the process that recorded an intention to hand it over, where only it has the secrets
+
+Answer = tuple[str, dict[str, Any]]  # kind and data of the event that tells what came of a hand-over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from orchestrator.agent import fence
 from orchestrator.agent.codes import Ended
@@ -101,12 +103,16 @@ def test_a_node_that_waited_in_vain_does_not_make_the_attempt_hopeless(make_clus
     assert cluster.wait(again) == [82, 82]
 
 
-def test_who_is_told_to_stop_before_it_claims_makes_no_claim(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(SLEEP, timeouts=PATIENT)
-    agent = cluster.agent(0, env={"ORCH_TEST": "1"})
+def test_who_is_told_to_stop_before_it_claims_makes_no_claim(make_cluster: MakeCluster, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    os.mkfifo(secret)  # it reads it before it claims, and waits until somebody writes
+    cluster = make_cluster(SLEEP, timeouts=PATIENT, secrets={"TOKEN": {"file": str(secret)}})
+    agent = cluster.agent(0)
     cluster.until(lambda: cluster.listens(agent), hint="node 0 listens to signals")
     agent.terminate()
+    secret.write_text("open sesame")
     assert ended(agent, 30) == 82
+    assert not cluster.root.joinpath("generations/000001.json").exists()
 
 
 SAVING = """
