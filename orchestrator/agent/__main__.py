@@ -7,6 +7,7 @@ from typing import Sequence
 
 from orchestrator.agent import fence, job, linux, loop, options, say
 from orchestrator.agent.codes import Ended
+from orchestrator.agent.pod import Pod, status
 from orchestrator.agent.processes import Inbox
 from orchestrator.checkpoints.atomic import write_json
 
@@ -21,16 +22,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return taken.code
     inbox = Inbox()
     linux.adopt_orphans()
-    ended = _run(chosen, inbox)
+    pod = Pod(chosen.pod, chosen) if chosen.pod is not None else None
+    ended = _run(chosen, inbox, pod)
     say.line(chosen.node, f"{ended.result} ({ended.cause}), exit status {ended.code}: {ended.because}")
     _write_ending(chosen, ended)
+    if pod is not None:
+        pod.end(ended)
     del slot  # held until here; the lock goes with the process
-    return ended.code
+    return ended.code if pod is None else status(ended)
 
 
-def _run(chosen: options.Options, inbox: Inbox) -> Ended:
+def _run(chosen: options.Options, inbox: Inbox, pod: Pod | None) -> Ended:
     try:
-        loop.run(chosen, job.load(chosen.bundle, chosen.run_dir), inbox)
+        loop.run(chosen, job.load(chosen.bundle, chosen.run_dir), inbox, pod)
     except Ended as ended:
         return ended
 

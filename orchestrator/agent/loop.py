@@ -14,6 +14,7 @@ from orchestrator.agent.job import Job
 from orchestrator.agent.member import TICK, Member, Node
 from orchestrator.agent.options import Options
 from orchestrator.agent.peers import Peers
+from orchestrator.agent.pod import Pod
 from orchestrator.agent.processes import Inbox
 from orchestrator.agent.settle import settle, write_fenced
 from orchestrator.checkpoints import claiming, generations, retention
@@ -23,9 +24,11 @@ WAIT = 0.05  # seconds between two looks for node 0's claim
 MAX_BACKOFF = 60.0  # seconds
 
 
-def run(options: Options, job: Job, inbox: Inbox) -> NoReturn:
+def run(options: Options, job: Job, inbox: Inbox, pod: Pod | None = None) -> NoReturn:
     """Runs this node until it ends; always raises Ended."""
     fence.own_directory(job)
+    if pod is not None:
+        pod.own(job.checkpoint_dir)
     seen = 0
     try:
         seen = generations.newest_number(job.checkpoint_dir)
@@ -34,7 +37,7 @@ def run(options: Options, job: Job, inbox: Inbox) -> NoReturn:
         device = preflight.check(job, os.environ)
         if device.warning:
             say.line(options.node, f"warning: {device.warning}")
-        _generations(Node(options, job, inbox, Beat(), device, dict(os.environ), secrets), seen)
+        _generations(Node(options, job, inbox, Beat(), device, dict(os.environ), secrets, pod), seen)
     except Ended as ended:
         _leave_word(options, job, ended, seen)
         raise

@@ -17,6 +17,7 @@ from orchestrator.agent.evidence import Fault, Silent
 from orchestrator.agent.job import Job
 from orchestrator.agent.options import Options
 from orchestrator.agent.peers import Peers
+from orchestrator.agent.pod import Pod
 from orchestrator.agent.preflight import Device
 from orchestrator.agent.processes import Inbox, Launcher
 from orchestrator.checkpoints import generations
@@ -42,6 +43,7 @@ class Node:
     device: Device
     base: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
+    pod: Pod | None = None
 
     @property
     def root(self) -> Path:
@@ -102,6 +104,8 @@ class Member:
         if self._launcher is not None:
             self._launcher.reap()
         self._echo.pump()
+        if self.node.pod is not None:
+            self.node.pod.look()
         self.peers.look()
         if self.result is None:
             self._pass_on_stop()

@@ -24,6 +24,7 @@ class Options:
     from_step: int | None
     from_scratch: bool
     slot_lock: Path | None
+    pod: Path | None = None
 
     @property
     def attempt_dir(self) -> Path:
@@ -42,6 +43,12 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     parser.add_argument("--from-step", type=int, metavar="N", help="go on from the checkpoint of this step")
     parser.add_argument("--from-scratch", action="store_true", help="start at step 0 although there are checkpoints")
     parser.add_argument("--slot-lock", type=Path, metavar="FILE", help="held exclusively while this agent lives")
+    parser.add_argument(
+        "--pod",
+        type=Path,
+        metavar="FILE",
+        help="in a pod, its termination message: tell what is on the disk",
+    )
     found = parser.parse_args(argv)
     found.bundle, found.run_dir = found.bundle.resolve(), found.run_dir.resolve()
     return Options(**vars(found))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterable, Iterator, Mapping
 
 from orchestrator.checkpoints.atomic import read_json
 from orchestrator.checkpoints.choose import counted
 from orchestrator.checkpoints.generations import (
     Claim,
     Root,
+    claims,
     generation_dir,
     newest_claim,
     newest_number,
@@ -130,12 +131,58 @@ def read_metrics(root: Root) -> list[dict[str, Any]]:
     claim, last = newest_claim(root), None
     while claim is not None:
         first = claim.resume.step if claim.resume else 0
-        for line in _lines(generation_dir(root, claim.generation) / "metrics.jsonl"):
+        for line in read_lines(generation_dir(root, claim.generation) / "metrics.jsonl"):
             if line["step"] > first and (last is None or line["step"] <= last):
                 lines[line["step"]] = line
         parent = generation_of(claim.resume.path) if claim.resume else 0
         claim, last = (read_claim(root, parent) if parent else None), first
     return [lines[step] for step in sorted(lines)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics file; a torn one, of a process that was killed, is left out. Raises OSError."""
+    try:
+        with path.open("rb") as file:
+            return list(_parsed(file))
+    except FileNotFoundError:
+        return []
+
+
+def lines_after(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """The complete lines of a metrics file after a byte offset, and the offset after them."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
+    except OSError:
+        return [], offset
+    whole = content[: content.rfind(b"\n") + 1]
+    return list(_parsed(whole.splitlines())), offset + len(whole)
+
+
+def generations(root: Root, after: int) -> list[dict[str, Any]]:
+    """What the claims and outcomes of the generations above `after` say, oldest first. Raises OSError."""
+    newer = sorted((claim for claim in claims(root) if claim.generation > after), key=lambda claim: claim.generation)
+    return [_generation(root, claim) for claim in newer]
+
+
+def _generation(root: Root, claim: Claim) -> dict[str, Any]:
+    directory = generation_dir(root, claim.generation)
+    outcome = read_outcome(root, claim.generation) or {}
+    hosts = hosts_of(directory)
+    return {
+        "generation": claim.generation,
+        "attempt": claim.attempt,
+        "began": claim.time,
+        "resumed_step": claim.resume.step if claim.resume else None,
+        "resumed_path": claim.resume.path if claim.resume else None,
+        "rejected": [asdict(one) for one in claim.rejected],
+        "result": outcome.get("result"),
+        "cause": outcome.get("cause"),
+        "because": outcome.get("because") or "",
+        "host": host_of_error(directory, outcome),
+        "hosts": [hosts[node] for node in sorted(hosts)],
+    }
 
 
 def hosts_of(directory: Path) -> dict[int, str]:
@@ -207,15 +254,6 @@ def _listed(root: Path, place: Place, *, counts: bool, full: bool) -> Listed:
     return replace(listed, proven=verdict.proven, problems=verdict.problems)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a metrics file; a torn one, of a process that was killed, is left out."""
-    try:
-        with path.open("rb") as file:
-            yield from _parsed(file)
-    except FileNotFoundError:
-        return
-
-
 def _last_line(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
@@ -226,7 +264,7 @@ def _last_line(path: Path) -> dict[str, Any]:
     return parsed[-1] if parsed else {}
 
 
-def _parsed(file: Any) -> Iterator[dict[str, Any]]:
+def _parsed(file: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for raw in file:
         try:
             line = json.loads(raw)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator import records
 from orchestrator.backends.local.slots import Slot, State, attempt_dir, read_slot, start_id, this_host
+from orchestrator.checkpoints import report as reports
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
 from orchestrator.site import records as site
 
@@ -42,7 +43,7 @@ def _raw(slots: Sequence[Slot]) -> str:
 
 def generations(submission: Submission, after: int) -> Sequence[Generation]:
     """What the claims and outcomes of the generations above `after` say."""
-    return records.generations_of(site.generations(Path(submission.checkpoint_dir), after))
+    return records.generations_of(reports.generations(Path(submission.checkpoint_dir), after))
 
 
 def metrics(submission: Submission, after: Mark | None) -> Metrics | None:
