@@ -198,10 +198,12 @@ def _watch(memory: Memory, run: Run, seen: Observation) -> Watched:
         memory.still.pop((run.name, "beat"), None)  # what is found after this may be of a start before
     beat = memory.standing(run.name, "beat", (run.attempt, report.generation, report.beat), now)
     partial = memory.standing(run.name, "partial", (run.attempt, seen.partial), now)
+    stuck = memory.standing(run.name, "stuck", (run.attempt, bool(seen.stuck)), now)
     return Watched(
         beat_still=now - beat.since if report.beat else 0.0,
         beat_moved=beat.moved,
         partial=now - partial.since if seen.partial else 0.0,
+        stuck=now - stuck.since if seen.stuck else 0.0,
     )
 
 

@@ -65,6 +65,7 @@ class Cause(StrEnum):
     SECRET_MISSING = "secret_missing"  # noqa: S105 - a cause's name, not a password
     OWNED = "owned"  # the checkpoint directory belongs to another run
     REFUSED = "refused"  # the cluster refused the submission
+    STUCK = "stuck"  # the cluster took it, and could never start it
     UNKNOWN = "unknown"
 
 
@@ -192,6 +193,8 @@ class Observation:
     because: str = ""
     report: Report | None = None
     partial: str = ""  # parts of a live attempt that are gone, in the backend's words; "" when it is whole
+    stuck: str = ""  # why a live attempt can't start as things are; "" when nothing keeps it but its turn
+    patience: float = 0.0  # seconds for which an attempt that is stuck is waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

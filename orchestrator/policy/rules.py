@@ -42,6 +42,7 @@ class Watched:
     beat_still: float = 0.0
     beat_moved: bool = True  # a heartbeat was seen to move since the attempt last left the queue
     partial: float = 0.0
+    stuck: float = 0.0
 
 
 LIMITS = Limits()
@@ -107,6 +108,15 @@ class Situation:
     def hung(self) -> bool:
         limit = self.limits.hung if self.watched.beat_moved else self.limits.silent
         return self.seen.phase in BEATING and self.watched.beat_still > limit
+
+    @property
+    def stuck(self) -> bool:
+        return self.live and bool(self.seen.stuck) and self.watched.stuck > self.seen.patience
+
+    @property
+    def ended_stuck(self) -> bool:
+        """It was ended because it could not start, and has not started meanwhile."""
+        return self.gone and self.run.phase is Phase.STOPPING and self.run.cause is Cause.STUCK and not self.began
 
     @property
     def failures(self) -> int:
@@ -180,6 +190,15 @@ def _partial(at: Situation, rule: str) -> Decision:
     return Decision(action=Action.CANCEL, because=because, rule=rule, cause=Cause.AGENT_LOST, force=True)
 
 
+def _unstick(at: Situation, rule: str) -> Decision:
+    because = f"it could not start within {at.seen.patience:.0f} s: {at.seen.stuck}"
+    return Decision(action=Action.CANCEL, because=because, rule=rule, cause=Cause.STUCK, force=True)
+
+
+def _still_stuck(at: Situation, rule: str) -> Decision:
+    return Decision(action=Action.STOP, because=at.run.because, rule=rule, cause=Cause.STUCK)
+
+
 def _submit(_: Situation, rule: str) -> Decision:
     return Decision(action=Action.SUBMIT, because="the attempt is recorded and was not handed over", rule=rule)
 
@@ -234,7 +253,9 @@ RULES: tuple[Rule, ...] = (
         when=lambda at: at.live and bool(at.seen.partial) and at.watched.partial > at.limits.partial,
         then=_partial,
     ),
+    Rule(name="stuck", when=lambda at: at.stuck, then=_unstick),
     Rule(name="live", when=lambda at: at.live, then=_wait("the attempt lives")),
+    Rule(name="ended-stuck", when=lambda at: at.ended_stuck, then=_still_stuck),
     Rule(name="cancelled-elsewhere", when=lambda at: at.seen.phase is Phase.CANCELLED, then=_cancelled_elsewhere),
     Rule(name="ask", when=lambda at: at.cause in ASKS, then=_stop),
     Rule(name="hopeless", when=lambda at: at.report.result is not None and not at.report.retry, then=_give_up),

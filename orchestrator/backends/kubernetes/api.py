@@ -1,0 +1,283 @@
+"""Requests to an API server by the official client: raw JSON, a time-out on every call, three kinds of answers.
+
+What it answered, that it said no (Refused), and that nobody knows (Unreachable).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.model.cluster import Profile
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 20.0
+PAGE = 500  # objects in one answer to a list
+MANAGER = "orch"  # as field manager
+JSON = "application/json"
+APPLY = "application/apply-patch+yaml"  # JSON is YAML
+MERGE = "application/merge-patch+json"
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_NOT_LET_IN = 401
+_METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+Query = Sequence[tuple[str, str]]
+
+
+class Refused(ClusterError):
+    """The server said no. `status` is that of HTTP, `reason` the server's word (NotFound, AlreadyExists, Invalid...)."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def is_missing(self) -> bool:
+        return self.status == 404
+
+    @property
+    def is_forbidden(self) -> bool:
+        return self.status == 403
+
+    @property
+    def is_conflict(self) -> bool:
+        return self.status == 409
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """The objects of a list, and the server's clock when it gave the last page, in seconds since the epoch."""
+
+    items: list[dict[str, Any]]
+    at: float
+    version: str
+
+
+class Api:
+    """Holds the connections. Opened on first use: to render and to plan contacts nothing."""
+
+    def __init__(self, name: str, profile: Profile) -> None:
+        self._name = name
+        self._profile = profile
+        self._client: Any = None
+        self._namespace: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The profile's, else that of the kubeconfig's context or of the pod this runs in."""
+        self._open()
+        return self._profile.namespace or self._namespace or "default"
+
+    @property
+    def host(self) -> str:
+        """The server's address. Raises ClusterError."""
+        return str(self._open().configuration.host)
+
+    def get(self, path: str, query: Query = (), *, metadata_only: bool = False) -> dict[str, Any]:
+        """One object. Raises Refused and Unreachable."""
+        accept = _METADATA_ONLY if metadata_only else JSON
+        return self._json(self._request("GET", path, query=query, accept=accept))
+
+    def list(self, path: str, query: Query = ()) -> Listed:
+        """All objects, page by page. Raises Refused and Unreachable."""
+        items: list[dict[str, Any]] = []
+        more: Query = ()
+        while True:
+            response = self._request("GET", path, query=(*query, ("limit", str(PAGE)), *more))
+            page = self._json(response)
+            items += page.get("items") or ()
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return Listed(items=items, at=_clock(response), version=metadata.get("resourceVersion", ""))
+            more = (("continue", metadata["continue"]),)
+
+    def create(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """A new object. Raises Refused, also when the name is taken, and Unreachable."""
+        return self._write("POST", path, document, JSON)
+
+    def apply(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Server-side apply, without taking over what others own. Raises Refused and Unreachable."""
+        return self._write("PATCH", path, document, APPLY)
+
+    def merge(self, path: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """A JSON merge patch. Raises Refused and Unreachable."""
+        return self._write("PATCH", path, patch, MERGE)
+
+    def delete(self, path: str, options: Mapping[str, Any] | None = None) -> bool:
+        """Ask for an object's end; False when there is none. Raises Refused and Unreachable."""
+        try:
+            self._request("DELETE", path, body=json.dumps(options or {}), content_type=JSON)
+        except Refused as refused:
+            if refused.is_missing:
+                return False
+            raise
+        return True
+
+    def log(self, path: str, query: Query) -> bytes:
+        """A part of a pod's log. Raises Refused and Unreachable."""
+        content: bytes = self._request("GET", path, query=query).data
+        return content
+
+    def lines(self, path: str, query: Query, *, seconds: float) -> Iterator[bytes]:
+        """The lines of a stream as they come; it ends when the server ends it, or nothing came for so many seconds."""
+        from urllib3.exceptions import HTTPError
+
+        response = self._request("GET", path, query=query, read_seconds=seconds, whole=False)
+        rest = b""
+        try:
+            for chunk in response.stream(65536):
+                *whole, rest = (rest + chunk).split(b"\n")
+                yield from whole
+        except (HTTPError, OSError):
+            return
+        finally:
+            response.release_conn()
+        if rest:
+            yield rest
+
+    def _write(self, method: str, path: str, document: Mapping[str, Any], content_type: str) -> dict[str, Any]:
+        query = (("fieldManager", MANAGER), ("fieldValidation", "Strict"))
+        body = json.dumps(document, ensure_ascii=False).encode()
+        return self._json(self._request(method, path, query=query, body=body, content_type=content_type))
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: str | bytes | None = None,
+        content_type: str | None = None,
+        accept: str = JSON,
+        read_seconds: float = READ_SECONDS,
+        whole: bool = True,
+    ) -> Any:
+        from urllib3.exceptions import HTTPError
+
+        client = self._open()
+        headers = {"Accept": accept, **({"Content-Type": content_type} if content_type else {})}
+        try:
+            arguments = client.param_serialize(
+                method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            response = client.call_api(*arguments, _request_timeout=(CONNECT_SECONDS, read_seconds)).response
+            if whole or response.status >= 300:
+                _ = response.data  # read, so that the connection can be used again
+        except (HTTPError, OSError) as error:
+            raise Unreachable(f"the API server of {self._name} ({client.configuration.host}) {_silence(error)}") from error
+        if response.status < 300:
+            return response
+        raise self._refusal(response)
+
+    def _json(self, response: Any) -> dict[str, Any]:
+        try:
+            value: dict[str, Any] = json.loads(response.data)
+        except ValueError as error:
+            raise Unreachable(f"the API server of {self._name} answered something that is no JSON") from error
+        return value
+
+    def _refusal(self, response: Any) -> ClusterError:
+        try:
+            said = json.loads(response.data)
+            reason, message = str(said.get("reason", "")), str(said.get("message", ""))
+        except (ValueError, AttributeError):
+            reason, message = "", response.data.decode(errors="replace")[:300]
+        status = int(response.status)
+        if status in _PASSING:
+            return Unreachable(f"the API server of {self._name} cannot answer now ({status}): {message}")
+        if status == _NOT_LET_IN:
+            return Unreachable(
+                f"the API server of {self._name} does not know who asks (401): {message}",
+                hint="log in again; kubectl auth whoami shows what it thinks",
+            )
+        return Refused(status, reason, message or f"HTTP status {status}")
+
+    def _open(self) -> Any:
+        if self._client is None:
+            self._client, self._namespace = _connect(self._name, self._profile)
+        return self._client
+
+
+def _connect(name: str, profile: Profile) -> tuple[Any, str | None]:
+    """A client by the profile's kubeconfig or context, the usual kubeconfig, or the service account of this pod."""
+    try:
+        from kubernetes.client.api_client import ApiClient
+        from kubernetes.client.configuration import Configuration
+        from kubernetes.config import config_exception, incluster_config, kube_config
+    except ImportError as error:
+        raise ClusterError(
+            f"the Python package kubernetes cannot be imported ({error}), and {name} is reached by it",
+            hint="pip install 'orch-deepspeed[kubernetes]'",
+        ) from error
+    configuration = Configuration()
+    configuration.retries = False  # a call is repeated by whoever knows what it did
+    namespace = None
+    try:
+        named = profile.kubeconfig is not None or profile.context is not None
+        if not named and _is_in_pod() and not _has_kubeconfig():
+            incluster_config.load_incluster_config(client_configuration=configuration)
+            namespace = _own_namespace()
+        else:
+            kube_config.load_kube_config(
+                config_file=profile.kubeconfig, context=profile.context, client_configuration=configuration
+            )
+            namespace = _namespace_of(profile)
+    except config_exception.ConfigException as error:
+        raise ClusterError(
+            f"there is no way to the cluster {name}: {error}",
+            hint=f"set KUBECONFIG, or kubeconfig and context of {name} in the configuration",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ClusterError(f"the kubeconfig of {name} cannot be read: {error}") from error
+    return ApiClient(configuration), namespace
+
+
+def _is_in_pod() -> bool:
+    import os
+
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+def _has_kubeconfig() -> bool:
+    import os
+    from pathlib import Path
+
+    return "KUBECONFIG" in os.environ or Path("~/.kube/config").expanduser().exists()
+
+
+def _own_namespace() -> str | None:
+    from pathlib import Path
+
+    try:
+        text = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return text.strip() or None
+
+
+def _namespace_of(profile: Profile) -> str | None:
+    from kubernetes.config import kube_config
+
+    contexts, active = kube_config.list_kube_config_contexts(config_file=profile.kubeconfig)
+    chosen = active
+    if profile.context is not None:
+        chosen = next((one for one in contexts if one["name"] == profile.context), active)
+    found = ((chosen or {}).get("context") or {}).get("namespace")
+    return str(found) if found else None
+
+
+def _clock(response: Any) -> float:
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+
+
+def _silence(error: Exception) -> str:
+    words = str(error).replace("\n", " ")
+    return f"does not answer: {words[:300]}" if words else f"does not answer: {type(error).__name__}"

@@ -1,0 +1,110 @@
+"""The three kinds of job objects: where they are served, and what their conditions mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Standing(Enum):
+    """What an operator thinks of its object. WAITING: it is suspended, and has no pods or shall have none."""
+
+    WAITING = "waiting"
+    LIVE = "live"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """`conditions` in their order of belief: the first that is true decides, none of them: LIVE."""
+
+    word: str
+    group: str
+    version: str
+    plural: str
+    conditions: tuple[tuple[str, Standing], ...]
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """Of all objects in a namespace, or of one."""
+        base = f"/apis/{self.group}/{self.version}/namespaces/{namespace}/{self.plural}"
+        return f"{base}/{name}" if name else base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What an object's status says: the operator's own word kept, with its reason and message."""
+
+    standing: Standing
+    raw: str
+    because: str
+
+
+# The order in which `auto` takes them.
+KINDS: Mapping[str, Kind] = {
+    kind.word: kind
+    for kind in (
+        Kind(
+            word="trainjob",
+            group="trainer.kubeflow.org",
+            version="v1alpha1",
+            plural="trainjobs",
+            conditions=(
+                ("Failed", Standing.FAILED),
+                ("Complete", Standing.SUCCEEDED),
+                ("Suspended", Standing.WAITING),
+            ),
+        ),
+        Kind(
+            word="jobset",
+            group="jobset.x-k8s.io",
+            version="v1alpha2",
+            plural="jobsets",
+            conditions=(
+                ("Failed", Standing.FAILED),
+                ("Completed", Standing.SUCCEEDED),
+                ("Suspended", Standing.WAITING),
+            ),
+        ),
+        Kind(
+            word="pytorchjob",
+            group="kubeflow.org",
+            version="v1",
+            plural="pytorchjobs",
+            conditions=(
+                ("Failed", Standing.FAILED),
+                ("Succeeded", Standing.SUCCEEDED),
+                ("Suspended", Standing.WAITING),
+            ),
+        ),
+    )
+}
+
+
+def word_of(kind: Kind, document: Mapping[str, Any]) -> Word:
+    """What an operator says of its object; nothing yet is LIVE, with an empty word."""
+    found: Sequence[Mapping[str, Any]] = (document.get("status") or {}).get("conditions") or ()
+    true = {str(one.get("type")): one for one in found if str(one.get("status")) == "True"}
+    for name, standing in kind.conditions:
+        if name in true:
+            return _word(standing, name, true[name])
+    newest = max(true.values(), key=lambda one: str(one.get("lastTransitionTime", "")), default=None)
+    return _word(Standing.LIVE, str(newest["type"]), newest) if newest else Word(
+        standing=Standing.LIVE, raw="", because=""
+    )
+
+
+def _word(standing: Standing, name: str, condition: Mapping[str, Any]) -> Word:
+    return Word(standing=standing, raw=name, because=str(condition.get("message") or condition.get("reason") or ""))
+
+
+def handle_of(kind: Kind, name: str) -> str:
+    """What a submission is known by once its object exists."""
+    return f"{kind.word}/{name}"
+
+
+def kind_of(handle: str | None) -> Kind | None:
+    """The kind that a handle names; None for an attempt that has none, or was cancelled before it had one."""
+    return KINDS.get((handle or "").partition("/")[0])
