@@ -81,7 +81,7 @@ class Binder:
         if get_origin(kind) is Mapping:
             return self._mapping(node, get_args(kind)[1], key, field)
         if get_origin(kind) is tuple:
-            return self._list(node, key, field)
+            return self._list(node, kind, key, field)
         return self._scalar(node, kind, key, field)
 
     def _bad(self, message: str, node: Node, field: str, *, key: str | None = None) -> Any:
@@ -147,16 +147,19 @@ class Binder:
             return self._bad("a key cannot hold a NUL or half a character", node, dotted, key=name)
         child = node.value[name]
         if kind is str and isinstance(child.value, str) and _clean(child.value):
+            if key.values and not re.fullmatch(key.values.regex, child.value):
+                return self._bad(f"wanted {key.values.words}, found {describe(child)}", child, dotted)
             return child.value  # unlike the text of a field, it may be empty
         return self.bind(child, kind, _ENTRY, dotted)
 
-    def _list(self, node: Node, key: Key, field: str) -> Any:
+    def _list(self, node: Node, kind: Any, key: Key, field: str) -> Any:
         if key.one_or_many and isinstance(node.value, str):
             item = self._scalar(node, str, key, field)
             return item if item is BAD else (item,)
         if not isinstance(node.value, tuple) or (key.one_or_many and not node.value):
-            return self._bad(f"wanted {wanted(tuple, key)}, found {describe(node)}", node, field)
-        items = tuple(self._scalar(item, str, key, f"{field}[{place}]") for place, item in enumerate(node.value))
+            return self._bad(f"wanted {wanted(kind, key)}, found {describe(node)}", node, field)
+        of = get_args(kind)[0]
+        items = tuple(self.bind(item, of, key, f"{field}[{place}]") for place, item in enumerate(node.value))
         return BAD if BAD in items else items
 
     def _anything(self, node: Node, field: str) -> Any:

@@ -12,6 +12,7 @@ from orchestrator.binding import BAD, Binder, Problems, Rule
 from orchestrator.errors import JobError
 from orchestrator.model.cluster import KINDS, Config, Profile
 from orchestrator.model.key import key_of
+from orchestrator.model.kubernetes import toleration_problems
 from orchestrator.words import alternatives
 from orchestrator.yamlfile import Node
 
@@ -57,7 +58,12 @@ def _rules(config: Config) -> Iterator[tuple[str, str]]:
         yield "default", f"there is no cluster {config.default}; there are {alternatives(known, 'and')}"
 
 
-_RULES: Mapping[type, Rule] = {Config: _rules}
+def _profile_rules(profile: Profile) -> Iterator[tuple[str, str]]:
+    for place, problem in toleration_problems(profile.tolerations):
+        yield "tolerations", f"the toleration {place + 1} is none: {problem}"
+
+
+_RULES: Mapping[type, Rule] = {Config: _rules, Profile: _profile_rules}
 
 
 def _clusters(root: Node) -> Iterator[tuple[str, Node]]:

@@ -75,10 +75,10 @@ def _collection(kind: Any, key: Key) -> list[Schema]:
         return [*short, _record(kind)]
     if get_origin(kind) is Mapping:
         return [*([_text(None)] if key.from_file else []), _mapping(get_args(kind)[1], key)]
-    text = _text(key.pattern)
+    (item,) = _kind(get_args(kind)[0], key)
     if key.one_or_many:
-        return [text, {"type": "array", "items": text, "minItems": 1}]
-    return [{"type": "array", "items": text}]
+        return [item, {"type": "array", "items": item, "minItems": 1}]
+    return [{"type": "array", "items": item}]
 
 
 def _number(kind: Any, key: Key) -> list[Schema]:
@@ -99,7 +99,8 @@ def _whole(pattern: Pattern) -> str:
 
 
 def _mapping(kind: Any, key: Key) -> Schema:
-    entry = {"type": "string"} if kind is str else _kind(kind, Key(help=""))[0]
+    text = {"type": "string", **({"pattern": _whole(key.values)} if key.values else {})}
+    entry = text if kind is str else _kind(kind, Key(help=""))[0]
     names = [*([{"pattern": _whole(key.names)}] if key.names else [])]
     refused = [{"not": {"enum": sorted(key.instead)}}] if key.instead else []
     schema: Schema = {"type": "object", "additionalProperties": entry or True}

@@ -58,7 +58,8 @@ def _wanted(kind: Any, key: Key) -> list[str]:
     if get_origin(kind) is Literal:
         return [str(choice) for choice in get_args(kind)]
     if (get_origin(kind) or kind) is tuple:
-        return ["text", "a list of texts"] if key.one_or_many else ["a list of texts"]
+        many = "a list of texts" if get_args(kind)[:1] == (str,) else "a list of mappings"
+        return ["text", many] if key.one_or_many else [many]
     if is_dataclass(kind) or (get_origin(kind) or kind) in (Mapping, Any):
         return [*(["text"] if key.shorthand else ["a file name"] if key.from_file else []), "a mapping"]
     return {str: [text], bool: ["true", "false"]}.get(kind) or _wanted_number(kind, key)

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from orchestrator.model.key import ABSOLUTE, PATH, SET_BY_LAUNCHER, VARIABLE, WORD, Pattern, key
+from orchestrator.model.kubernetes import (
+    JOB_LABEL,
+    LABEL,
+    LABEL_VALUE,
+    NODE_LABEL,
+    OWN_RUNTIME,
+    QUANTITY,
+    QUEUE,
+    RESOURCE,
+    RUNTIME,
+    SET_BY_QUEUE,
+    SUBDOMAIN,
+    Gang,
+    JobKind,
+    Rdma,
+)
 
 Kind = Literal["local", "ssh", "slurm", "kubernetes"]
 Device = Literal["auto", "cuda", "cpu"]
@@ -18,9 +34,6 @@ CLUSTER_NAME = Pattern(
     regex="[A-Za-z0-9][-._A-Za-z0-9]{0,62}",
     words="1 to 63 letters, digits, dots, dashes and _, not starting with a dash",
 )
-_LABEL = Pattern(regex="[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", words="a Kubernetes name of at most 63 characters")
-_SUBDOMAIN = Pattern(regex="[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?", words="a Kubernetes name")
-_QUANTITY = Pattern(regex="[1-9][0-9]*([kMGTPE]i?|Ki)?", words="a Kubernetes quantity like 200Gi")
 _TIME = Pattern(
     regex="([0-9]+-)?[0-9]+(:[0-5]?[0-9]){0,2}", words='a Slurm time like "24:00:00", "2-00:00:00" or "90" (minutes)'
 )
@@ -140,18 +153,115 @@ class Profile:
     setup: tuple[str, ...] = field(
         default=(), metadata=key("Shell lines run before the job, as in module load cuda.", kinds=("slurm", "ssh"))
     )
+    context: str | None = field(
+        default=None, metadata=key("Context of the kubeconfig; default: its current one.", kinds=("kubernetes",))
+    )
+    kubeconfig: str | None = field(
+        default=None,
+        metadata=key(
+            "A kubeconfig, in place of $KUBECONFIG, ~/.kube/config or a pod's own credentials.",
+            pattern=ABSOLUTE,
+            kinds=("kubernetes",),
+        ),
+    )
     namespace: str | None = field(
-        default=None, metadata=key("Kubernetes namespace.", pattern=_LABEL, kinds=("kubernetes",))
+        default=None, metadata=key("Kubernetes namespace.", pattern=LABEL, kinds=("kubernetes",))
+    )
+    job_kind: Literal["auto", "trainjob", "jobset", "pytorchjob"] = field(
+        default="auto",
+        metadata=key(
+            "What a job is made as; auto: the first of TrainJob, JobSet and PyTorchJob that the cluster serves.",
+            kinds=("kubernetes",),
+        ),
+    )
+    runtime: str = field(
+        default=OWN_RUNTIME,
+        metadata=key("The runtime that a TrainJob refers to.", pattern=RUNTIME, kinds=("kubernetes",)),
     )
     image: str | None = field(default=None, metadata=key("Container image.", pattern=WORD, kinds=("kubernetes",)))
+    pull_secrets: tuple[str, ...] = field(
+        default=(), metadata=key("Secrets to pull the image with.", pattern=SUBDOMAIN, kinds=("kubernetes",))
+    )
     claim: str | None = field(
-        default=None, metadata=key("Existing ReadWriteMany claim.", pattern=_SUBDOMAIN, kinds=("kubernetes",))
+        default=None, metadata=key("Existing ReadWriteMany claim.", pattern=SUBDOMAIN, kinds=("kubernetes",))
     )
     storage_class: str | None = field(
-        default=None, metadata=key("Storage class of a new claim.", pattern=_SUBDOMAIN, kinds=("kubernetes",))
+        default=None, metadata=key("Storage class of a new claim.", pattern=SUBDOMAIN, kinds=("kubernetes",))
     )
-    storage: str = field(
-        default="200Gi", metadata=key("Size of a new claim.", pattern=_QUANTITY, kinds=("kubernetes",))
+    storage: str = field(default="200Gi", metadata=key("Size of a new claim.", pattern=QUANTITY, kinds=("kubernetes",)))
+    queue: str | None = field(
+        default=None,
+        metadata=key("Kueue LocalQueue; the job waits, suspended, for quota.", pattern=QUEUE, kinds=("kubernetes",)),
+    )
+    workload_priority: str | None = field(
+        default=None,
+        metadata=key("Kueue WorkloadPriorityClass: its place in the queue.", pattern=QUEUE, kinds=("kubernetes",)),
+    )
+    priority_class: str | None = field(
+        default=None, metadata=key("PriorityClass of the pods.", pattern=SUBDOMAIN, kinds=("kubernetes",))
+    )
+    gang: Gang | None = field(
+        default=None,
+        metadata=key("Scheduler that starts all pods of a job or none, by a PodGroup.", kinds=("kubernetes",)),
+    )
+    node_selector: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=key("Labels that a node must have.", names=NODE_LABEL, values=LABEL_VALUE, kinds=("kubernetes",)),
+    )
+    tolerations: tuple[Mapping[str, Any], ...] = field(
+        default=(),
+        metadata=key(
+            "Taints that do not matter, each as in {key: gpu, operator: Exists, effect: NoSchedule}.",
+            kinds=("kubernetes",),
+        ),
+    )
+    gpu_resource: str = field(
+        default="nvidia.com/gpu",
+        metadata=key(
+            "The resource that a GPU is: nvidia.com/gpu, amd.com/gpu, nvidia.com/mig-1g.10gb.",
+            pattern=RESOURCE,
+            kinds=("kubernetes",),
+        ),
+    )
+    rdma: Rdma | None = field(
+        default=None, metadata=key("RDMA adapters; absent: none are asked for.", kinds=("kubernetes",))
+    )
+    service_account: str | None = field(
+        default=None,
+        metadata=key("ServiceAccount of the pods, which get no token of it.", pattern=SUBDOMAIN, kinds=("kubernetes",)),
+    )
+    labels: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=key(
+            "Labels of the job and its pods.",
+            names=JOB_LABEL,
+            values=LABEL_VALUE,
+            instead=SET_BY_QUEUE,
+            kinds=("kubernetes",),
+        ),
+    )
+    annotations: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=key("Annotations of the job and its pods.", names=JOB_LABEL, kinds=("kubernetes",)),
+    )
+    overlay: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata=key(
+            "Laid over the rendered job by strategic merge; `orch render --diff` shows what it changes.",
+            kinds=("kubernetes",),
+        ),
+    )
+    stuck_after: int = field(
+        default=600,
+        metadata=key(
+            "Seconds after which an attempt ends that cannot start: no such image, refused, no node fits.",
+            minimum=1,
+            kinds=("kubernetes",),
+        ),
+    )
+    force_delete: bool = field(
+        default=False,
+        metadata=key("Delete pods of a dead node by force, though they may go on writing.", kinds=("kubernetes",)),
     )
 
 
@@ -182,7 +292,10 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Facts of one place. None: not known. Memory in bytes, of one GPU and of one node."""
+    """Facts of one place. None: not known. Memory in bytes, of one GPU and of one node.
+
+    `job_kind`: what a Kubernetes cluster was found to serve of what its profile wants.
+    """
 
     name: str
     profile: Profile
@@ -192,6 +305,7 @@ class Cluster:
     gpu_memory: int | None = None
     host_memory: int | None = None
     device: Literal["cuda", "cpu", "auto"] = "auto"
+    job_kind: JobKind | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property

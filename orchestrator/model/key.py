@@ -24,6 +24,7 @@ class Key:
     above: float | None = None
     pattern: Pattern | None = None
     names: Pattern | None = None  # of the keys of a free mapping
+    values: Pattern | None = None  # of the values of a mapping to text
     needs: tuple[str, ...] = ()  # keys that a free mapping must have, each with text
     instead: Mapping[str, str] = field(default_factory=dict)  # refused keys of a free mapping -> what to use
     one_or_many: bool = False  # a list that may be written as its only item

@@ -1,0 +1,90 @@
+"""What a profile says of Kubernetes alone: names as its API server takes them, network adapters, tolerations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestrator.model.key import Pattern, key
+
+JobKind = Literal["trainjob", "jobset", "pytorchjob"]
+Gang = Literal["volcano", "coscheduling"]
+JOB_KINDS: tuple[JobKind, ...] = ("trainjob", "jobset", "pytorchjob")
+OWN_RUNTIME = "orch-torch"  # of manifests/runtime.yaml
+
+_PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DOMAIN = rf"(?![-a-z0-9.]{{254}}){_PART}(\.{_PART})*"
+_NAME = "[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+_OWN = r"(?!orch/|app\.kubernetes\.io/managed-by$)"
+
+LABEL = Pattern(regex="[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", words="a Kubernetes name of at most 63 characters")
+SUBDOMAIN = Pattern(regex=_DOMAIN, words="a Kubernetes name")
+QUEUE = Pattern(regex=rf"(?![-a-z0-9.]{{64}}){_PART}(\.{_PART})*", words=LABEL.words)
+QUANTITY = Pattern(regex="[1-9][0-9]*([kMGTPE]i?|Ki)?", words="a Kubernetes quantity like 200Gi")
+RUNTIME = Pattern(
+    regex=f"(ClusterTrainingRuntime/|TrainingRuntime/)?{_DOMAIN}",
+    words="the name of a ClusterTrainingRuntime, or TrainingRuntime/NAME of the job's namespace",
+)
+RESOURCE = Pattern(regex=f"{_DOMAIN}/{_NAME}", words="a resource of a Kubernetes node, as in nvidia.com/gpu")
+NODE_LABEL = Pattern(regex=f"({_DOMAIN}/)?{_NAME}", words="the name of a Kubernetes label")
+JOB_LABEL = Pattern(
+    regex=f"{_OWN}({_DOMAIN}/)?{_NAME}", words="the name of a Kubernetes label or annotation that is not orch's own"
+)
+LABEL_VALUE = Pattern(regex=f"({_NAME})?", words="the value of a Kubernetes label (at most 63 letters, digits, - _ .)")
+SET_BY_QUEUE: Mapping[str, str] = {
+    "kueue.x-k8s.io/queue-name": "queue",
+    "kueue.x-k8s.io/priority-class": "workload_priority",
+}
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_OPERATORS = ("Exists", "Equal")
+_TEXTS: Mapping[str, Pattern] = {"key": NODE_LABEL, "value": LABEL_VALUE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rdma:
+    """RDMA adapters of a pod. Its namespace must enforce no PodSecurity level below `privileged`."""
+
+    resource: str = field(
+        metadata=key("The adapters' resource, as in rdma/hca_shared_devices_a.", pattern=RESOURCE),
+    )
+    count: int = field(default=1, metadata=key("How many of it a pod asks for.", minimum=1))
+    host_network: bool = field(
+        default=True,
+        metadata=key("Run in the node's network; false where the pod's own has the adapters."),
+    )
+
+
+def toleration_problems(tolerations: tuple[Mapping[str, Any], ...]) -> Iterator[tuple[int, str]]:
+    """The place of each that no API server takes, and why not."""
+    for place, toleration in enumerate(tolerations):
+        yield from ((place, problem) for problem in _problems(toleration))
+
+
+def _problems(toleration: Mapping[str, Any]) -> Iterator[str]:
+    known = (*_TEXTS, "operator", "effect", "tolerationSeconds")
+    for name in toleration:
+        if name not in known:
+            yield f"a toleration has no {name!r}; it has {', '.join(known)}"
+    for name, pattern in _TEXTS.items():
+        text = toleration.get(name, "")
+        if not isinstance(text, str) or (text and not re.fullmatch(pattern.regex, text)):
+            yield f"{name} is {text!r}: wanted {pattern.words}"
+    for name, choices in (("operator", _OPERATORS), ("effect", _EFFECTS)):
+        if toleration.get(name, choices[0]) not in choices:
+            yield f"{name} is {toleration[name]!r}: wanted one of {', '.join(choices)}"
+    yield from _contradictions(toleration)
+
+
+def _contradictions(toleration: Mapping[str, Any]) -> Iterator[str]:
+    seconds, exists = toleration.get("tolerationSeconds"), toleration.get("operator") == "Exists"
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int) or abs(seconds) >= 2**63):
+        yield f"tolerationSeconds is {seconds!r}: wanted a whole number"
+    if seconds is not None and toleration.get("effect") != "NoExecute":
+        yield "tolerationSeconds is for effect NoExecute alone"
+    if exists and toleration.get("value"):
+        yield "operator Exists takes no value"
+    if not exists and not toleration.get("key"):
+        yield "without a key, operator must be Exists"
