@@ -80,17 +80,17 @@ def _slurm(name: str, profile: Profile, _: Path | str) -> Backend:
     return SlurmBackend(name, profile)
 
 
-def _rendered(name: str, profile: Profile, _: Path | str) -> Backend:
-    from orchestrator.backends.rendered import RenderedBackend
+def _kubernetes(name: str, profile: Profile, home: Path | str) -> Backend:
+    from orchestrator.backends.kubernetes import KubernetesBackend
 
-    return RenderedBackend(name, profile)
+    return KubernetesBackend(name, profile, home)
 
 
 BACKENDS: Mapping[Kind, Loader] = {
     "local": _local,
     "ssh": _ssh,
     "slurm": _slurm,
-    "kubernetes": _rendered,
+    "kubernetes": _kubernetes,
 }
 
 

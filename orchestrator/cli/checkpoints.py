@@ -39,7 +39,7 @@ def _find(name: str, *, verify: bool) -> dict[str, Any]:
     """What is in a run's checkpoint directory, wherever that is, else in the directory itself."""
     run = _run(name)
     if run is not None:
-        request = {"root": run["checkpoint_dir"], "verify": verify}
+        request = {"root": run["checkpoint_dir"], "verify": verify, "run": name}
         found: dict[str, Any] = files.reader_of(run)(("checkpoints", request), seconds=VERIFY_SECONDS)[0]
         return found
     directory = Path(name)

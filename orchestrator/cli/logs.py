@@ -75,7 +75,7 @@ class Logs:
     def __init__(self, run: Mapping[str, Any], rank: int | None) -> None:
         self._read = files.reader_of(run)
         self._rank = rank
-        self._request = {name: run[name] for name in ("dir", "checkpoint_dir", "run_id")}
+        self._request = {"run": run["name"], **{name: run[name] for name in ("dir", "checkpoint_dir", "run_id")}}
         self.known: dict[str, Source] = {}
 
     def news(self, attempts: Sequence[int], *, final: bool) -> Iterator[tuple[Source, bytes]]:

@@ -1,4 +1,4 @@
-"""Kubernetes: an attempt is a PyTorchJob, TrainJob or JobSet; its pods say what is in their disk, which no one else sees."""
+"""Kubernetes: an attempt is a PyTorchJob, TrainJob or JobSet; its pods tell what is on their disk."""
 
 from orchestrator.backends.kubernetes.backend import KubernetesBackend
 

@@ -29,7 +29,7 @@ Query = Sequence[tuple[str, str]]
 
 
 class Refused(ClusterError):
-    """The server said no. `status` is that of HTTP, `reason` the server's word (NotFound, AlreadyExists, Invalid...)."""
+    """The server said no. `status` is that of HTTP, `reason` the server's word (as in NotFound)."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -169,7 +169,9 @@ class Api:
             if whole or response.status >= 300:
                 _ = response.data  # read, so that the connection can be used again
         except (HTTPError, OSError) as error:
-            raise Unreachable(f"the API server of {self._name} ({client.configuration.host}) {_silence(error)}") from error
+            raise Unreachable(
+                f"the API server of {self._name} ({client.configuration.host}) {_silence(error)}"
+            ) from error
         if response.status < 300:
             return response
         raise self._refusal(response)
@@ -220,10 +222,10 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None]:
     try:
         named = profile.kubeconfig is not None or profile.context is not None
         if not named and _is_in_pod() and not _has_kubeconfig():
-            incluster_config.load_incluster_config(client_configuration=configuration)
+            incluster_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             namespace = _own_namespace()
         else:
-            kube_config.load_kube_config(
+            kube_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=profile.kubeconfig, context=profile.context, client_configuration=configuration
             )
             namespace = _namespace_of(profile)
@@ -263,7 +265,7 @@ def _own_namespace() -> str | None:
 def _namespace_of(profile: Profile) -> str | None:
     from kubernetes.config import kube_config
 
-    contexts, active = kube_config.list_kube_config_contexts(config_file=profile.kubeconfig)
+    contexts, active = kube_config.list_kube_config_contexts(profile.kubeconfig)  # type: ignore[no-untyped-call]
     chosen = active
     if profile.context is not None:
         chosen = next((one for one in contexts if one["name"] == profile.context), active)

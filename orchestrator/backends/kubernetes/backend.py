@@ -14,7 +14,7 @@ from orchestrator import records
 from orchestrator.backends.kubernetes import events, reading
 from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.kept import Kept, Reader
-from orchestrator.backends.kubernetes.kinds import KINDS, Kind, Standing, Word, handle_of, kind_of, word_of
+from orchestrator.backends.kubernetes.kinds import KINDS, Kind, Standing, handle_of, kind_of, word_of
 from orchestrator.backends.kubernetes.manifests import (
     ASKED,
     ATTEMPT,
@@ -28,7 +28,9 @@ from orchestrator.backends.kubernetes.manifests import (
 from orchestrator.backends.kubernetes.pods import Pod, newest_of, pods_of
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Cluster, Kind as ClusterKind, Profile
+from orchestrator.model.cluster import Cluster, Profile
+from orchestrator.model.cluster import Kind as ClusterKind
+from orchestrator.model.kubernetes import JobKind
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
 from orchestrator.reach import SECONDS, Call
 
@@ -114,7 +116,7 @@ class KubernetesBackend:
             kind = None
         return dataclasses.replace(Cluster.of_profile(self._name, self._profile), job_kind=kind)
 
-    def job_kind(self) -> str | None:
+    def job_kind(self) -> JobKind | None:
         """The kind of objects that jobs become here; None where none is served. Raises ClusterError."""
         if self._profile.job_kind != "auto":
             return self._profile.job_kind
@@ -193,7 +195,9 @@ class KubernetesBackend:
         except Refused as refused:
             if not refused.is_conflict:
                 raise
-            document = self._api.get(path, metadata_only=True)  # somebody has changed what was made before, as Kueue does
+            document = self._api.get(
+                path, metadata_only=True
+            )  # somebody has changed what was made before, as Kueue does
         labels = _labels(document)
         if labels.get(RUN_ID) != submission.run_id:
             raise ClusterError(
@@ -508,7 +512,9 @@ class KubernetesBackend:
 
     def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
         told = self._followed(submission).kept.fold()
-        return records.generations_of([told.generations[number] for number in sorted(told.generations) if number > after])
+        return records.generations_of(
+            [told.generations[number] for number in sorted(told.generations) if number > after]
+        )
 
     def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
         told = self._followed(submission).kept.fold()

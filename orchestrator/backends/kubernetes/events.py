@@ -10,7 +10,9 @@ from typing import Any
 # Reasons of events that tell why an operator could not make a pod.
 _CREATION = re.compile(r"FailedCreate\w*|JobCreationFailed|ServicesCreationFailed|\w*CreationFailed")
 _MOUNT = frozenset({"FailedMount", "FailedAttachVolume"})
-_QUOTA = re.compile(r"exceeded quota: (?P<name>\S+), requested: (?P<asked>.*), used: (?P<used>.*), limited: (?P<limit>.*)")
+_QUOTA = re.compile(
+    r"exceeded quota: (?P<name>\S+), requested: (?P<asked>.*), used: (?P<used>.*), limited: (?P<limit>.*)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

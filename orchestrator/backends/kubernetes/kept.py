@@ -1,7 +1,8 @@
 """Logs of pods as they are kept on this machine: they outlive the pods, and carry what node 0 has told.
 
-$ORCH_HOME/runs/NAME/pods/000001/node-0.20261126T194056Z.1a2b3c4d.log has the lines of one pod of attempt 1, each behind the
-time at which its container's runtime saw it. That time is also how far the log was read: nothing else is remembered.
+$ORCH_HOME/runs/NAME/pods/000001/node-0.20261126T194056Z.1a2b3c4d.log has the lines of one pod of attempt 1, each
+behind the time at which its container's runtime saw it. That time is also how far the log was read: nothing else is
+remembered.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Kept:
     def file(self, pod: Pod) -> Path:
         """Where a pod's log is kept."""
         began = re.sub(r"[^0-9TZ]", "", pod.created)
-        return self._root / f"{pod.attempt:06d}" / f"node-{pod.number}.{began}.{re.sub('[^0-9a-f]', '', pod.uid)[:8]}.log"
+        return (
+            self._root / f"{pod.attempt:06d}" / f"node-{pod.number}.{began}.{re.sub('[^0-9a-f]', '', pod.uid)[:8]}.log"
+        )
 
     def last(self, pod: Pod) -> bytes:
         """The time of the last whole line that is kept of a pod; empty when none is."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from orchestrator.model.kubernetes import JobKind
+
 
 class Standing(Enum):
     """What an operator thinks of its object. WAITING: it is suspended, and has no pods or shall have none."""
@@ -21,7 +23,7 @@ class Standing(Enum):
 class Kind:
     """`conditions` in their order of belief: the first that is true decides, none of them: LIVE."""
 
-    word: str
+    word: JobKind
     group: str
     version: str
     plural: str
@@ -43,7 +45,7 @@ class Word:
 
 
 # The order in which `auto` takes them.
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[JobKind, Kind] = {
     kind.word: kind
     for kind in (
         Kind(
@@ -91,8 +93,10 @@ def word_of(kind: Kind, document: Mapping[str, Any]) -> Word:
         if name in true:
             return _word(standing, name, true[name])
     newest = max(true.values(), key=lambda one: str(one.get("lastTransitionTime", "")), default=None)
-    return _word(Standing.LIVE, str(newest["type"]), newest) if newest else Word(
-        standing=Standing.LIVE, raw="", because=""
+    return (
+        _word(Standing.LIVE, str(newest["type"]), newest)
+        if newest
+        else Word(standing=Standing.LIVE, raw="", because="")
     )
 
 
@@ -107,4 +111,5 @@ def handle_of(kind: Kind, name: str) -> str:
 
 def kind_of(handle: str | None) -> Kind | None:
     """The kind that a handle names; None for an attempt that has none, or was cancelled before it had one."""
-    return KINDS.get((handle or "").partition("/")[0])
+    word = (handle or "").partition("/")[0]
+    return next((kind for kind in KINDS.values() if kind.word == word), None)

@@ -106,7 +106,9 @@ def _pod(document: Mapping[str, Any], now: float) -> Pod | None:
         node=spec.get("nodeName"),
         phase=phase,
         created=str(metadata.get("creationTimestamp", "")),
-        container=next((one["name"] for one in spec.get("containers") or () if one["name"] in CONTAINERS), CONTAINERS[0]),
+        container=next(
+            (one["name"] for one in spec.get("containers") or () if one["name"] in CONTAINERS), CONTAINERS[0]
+        ),
         running=running,
         logged=running or ended is not None,
         leaving=leaving,
@@ -150,7 +152,7 @@ def _is_lost(
 
 def _seconds(text: Any) -> float | None:
     try:
-        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+        return datetime.fromisoformat(str(text)).timestamp()
     except ValueError:
         return None
 

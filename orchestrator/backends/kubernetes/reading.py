@@ -161,7 +161,7 @@ def _over(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Obse
     cause, because = _end(sight)
     seen = records.over(submission, look, raw=_raw(sight), started=started, cause=cause, because=because)
     if sight.lost and seen.cause is Cause.NODE_LOST and seen.report is not None and seen.report.host is None:
-        report = dataclasses.replace(seen.report, host=sorted(sight.lost)[0], cause=Cause.NODE_LOST)
+        report = dataclasses.replace(seen.report, host=min(sight.lost), cause=Cause.NODE_LOST)
         return dataclasses.replace(seen, report=report)
     return seen
 
