@@ -1,0 +1,138 @@
+"""What node 0 tells, kept on this machine and folded: nothing counts twice, nothing that was done in vain counts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator.backends.kubernetes.kept import Kept, Reader
+from orchestrator.backends.kubernetes.pods import Pod
+from orchestrator.backends.kubernetes.told import Told
+
+
+def told(*values: dict) -> list[bytes]:
+    return [b"[orch] " + json.dumps(value).encode() for value in values]
+
+
+def generation(number: int, resumed: int | None = None, **more) -> dict:
+    return {"generation": {"generation": number, "attempt": 1, "resumed_step": resumed, "result": None, **more}}
+
+
+def metrics(number: int, *steps: int, loss: float = 1.0) -> dict:
+    return {"metrics": {"generation": number, "lines": [{"step": step, "loss": loss} for step in steps]}}
+
+
+def pod(number: int = 0, uid: str = "aaaaaaaa-1", created: str = "2026-11-26T10:00:00Z", attempt: int = 1) -> Pod:
+    return Pod(
+        name=f"p-{number}", uid=uid, number=number, attempt=attempt, run_id="r", node="n", phase="Running",
+        created=created,
+    )  # fmt: skip
+
+
+def at(second: int, text: str, nano: int = 1) -> bytes:
+    return f"2026-11-26T10:00:{second:02d}.{nano:09d}Z {text}".encode()
+
+
+def test_a_generation_that_resumes_takes_back_the_steps_after_its_checkpoint():
+    fold = Told()
+    fold.take(told(generation(1), metrics(1, 1, 2, 3, 4), generation(2, resumed=2), metrics(2, 3, loss=9.0)))
+    assert [(line["step"], line["loss"]) for line in fold.lines()] == [(1, 1.0), (2, 1.0), (3, 9.0)]
+
+
+def test_steps_of_an_older_generation_that_come_late_count_for_nothing():
+    fold = Told()
+    fold.take(told(generation(1), metrics(1, 1), generation(2), metrics(1, 2, 3), metrics(2, 1, loss=5.0)))
+    assert [(line["step"], line["loss"]) for line in fold.lines()] == [(1, 5.0)]
+
+
+def test_lines_that_are_told_again_fill_gaps_and_change_nothing_else():
+    fold = Told()
+    fold.take(told(generation(1), metrics(1, 1, 3)))
+    before = fold.changes
+    fold.take(told(metrics(1, 1, 3)))
+    assert fold.changes == before
+    fold.take(told(metrics(1, 1, 2, 3)))
+    assert fold.changes > before  # a reader must read anew
+    assert [line["step"] for line in fold.lines()] == [1, 2, 3]
+
+
+def test_the_end_of_a_generation_is_not_forgotten_by_an_older_record_of_it():
+    fold = Told()
+    fold.take(told(generation(1, result="failed"), generation(1)))
+    assert fold.generations[1]["result"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "line", [b"[orch] {", b"[orch] []", b'[orch] {"metrics": 3}', b'[orch] {"report": {"generation": "x"}}', b"no"]
+)
+def test_lines_that_are_no_words_of_an_agent_are_passed_over(line):
+    fold = Told()
+    fold.take([line])
+    assert (fold.report, fold.metrics, fold.generations) == (None, {}, {})
+
+
+def test_a_log_that_is_read_twice_is_kept_once(tmp_path):
+    kept = Kept(tmp_path)
+    lines = [at(1, "one"), at(1, "two", nano=2), at(2, "three")]
+    assert kept.add(pod(), lines[:2]) == 2
+    assert kept.add(pod(), lines) == 1
+    assert kept.file(pod()).read_bytes().splitlines() == lines
+    assert kept.last(pod()) == b"2026-11-26T10:00:02.000000001"
+
+
+def test_times_of_different_precision_are_in_order(tmp_path):
+    kept = Kept(tmp_path)
+    kept.add(pod(), [b"2026-11-26T10:00:01.5Z half"])
+    assert kept.add(pod(), [b"2026-11-26T10:00:01.25Z quarter", b"2026-11-26T10:00:01.500000001Z later"]) == 1
+
+
+def test_a_line_that_a_kill_has_cut_is_read_again(tmp_path):
+    kept = Kept(tmp_path)
+    kept.add(pod(), [at(1, "whole")])
+    with kept.file(pod()).open("ab") as file:
+        file.write(at(2, "cut in the mid"))
+    kept.add(pod(), [at(1, "whole"), at(2, "cut in the middle"), at(3, "after")])
+    assert kept.file(pod()).read_bytes().splitlines() == [
+        at(1, "whole"), at(2, "cut in the middle"), at(3, "after")
+    ]  # fmt: skip
+
+
+def test_a_new_process_knows_from_the_files_alone_what_was_told(tmp_path):
+    first = Kept(tmp_path)
+    first.add(pod(), [at(1, told(generation(1))[0].decode()), at(2, told(metrics(1, 1, 2))[0].decode())])
+    later = pod(uid="bbbbbbbb-2", created="2026-11-26T11:00:00Z", attempt=2)
+    first.add(later, [at(3, told(generation(2, resumed=1))[0].decode())])
+    assert [line["step"] for line in first.fold().lines()] == [1]
+    again = Kept(tmp_path).fold()
+    assert (again.newest, [line["step"] for line in again.lines()]) == (2, [1])
+
+
+def test_each_rank_has_a_log_of_its_own_and_nobody_sees_what_was_meant_for_the_controller(tmp_path):
+    kept = Kept(tmp_path)
+    kept.add(
+        pod(),
+        [
+            at(1, "[agent 0 10:00:00] generation 1"),
+            at(2, "[rank 0] hello"),
+            at(3, "[rank 1] bye"),
+            at(4, told(metrics(1, 1))[0].decode()),
+        ],
+    )
+    request = {"attempt": 1, "rank": None, "offsets": {}}
+    answer = Reader().logs(kept, request)
+    found = {(source["kind"], source["number"]) for source in answer["sources"]}
+    assert found == {("agent", 0), ("rank", 0), ("rank", 1)}
+    assert "[orch]" not in str(answer)
+
+
+def test_a_reader_goes_on_where_it_has_stopped(tmp_path):
+    import base64
+
+    kept, reader = Kept(tmp_path), Reader()
+    kept.add(pod(), [at(1, "[rank 0] one")])
+    first = reader.logs(kept, {"attempt": 1, "rank": 0, "offsets": {}})
+    (path,) = first["texts"]
+    kept.add(pod(), [at(2, "[rank 0] two")])
+    second = reader.logs(kept, {"attempt": 1, "rank": 0, "offsets": {path: 4}})
+    assert base64.b64decode(second["texts"][path]) == b"two\n"
