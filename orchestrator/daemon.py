@@ -33,9 +33,34 @@ IDLE_SECONDS = 5.0
 LEAVING_SECONDS = 30.0
 ASKING_SECONDS = 0.5
 LOG = "controller.log"
-# What Slurm's commands and ssh need of the environment in which the controller was started, beyond what processes of
+# What Slurm's commands, ssh and Kubernetes' client need of the environment in which the controller was started, beyond what processes of
 # the job may have: where the cluster is, the agent that holds the keys, Kerberos tickets.
-REACHES = ("SLURM_CONF", "SSH_AUTH_SOCK", "KRB5CCNAME")
+REACHES = (
+    "SLURM_CONF",
+    "SSH_AUTH_SOCK",
+    "KRB5CCNAME",
+    "KUBECONFIG",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+    # What the credential plug-ins of a kubeconfig read.
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "CLOUDSDK_CONFIG",
+    "CLOUDSDK_CORE_PROJECT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AZURE_CONFIG_DIR",
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+)
 
 
 def is_alive(store: Store) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -13,11 +14,13 @@ from orchestrator.cli import context
 from orchestrator.cli.keeper import keeper
 from orchestrator.cli.terminal import LiveLine, columns, painter, say, speaks_unicode
 from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED
+from orchestrator.paths import WATCHED
 from orchestrator.store import Store
 from orchestrator.views import progress
 from orchestrator.views.phases import ENDED
 
 POLL = 0.25  # seconds between two looks at the store
+SIGN = 5.0  # seconds between two signs that somebody looks
 _CODES = {"succeeded": OK, "cancelled": RUN_CANCELLED}
 
 
@@ -47,13 +50,23 @@ def follow(store: Store, name: str) -> int:
 
 def _until_end(store: Store, name: str, display: Display) -> Mapping[str, Any]:
     keep_controller = keeper(store)
+    signed = 0.0
     while True:
+        if time.monotonic() - signed > SIGN:
+            signed = time.monotonic()
+            _leave_sign(store, name)
         run = context.snapshot(store, name)
         display.show({**context.row(run), **_from_records(run)})
         if run["phase"] in ENDED:
             return run
         keep_controller()
         time.sleep(POLL)
+
+
+def _leave_sign(store: Store, name: str) -> None:
+    """Where news of a run cost something, there are more of them while somebody looks."""
+    with contextlib.suppress(OSError):
+        (store.home / "runs" / name / WATCHED).touch()
 
 
 def _from_records(run: Mapping[str, Any]) -> dict[str, str]:

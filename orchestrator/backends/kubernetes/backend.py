@@ -32,6 +32,7 @@ from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.cluster import Kind as ClusterKind
 from orchestrator.model.kubernetes import JobKind
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+from orchestrator.paths import WATCHED
 from orchestrator.reach import SECONDS, Call
 
 CALM = 10.0  # seconds between two looks while every run trains; a change of a pod rings before
@@ -42,7 +43,6 @@ LOG_BYTES = 1024 * 1024  # of one read
 LAST_BYTES = 8 * LOG_BYTES  # of a log that is read once more before its pod goes
 WATCH_SECONDS = 240
 LOOKED_AT = 15.0  # seconds for which a person who looked counts as looking
-WATCHED = "watched"  # in the run's directory on this machine: touched by whoever follows the run
 CANCELLED = "cancelled"  # the handle of an attempt that was cancelled before it was handed over
 _MANY = 200  # runs, above which a selector names them no more
 _WORKLOADS = ("v1beta2", "v1beta1")
