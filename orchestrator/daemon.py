@@ -33,8 +33,8 @@ IDLE_SECONDS = 5.0
 LEAVING_SECONDS = 30.0
 ASKING_SECONDS = 0.5
 LOG = "controller.log"
-# What Slurm's commands, ssh and Kubernetes' client need of the environment in which the controller was started, beyond what processes of
-# the job may have: where the cluster is, the agent that holds the keys, Kerberos tickets.
+# What the commands and clients of schedulers need of the environment in which the controller was started, beyond what
+# processes of the job may have: where the cluster is, the agent that holds the keys, Kerberos tickets.
 REACHES = (
     "SLURM_CONF",
     "SSH_AUTH_SOCK",
