@@ -11,7 +11,7 @@ from orchestrator.cli.job import Job
 from orchestrator.cli.terminal import say, warn
 from orchestrator.errors import OK, JobError
 from orchestrator.model.bundle import Bundle
-from orchestrator.rendering.kubernetes import job_object
+from orchestrator.rendering.kubernetes import job_object, manifests
 from orchestrator.views import units
 
 _LARGEST = 10**6  # attempts; their directories have six digits
@@ -37,20 +37,23 @@ def run(options: Namespace) -> int:
 
 
 def _stream(bundle: Bundle, kind: str) -> str:
-    _refuse_others(kind, "a directory of files, which stdout cannot hold", "give a directory with -o; -o -")
-    manifests = [bundle.text(file.path) for file in bundle.files if file.path.endswith(".yaml")]
-    return "---\n".join(text.removeprefix("---\n") for text in manifests)
+    if kind != "kubernetes":
+        raise JobError(
+            f"a job for {kind} is a directory of files, which stdout cannot hold",
+            hint="give a directory with -o; -o - is for clusters of kind kubernetes",
+        )
+    texts = [bundle.text(path) for path in manifests(bundle)]
+    return "---\n".join(text.removeprefix("---\n") for text in texts)
 
 
 def _difference(job: Job, laid_over: Bundle, options: Namespace) -> str:
     import difflib
 
-    _refuse_others(job.backend.kind, "laid over by nothing", "leave --diff out; it")
+    if job.backend.kind != "kubernetes":
+        raise JobError(
+            f"{job.cluster} is of kind {job.backend.kind}, where no overlay is laid over a job",
+            hint="leave --diff out; it is for clusters of kind kubernetes",
+        )
     plain = jobs.prepared(job, options.name, attempt=options.attempt, overlay=False).bundle
     before, after = (job_object(bundle).splitlines(keepends=True) for bundle in (plain, laid_over))
     return "".join(difflib.unified_diff(before, after, "rendered", "with the overlay"))
-
-
-def _refuse_others(kind: str, what: str, hint: str) -> None:
-    if kind != "kubernetes":
-        raise JobError(f"a job for {kind} is {what}", hint=f"{hint} is for clusters of kind kubernetes")

@@ -92,8 +92,9 @@ def _render(parser: ArgumentParser) -> None:
     parser.add_argument("--name", help="the run's name (default: the job's)")
     parser.add_argument(
         "--kind",
+        metavar="KIND",
         choices=("trainjob", "jobset", "pytorchjob"),
-        help="what a Kubernetes job is made as (default: the profile's job_kind)",
+        help="trainjob, jobset or pytorchjob: what a Kubernetes job is made as (default: the profile's job_kind)",
     )
     parser.add_argument(
         "--attempt", metavar="N", type=int, default=1, help="go on by hand after attempt N-1 has ended (default: 1)"

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import OWN_RUNTIME, Gang, JobKind, toleration_problems
+from orchestrator.model.kubernetes import JOB_KINDS, OWN_RUNTIME, Gang, JobKind, toleration_problems
 from orchestrator.rendering import needs
 from orchestrator.rendering.files import text_file
 from orchestrator.rendering.overlay import Field, lay_over
@@ -117,10 +117,16 @@ def finish(request: RenderRequest, manifests: Sequence[File]) -> list[File]:
     return [_overlaid(file, overlay, request) if file.path == of_job else file for file in manifests]
 
 
+def manifests(bundle: Bundle) -> list[str]:
+    """The paths of what the API server is given, the job last: it needs the others."""
+    own = {f"{kind}.yaml" for kind in JOB_KINDS}
+    paths = [file.path for file in bundle.files if file.path.endswith(".yaml") and "/" not in file.path]
+    return sorted(paths, key=lambda path: (path in own, path))
+
+
 def job_object(bundle: Bundle) -> str:
     """The job of a bundle as YAML in one form, to compare it with another."""
-    (path,) = {f"{kind}.yaml" for kind in ("trainjob", "jobset", "pytorchjob")} & {file.path for file in bundle.files}
-    return write(read(bundle.text(path)))
+    return write(read(bundle.text(manifests(bundle)[-1])))
 
 
 def lost(profile: Profile, kind: JobKind) -> tuple[str, ...]:
