@@ -7,7 +7,7 @@ import json
 import posixpath
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from orchestrator.handover import (
     stage,
     submission_of,
 )
-from orchestrator.model.bundle import Bundle, File
+from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes, Cluster
 from orchestrator.model.plan import ModelFacts, Plan
 from orchestrator.model.run import Cause, Phase, Run, Submission
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class Prepared:
     """All that is known before anything is written. `spec_digest` is of the spec, `run_id` of the cluster too.
 
-    `left_behind`: what of the code does not travel with the job, and why.
+    `left_behind`: what of the code does not travel with the job, and why. `notes`: what its cluster makes of it.
     """
 
     spec: Spec
@@ -56,11 +56,13 @@ class Prepared:
     run_id: str
     spec_digest: str
     left_behind: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for whoever submits or renders the job."""
-        return (*self.plan.warnings, *(f"code: {what}; it does not travel with the job" for what in self.left_behind))
+        behind = (f"code: {what}; it does not travel with the job" for what in self.left_behind)
+        return (*self.plan.warnings, *self.notes, *behind)
 
 
 def plan_job(spec: Spec, cluster: Cluster, job_dir: str) -> Plan:
@@ -79,51 +81,65 @@ def _facts(spec: Spec, job_dir: str) -> ModelFacts | None:
     return modelfacts.load(spec.model, job_dir)
 
 
-def prepare(spec: Spec, backend: Backend, *, job_dir: str, name: str | None = None, must_fit: bool = True) -> Prepared:
-    """Probe, plan and render; writes nothing. `name` renames the job.
+def prepare(
+    spec: Spec,
+    backend: Backend,
+    *,
+    job_dir: str,
+    name: str | None = None,
+    must_fit: bool = True,
+    attempt: int = 1,
+    overlay: bool = True,
+) -> Prepared:
+    """Probe, plan and render; writes nothing. `name` renames the job; without `overlay` the profile's is left out.
 
     Raises JobError, ClusterError, and PlanError when the plan does not fit and `must_fit`.
     """
-    from orchestrator import specfile
+    from orchestrator import rendering, specfile
 
     if name is not None:
         spec = specfile.named(spec, name)
     specfile.check_kind(spec, backend.kind)
     cluster = backend.probe()
+    if not overlay:
+        cluster = replace(cluster, profile=replace(cluster.profile, overlay={}))
     plan = plan_job(spec, cluster, job_dir)
     if must_fit and plan.fits is False:
         raise _does_not_fit(plan)
     canonical = specfile.canonical(spec)
     run_id = hashlib.sha256(json.dumps([spec.name, canonical, cluster.name]).encode()).hexdigest()[:12]
     code = _code(Path(job_dir, spec.code)) if spec.code is not None else None
-    bundle = _render(spec, plan, cluster, run_id=run_id, job_dir=job_dir, code=code.files if code is not None else ())
+    request = _request(spec, plan, cluster, run_id=run_id, job_dir=job_dir, code=code, attempt=attempt)
     return Prepared(
         spec=spec,
         cluster=cluster,
         plan=plan,
-        bundle=bundle,
+        bundle=rendering.render(request),
         run_id=run_id,
         spec_digest=hashlib.sha256(canonical.encode()).hexdigest(),
         left_behind=code.skipped if code is not None else (),
+        notes=rendering.warnings(request),
     )
 
 
-def _render(spec: Spec, plan: Plan, cluster: Cluster, *, run_id: str, job_dir: str, code: tuple[File, ...]) -> Bundle:
+def _request(
+    spec: Spec, plan: Plan, cluster: Cluster, *, run_id: str, job_dir: str, code: Snapshot | None, attempt: int
+) -> RenderRequest:
     from orchestrator import assets, rendering
     from orchestrator.policy import signatures
 
-    request: RenderRequest = rendering.RenderRequest(
+    return rendering.RenderRequest(
         spec=spec,
         plan=plan,
         cluster=cluster,
         run_id=run_id,
         job_dir=job_dir,
         templates=assets.load_templates(cluster.kind),
-        payload=(assets.load_library(), *code),
+        payload=(assets.load_library(), *(code.files if code is not None else ())),
         signatures=signatures.rows(),
+        attempt=attempt,
         present=frozenset(path for path in _named_paths(spec) if Path(job_dir, path).exists()),
     )
-    return rendering.render(request)
 
 
 def _code(directory: Path) -> Snapshot:

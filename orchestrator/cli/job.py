@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator import configfile, localfiles, specfile
 from orchestrator.backends import Backend, open_backend
 from orchestrator.cli import context
 from orchestrator.errors import JobError
 from orchestrator.launch import Prepared, prepare
-from orchestrator.model.cluster import BadNodes
+from orchestrator.model.cluster import BadNodes, Profile
+from orchestrator.model.kubernetes import JobKind
 from orchestrator.model.spec import Spec
 from orchestrator.paths import orch_home
 
@@ -28,11 +29,13 @@ class Job:
     bad_nodes: BadNodes
 
 
-def load(options: Namespace) -> Job:
-    """Read and check `options.job` for `options.cluster`. Raises JobError."""
+def load(options: Namespace, *, job_kind: JobKind | None = None) -> Job:
+    """Read and check `options.job` for `options.cluster`, to be made as `job_kind` there. Raises JobError."""
     loaded = specfile.load(options.job, options.overrides)
     configuration = context.configuration()
     cluster, profile = configfile.cluster(configuration, options.cluster)
+    if job_kind is not None:
+        profile = _made_as(job_kind, cluster, profile)
     backend = open_backend(cluster, profile, orch_home(os.environ))
     check = localfiles.check_local if profile.kind == "local" else localfiles.check_sent
     try:
@@ -50,10 +53,19 @@ def load(options: Namespace) -> Job:
     )
 
 
-def prepared(job: Job, name: str | None) -> Prepared:
+def _made_as(job_kind: JobKind, cluster: str, profile: Profile) -> Profile:
+    if profile.kind != "kubernetes":
+        raise JobError(
+            f"--kind {job_kind} is for clusters of kind kubernetes; {cluster} is of kind {profile.kind}",
+            hint="name another cluster with -c, or leave --kind out",
+        )
+    return replace(profile, job_kind=job_kind)
+
+
+def prepared(job: Job, name: str | None, *, attempt: int = 1, overlay: bool = True) -> Prepared:
     """Planned and rendered under `name`. Raises JobError, ClusterError, and PlanError when it does not fit."""
     try:
-        return prepare(job.spec, job.backend, job_dir=job.job_dir, name=name)
+        return prepare(job.spec, job.backend, job_dir=job.job_dir, name=name, attempt=attempt, overlay=overlay)
     except JobError as error:
         error.file = error.file or job.file
         raise

@@ -1,4 +1,4 @@
-"""`orch render`: every file of a job, written to a directory; no cluster is contacted and nothing is stored."""
+"""`orch render`: every file of a job, written to a directory; nothing is stored, and no cluster is changed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from argparse import Namespace
 
 from orchestrator.cli import job as jobs
 from orchestrator.cli import rendering
+from orchestrator.cli.job import Job
 from orchestrator.cli.terminal import say, warn
 from orchestrator.errors import OK, JobError
 from orchestrator.model.bundle import Bundle
+from orchestrator.rendering.kubernetes import job_object, manifests
 from orchestrator.views import units
+
+_LARGEST = 10**6  # attempts; their directories have six digits
 
 
 def run(options: Namespace) -> int:
-    job = jobs.load(options)
-    prepared = jobs.prepared(job, options.name)
+    if not 0 < options.attempt < _LARGEST:
+        raise JobError(f"--attempt {options.attempt}: wanted a number from 1 to {_LARGEST - 1}")
+    job = jobs.load(options, job_kind=options.kind)
+    prepared = jobs.prepared(job, options.name, attempt=options.attempt)
     for warning in prepared.warnings:
         warn(warning)
+    if options.diff:
+        sys.stdout.write(_difference(job, prepared.bundle, options))
+        return OK
     if options.output == "-":
         sys.stdout.write(_stream(prepared.bundle, job.backend.kind))
         return OK
@@ -33,5 +42,18 @@ def _stream(bundle: Bundle, kind: str) -> str:
             f"a job for {kind} is a directory of files, which stdout cannot hold",
             hint="give a directory with -o; -o - is for clusters of kind kubernetes",
         )
-    manifests = [bundle.text(file.path) for file in bundle.files if file.path.endswith(".yaml")]
-    return "---\n".join(text.removeprefix("---\n") for text in manifests)
+    texts = [bundle.text(path) for path in manifests(bundle)]
+    return "---\n".join(text.removeprefix("---\n") for text in texts)
+
+
+def _difference(job: Job, laid_over: Bundle, options: Namespace) -> str:
+    import difflib
+
+    if job.backend.kind != "kubernetes":
+        raise JobError(
+            f"{job.cluster} is of kind {job.backend.kind}, where no overlay is laid over a job",
+            hint="leave --diff out; it is for clusters of kind kubernetes",
+        )
+    plain = jobs.prepared(job, options.name, attempt=options.attempt, overlay=False).bundle
+    before, after = (job_object(bundle).splitlines(keepends=True) for bundle in (plain, laid_over))
+    return "".join(difflib.unified_diff(before, after, "rendered", "with the overlay"))

@@ -79,14 +79,26 @@ def _plan(parser: ArgumentParser) -> None:
 
 def _render(parser: ArgumentParser) -> None:
     _job(parser)
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
         "-o",
         "--output",
         metavar="DIR",
-        required=True,
         help="a new or empty directory, or one that orch rendered before; - prints a Kubernetes job as one YAML stream",
     )
+    where.add_argument(
+        "--diff", action="store_true", help="write nothing; show what the profile's overlay changes in a Kubernetes job"
+    )
     parser.add_argument("--name", help="the run's name (default: the job's)")
+    parser.add_argument(
+        "--kind",
+        metavar="KIND",
+        choices=("trainjob", "jobset", "pytorchjob"),
+        help="trainjob, jobset or pytorchjob: what a Kubernetes job is made as (default: the profile's job_kind)",
+    )
+    parser.add_argument(
+        "--attempt", metavar="N", type=int, default=1, help="go on by hand after attempt N-1 has ended (default: 1)"
+    )
     parser.add_argument("--force", action="store_true", help="write into a directory that holds other files, too")
 
 

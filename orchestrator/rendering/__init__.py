@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.rendering.context import warnings
 from orchestrator.rendering.render import render
 from orchestrator.rendering.request import RenderRequest
 
-__all__ = ["RenderRequest", "render"]
+__all__ = ["RenderRequest", "render", "warnings"]

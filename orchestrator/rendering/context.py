@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from orchestrator.model.bundle import File
 from orchestrator.model.cluster import Kind
 from orchestrator.rendering import kubernetes, paths, slurm
 from orchestrator.rendering.jobfile import job_document
@@ -25,6 +26,18 @@ def job_values(request: RenderRequest) -> dict[str, object]:
         "profile": request.cluster.profile,
         **({request.cluster.kind: own(request)} if own else {}),
     }
+
+
+def finished(request: RenderRequest, manifests: Sequence[File]) -> Sequence[File]:
+    """The manifests as they are handed over. Raises JobError."""
+    finish = _FINISH.get(request.cluster.kind)
+    return finish(request, manifests) if finish else manifests
+
+
+def warnings(request: RenderRequest) -> tuple[str, ...]:
+    """Sentences for whoever submits or renders the job, of what its cluster makes of it."""
+    warn = _WARNINGS.get(request.cluster.kind)
+    return warn(request) if warn else ()
 
 
 def _loopback_hosts(request: RenderRequest) -> list[str]:
@@ -51,3 +64,5 @@ _OWN: Mapping[Kind, Callable[[RenderRequest], dict[str, object]]] = {
     "slurm": slurm.values,
     "kubernetes": kubernetes.values,
 }
+_FINISH: Mapping[Kind, Callable[[RenderRequest, Sequence[File]], Sequence[File]]] = {"kubernetes": kubernetes.finish}
+_WARNINGS: Mapping[Kind, Callable[[RenderRequest], tuple[str, ...]]] = {"kubernetes": kubernetes.warnings}

@@ -1,43 +1,93 @@
-"""What the manifests of a PyTorchJob print: names, labels, resources and the agent's command."""
+"""What the manifests of a job print: its kind, names, labels, resources, the agent's command; and what a kind lacks."""
 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from orchestrator.errors import JobError
+from orchestrator.model.bundle import Bundle, File
+from orchestrator.model.cluster import Profile
+from orchestrator.model.kubernetes import JOB_KINDS, OWN_RUNTIME, Gang, JobKind, toleration_problems
 from orchestrator.rendering import needs
+from orchestrator.rendering.files import text_file
+from orchestrator.rendering.overlay import Field, lay_over
 from orchestrator.rendering.paths import CLAIM_MOUNT, shared_run_dir
 from orchestrator.rendering.request import RenderRequest
+from orchestrator.rendering.yamltext import read, write
 
 BUNDLE_MOUNT = "/orch/bundle"
-GPU_RESOURCE = "nvidia.com/gpu"
+HOME = "/home/orch"
+WORD = "/dev/termination-log"  # the kubelet keeps at most 4 KiB of it in the pod's status
 DEFAULT_IMAGE = "orch-train:1"  # where no profile names one: `manifests/README.md` says what it must hold
 DEFAULT_PYTHON = "python3"
 
 KILL_MARGIN_SECONDS = 60  # between the end of a save and the kubelet's kill
+DEAD_NODE_SECONDS = 60
 SHM_MIB_PER_RANK = 1024
+
+# Exit codes of the agent in a pod. What is in neither is counted by the Job: 184, a failure that another start may mend
+# and that the agents count by themselves, and whatever befalls a pod before an agent runs.
+PERMANENT = [83, 85, 86]
+STOPPED = [182]
+PODS_A_FAILURE = 10  # failed pods of each node, for each failure that the run may have: far more than agents allow
+
+_ATTEMPT_DIGITS = 3  # kept free in the names of attempts
+_LONGEST = 63
+_POD_SUFFIX = 6  # a dash and the five letters that the Job controller adds
+_LONGEST_IMAGE = 500
+_DEAD_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_OWN_VARIABLES = frozenset({"PYTHONPATH", "HOME", "USER", "JOB_COMPLETION_INDEX"})
+_GANGS: Mapping[Gang, Mapping[str, str]] = {
+    "volcano": {"version": "scheduling.volcano.sh/v1beta1", "scheduler": "volcano"},
+    "coscheduling": {"version": "scheduling.x-k8s.io/v1alpha1", "scheduler": "scheduler-plugins-scheduler"},
+}
 
 
 def values(request: RenderRequest) -> dict[str, object]:
     """The values that only Kubernetes' templates print."""
-    profile = request.cluster.profile
-    _refuse_checkpoints_off_the_claim(request)
+    profile, kind = request.cluster.profile, job_kind(request)
+    _refuse(request, kind)
     return {
+        "kind": kind,
+        "of_job": kind != "pytorchjob",  # its pods are made by a Job
+        "container": "pytorch" if kind == "pytorchjob" else "node",  # the names that the operators look for
         "name": job_name(request),
         "claim": profile.claim or f"orch-{request.spec.name}",
         "makes_claim": profile.claim is None,
         "image": profile.image or DEFAULT_IMAGE,
+        "runtime": _runtime(profile),
         "labels": _labels(request),
+        "attempt_labels": _labels(request)[2:],
+        "job_labels": [*sorted(profile.labels.items()), *_queue_labels(profile)],
+        "annotations": sorted(profile.annotations.items()),
+        "pod_labels": [*sorted(profile.labels.items()), *_of_gang(request, kind, "coscheduling", "pod-group")],
+        "pod_annotations": [*sorted(profile.annotations.items()), *_of_gang(request, kind, "volcano", "group-name")],
+        "gang": _gang(profile, kind),
+        "scheduler": _GANGS[profile.gang]["scheduler"] if profile.gang else None,
+        "tolerations": _tolerations(profile),
         "replicas": _replicas(request),
+        "backoff_limit": _backoff_limit(request),
+        "permanent": PERMANENT,
+        "stopped": STOPPED,
         "command": [literal(profile.python or DEFAULT_PYTHON), "-m", "orchestrator.agent"],
-        "args": _arguments(request),
+        "args": _arguments(request, kind),
         "bundle_mount": BUNDLE_MOUNT,
         "claim_mount": CLAIM_MOUNT,
+        "home": HOME,
+        "word": WORD,
         "secrets": _secrets(request),
         "resources": _resources(request),
         "shm": f"{request.plan.topology.ranks_per_node * SHM_MIB_PER_RANK}Mi",
         "grace_seconds": needs.save_seconds(request.plan) + KILL_MARGIN_SECONDS,
     }
+
+
+def job_kind(request: RenderRequest) -> JobKind:
+    """What the job is made as. Where neither the cluster nor its profile says: a PyTorchJob."""
+    wanted = request.cluster.profile.job_kind
+    return request.cluster.job_kind or ("pytorchjob" if wanted == "auto" else wanted)
 
 
 def job_name(request: RenderRequest) -> str:
@@ -46,10 +96,11 @@ def job_name(request: RenderRequest) -> str:
 
 
 def hosts(request: RenderRequest) -> list[str]:
-    """The host name of every pod, node 0 first: the operator makes a service of that name for each."""
-    name = job_name(request)
-    workers = [f"{name}-worker-{index}" for index in range(request.plan.topology.nodes - 1)]
-    return [f"{name}-master-0", *workers]
+    """The host name of every pod, node 0 first, as its operator makes it known."""
+    name, nodes = job_name(request), request.plan.topology.nodes
+    if job_kind(request) == "pytorchjob":
+        return [f"{name}-master-0", *(f"{name}-worker-{index}" for index in range(nodes - 1))]
+    return [f"{name}-node-0-{index}.{name}" for index in range(nodes)]
 
 
 def literal(text: str) -> str:
@@ -57,17 +108,90 @@ def literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _arguments(request: RenderRequest) -> list[str]:
-    run_dir = shared_run_dir(request)
+def finish(request: RenderRequest, manifests: Sequence[File]) -> list[File]:
+    """The manifests with the profile's overlay laid over the job. Raises JobError for an overlay that cannot be."""
+    overlay = request.cluster.profile.overlay
+    if not overlay:
+        return list(manifests)
+    of_job = f"{job_kind(request)}.yaml"
+    return [_overlaid(file, overlay, request) if file.path == of_job else file for file in manifests]
+
+
+def manifests(bundle: Bundle) -> list[str]:
+    """The paths of what the API server is given, the job last: it needs the others."""
+    own = {f"{kind}.yaml" for kind in JOB_KINDS}
+    paths = [file.path for file in bundle.files if file.path.endswith(".yaml") and "/" not in file.path]
+    return sorted(paths, key=lambda path: (path in own, path))
+
+
+def job_object(bundle: Bundle) -> str:
+    """The job of a bundle as YAML in one form, to compare it with another."""
+    return write(read(bundle.text(manifests(bundle)[-1])))
+
+
+def lost(profile: Profile, kind: JobKind) -> tuple[str, ...]:
+    """What of a profile a job of this kind cannot have there, in sentences. A TrainJob can patch only some fields."""
+    return tuple(_lost_to_trainjob(profile)) if kind == "trainjob" else ()
+
+
+def warnings(request: RenderRequest) -> tuple[str, ...]:
+    """What whoever submits or renders the job should know of its manifests."""
+    return (*lost(request.cluster.profile, job_kind(request)), *_needs_of_namespace(request.cluster.profile))
+
+
+def _lost_to_trainjob(profile: Profile) -> Iterator[str]:
+    runtime = profile.runtime
+    if profile.priority_class:
+        yield (
+            f"priority_class: a TrainJob cannot set it; set priorityClassName: {profile.priority_class} in a copy of "
+            "manifests/runtime.yaml and name that in runtime, or take job_kind: jobset"
+        )
+    if profile.gang:
+        yield (
+            f"gang: a TrainJob's PodGroup is made by its runtime; set podGroupPolicy: {{{profile.gang}: {{}}}} in a "
+            "copy of manifests/runtime.yaml and name that in runtime, or take job_kind: jobset"
+        )
+    if profile.rdma and profile.rdma.host_network:
+        yield (
+            "rdma: a TrainJob cannot ask for the node's network; set hostNetwork: true and dnsPolicy: "
+            "ClusterFirstWithHostNet in a copy of manifests/runtime.yaml, or take job_kind: jobset"
+        )
+    if runtime.rpartition("/")[2] != OWN_RUNTIME:
+        yield (
+            f"runtime: {runtime} is not orch's own; unless it is a copy of manifests/runtime.yaml, pods may get a "
+            "service account's token and fail `restricted`, a failed one may be started again where that cannot help, "
+            "and an eviction may count as a failure"
+        )
+
+
+def _needs_of_namespace(profile: Profile) -> Iterator[str]:
+    if profile.rdma:
+        what = "IPC_LOCK and the node's network" if profile.rdma.host_network else "IPC_LOCK"
+        yield f"rdma: pods ask for {what}, which only a namespace of PodSecurity level `privileged` allows"
+
+
+def _overlaid(file: File, overlay: Mapping[str, Any], request: RenderRequest) -> File:
+    at = Field((f"clusters.{request.cluster.name}.overlay",))
+    text = write(lay_over(read(file.content.decode()), overlay, at))
+    return text_file(file.path, f"# With the overlay of the cluster's profile.\n{text}")
+
+
+def _arguments(request: RenderRequest, kind: JobKind) -> list[str]:
+    name, run_dir = job_name(request), shared_run_dir(request)
     assert run_dir is not None
+    # A start is the same in all pods. Where pods are those of a Job, every resumption has a Job of its own; what is
+    # started again under one of them, and in a PyTorchJob all that is, the generations tell apart.
+    node, start = (
+        ("$(PET_NODE_RANK)", name) if kind == "pytorchjob" else ("$(JOB_COMPLETION_INDEX)", f"{name}.$(ORCH_JOB_UID)")
+    )
     return [
         *("--bundle", BUNDLE_MOUNT),
         *("--run-dir", literal(run_dir)),
-        *("--node", "$(PET_NODE_RANK)"),
+        *("--node", node),
         *("--attempt", str(request.attempt)),
-        # The same in all pods, as a start must be. The generations tell apart what an operator starts under one name.
-        *("--start", job_name(request)),
+        *("--start", start),
         *("--address", hosts(request)[0]),
+        *("--pod", WORD),
     ]
 
 
@@ -80,9 +204,49 @@ def _labels(request: RenderRequest) -> list[tuple[str, str]]:
     ]
 
 
+def _queue_labels(profile: Profile) -> list[tuple[str, str]]:
+    wanted = {"kueue.x-k8s.io/queue-name": profile.queue, "kueue.x-k8s.io/priority-class": profile.workload_priority}
+    return [(name, value) for name, value in wanted.items() if value]
+
+
+def _gang(profile: Profile, kind: JobKind) -> dict[str, str | None] | None:
+    """The PodGroup beside the job; a TrainJob's is made by its runtime."""
+    if profile.gang is None or kind == "trainjob":
+        return None
+    of_pods = profile.priority_class if profile.gang == "volcano" else None  # the other has no such field
+    return {"version": _GANGS[profile.gang]["version"], "priority": of_pods}
+
+
+def _of_gang(request: RenderRequest, kind: JobKind, gang: Gang, name: str) -> list[tuple[str, str]]:
+    """By what a pod names its PodGroup: a label or an annotation, as its scheduler wants it."""
+    if request.cluster.profile.gang != gang or kind == "trainjob":
+        return []
+    group = {"volcano": "scheduling.k8s.io", "coscheduling": "scheduling.x-k8s.io"}[gang]
+    return [(f"{group}/{name}", job_name(request))]
+
+
+def _tolerations(profile: Profile) -> list[Mapping[str, Any]]:
+    said = {toleration.get("key") for toleration in profile.tolerations}
+    own = [
+        {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": DEAD_NODE_SECONDS}
+        for taint in _DEAD_NODE_TAINTS
+        if taint not in said
+    ]
+    return [*own, *profile.tolerations]
+
+
+def _runtime(profile: Profile) -> dict[str, str]:
+    kind, _, name = profile.runtime.rpartition("/")
+    return {"kind": kind or "ClusterTrainingRuntime", "name": name}
+
+
 def _replicas(request: RenderRequest) -> list[tuple[str, int]]:
     workers = request.plan.topology.nodes - 1
     return [("Master", 1), ("Worker", workers)] if workers else [("Master", 1)]
+
+
+def _backoff_limit(request: RenderRequest) -> int:
+    return request.plan.topology.nodes * (request.spec.restart.max_failures + 1) * PODS_A_FAILURE
 
 
 def _secrets(request: RenderRequest) -> list[tuple[str, str, str]]:
@@ -95,6 +259,12 @@ def _secrets(request: RenderRequest) -> list[tuple[str, str, str]]:
                 hint="name an existing Secret of the namespace: {kubernetes: name/key}",
                 field=f"secrets.{name}",
             )
+        if name in _OWN_VARIABLES or name.startswith("PET_"):
+            raise JobError(
+                f"{name} is set in the pod by orch or the operator",
+                hint="give the secret another name, and read that in the script",
+                field=f"secrets.{name}",
+            )
         of, _, key = secret.kubernetes.partition("/")
         found.append((name, of, key))
     return sorted(found)
@@ -102,14 +272,45 @@ def _secrets(request: RenderRequest) -> list[tuple[str, str, str]]:
 
 def _resources(request: RenderRequest) -> dict[str, str]:
     """Requests, which are the limits as well. Memory that no plan knows is not asked for."""
-    plan, memory = request.plan, needs.memory_mib(request.plan)
+    plan, memory, profile = request.plan, needs.memory_mib(request.plan), request.cluster.profile
     asked: dict[str, str] = {}
     if memory is not None:
         asked["memory"] = f"{memory}Mi"
     if plan.topology.device != "cpu":
         asked["cpu"] = str(needs.cpus(plan))
-        asked[GPU_RESOURCE] = str(plan.topology.ranks_per_node)
+        asked[profile.gpu_resource] = str(plan.topology.ranks_per_node)
+    if profile.rdma:
+        asked[profile.rdma.resource] = str(profile.rdma.count)
     return asked
+
+
+def _refuse(request: RenderRequest, kind: JobKind) -> None:
+    _refuse_checkpoints_off_the_claim(request)
+    profile, where = request.cluster.profile, f"clusters.{request.cluster.name}"
+    for place, problem in toleration_problems(profile.tolerations):
+        raise JobError(problem, field=f"{where}.tolerations[{place}]")
+    if kind == "trainjob" and len(profile.image or "") > _LONGEST_IMAGE:
+        raise JobError(
+            f"has {len(profile.image or '')} characters, a TrainJob's image at most {_LONGEST_IMAGE}",
+            hint="give the image a shorter name, or take job_kind: jobset",
+            field=f"{where}.image",
+        )
+    if kind != "pytorchjob":
+        _refuse_long_name(request)
+
+
+def _refuse_long_name(request: RenderRequest) -> None:
+    """A pod of a Job is named by the job, its number and five letters more, and must be a host name."""
+    attempt = "0" * max(_ATTEMPT_DIGITS, len(str(request.attempt)))
+    last = f"orch--{attempt}-node-0-{request.plan.topology.nodes - 1}"
+    room = _LONGEST - _POD_SUFFIX - len(last)
+    if len(request.spec.name) > room:
+        raise JobError(
+            f"{request.spec.name} has {len(request.spec.name)} characters; as part of its pods' names, which have at "
+            f"most {_LONGEST}, it may have {room}",
+            hint="shorten it, or give another with --name",
+            field="name",
+        )
 
 
 def _refuse_checkpoints_off_the_claim(request: RenderRequest) -> None:

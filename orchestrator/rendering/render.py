@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.rendering.configmap import config_map_of
-from orchestrator.rendering.context import job_values
+from orchestrator.rendering.context import finished, job_values
 from orchestrator.rendering.environment import output_path, render_text
 from orchestrator.rendering.files import make_bundle, text_file
 from orchestrator.rendering.request import RenderRequest
@@ -33,7 +33,8 @@ def render(request: RenderRequest) -> Bundle:
     if not manifests:
         return carried
     config_map = config_map_of(carried)
-    return make_bundle([*carried.files, *_files(manifests, request, {**values, "config_map": config_map})])
+    written = _files(manifests, request, {**values, "config_map": config_map})
+    return make_bundle([*carried.files, *finished(request, written)])
 
 
 def _files(names: list[str], request: RenderRequest, values: Mapping[str, object]) -> list[File]:

@@ -92,7 +92,7 @@ def _of(hint: Any, key: Key) -> st.SearchStrategy[Any]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return st.sampled_from(arguments)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return st.one_of(*(_of(argument, key) for argument in arguments))
     if origin is tuple:
         return st.lists(_of(arguments[0], key), max_size=3).map(tuple)
