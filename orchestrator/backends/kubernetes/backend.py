@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import records
-from orchestrator.backends.kubernetes import events, reading
+from orchestrator.backends.kubernetes import events, reading, runtimes
 from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.kept import Kept, Reader
-from orchestrator.backends.kubernetes.kinds import KINDS, Kind, Standing, handle_of, kind_of, word_of
+from orchestrator.backends.kubernetes.kinds import KINDS, Kind, Standing, handle_of, is_among, kind_of, taken, word_of
 from orchestrator.backends.kubernetes.manifests import (
     ASKED,
     ATTEMPT,
@@ -118,12 +118,7 @@ class KubernetesBackend:
 
     def job_kind(self) -> JobKind | None:
         """The kind of objects that jobs become here; None where none is served. Raises ClusterError."""
-        if self._profile.job_kind != "auto":
-            return self._profile.job_kind
-        for word, kind in KINDS.items():
-            if self._serves(kind) and (word != "trainjob" or self._has_runtime()):
-                return word
-        return None
+        return taken(self._profile.job_kind, serves=self._serves, has_runtime=self._has_runtime)
 
     def hosts(self) -> Sequence[str]:
         try:
@@ -579,17 +574,16 @@ class KubernetesBackend:
                 if not refused.is_missing:
                     raise
                 found = {}
-            self._served[kind.word] = any(one.get("name") == kind.plural for one in found.get("resources") or ())
+            self._served[kind.word] = is_among(kind, found)
         return self._served[kind.word]
 
     def _has_runtime(self) -> bool:
-        """Whether the runtime that TrainJobs of this profile refer to is there, or nobody may look."""
-        group = f"/apis/{KINDS['trainjob'].group}/{KINDS['trainjob'].version}"
+        """Whether the runtime that TrainJobs of this profile refer to is there, may be looked at, and fits."""
         try:
-            self._api.get(f"{group}/clustertrainingruntimes/{self._profile.runtime}", metadata_only=True)
+            found = self._api.get(runtimes.path_of(self._profile.runtime, self._api.namespace))
         except Refused:
             return False
-        return True
+        return not runtimes.misfits(found, self._profile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
