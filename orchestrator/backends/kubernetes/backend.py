@@ -87,7 +87,7 @@ class KubernetesBackend:
         self._watching = False
         self._looked = False
         self._pace = BUSY
-        self._served: dict[str, bool] = {}
+        self._served: set[str] = set()  # kinds that the cluster was seen to serve
         self._reader = Reader()
 
     @property
@@ -121,7 +121,7 @@ class KubernetesBackend:
         if self._profile.job_kind != "auto":
             return self._profile.job_kind
         for word, kind in KINDS.items():
-            if self._serves(kind) and (word != "trainjob" or self._has_runtime()):
+            if self._serves(kind) and (word != "trainjob" or self._suits_trainjob()):
                 return word
         return None
 
@@ -579,14 +579,23 @@ class KubernetesBackend:
                 if not refused.is_missing:
                     raise
                 found = {}
-            self._served[kind.word] = any(one.get("name") == kind.plural for one in found.get("resources") or ())
-        return self._served[kind.word]
+            if not any(one.get("name") == kind.plural for one in found.get("resources") or ()):
+                return False
+            self._served.add(kind.word)
+        return True
 
-    def _has_runtime(self) -> bool:
-        """Whether the runtime that TrainJobs of this profile refer to is there, or nobody may look."""
+    def _suits_trainjob(self) -> bool:
+        """Whether the runtime that TrainJobs of this profile refer to is there, and nothing of the profile is lost."""
+        from orchestrator.rendering import kubernetes as rendering  # not needed where the kind is given
+
+        if rendering.lost(self._profile, "trainjob"):
+            return False
         group = f"/apis/{KINDS['trainjob'].group}/{KINDS['trainjob'].version}"
+        scope, _, name = self._profile.runtime.rpartition("/")
+        own = scope == "TrainingRuntime"
+        place = f"namespaces/{self._api.namespace}/trainingruntimes" if own else "clustertrainingruntimes"
         try:
-            self._api.get(f"{group}/clustertrainingruntimes/{self._profile.runtime}", metadata_only=True)
+            self._api.get(f"{group}/{place}/{name}", metadata_only=True)
         except Refused:
             return False
         return True
