@@ -66,8 +66,8 @@ def _command(spec: Spec) -> list[str] | None:
 
 def _secret(name: str, secret: Secret, request: RenderRequest) -> dict[str, str]:
     """Where the agent reads it; the pod of a Kubernetes job has it in its environment already."""
-    if request.cluster.kind == "kubernetes":
-        return {"env": name}
+    if secret.kubernetes is not None:
+        return {"kubernetes": secret.kubernetes}
     if secret.file is not None:
         return {"file": paths.absolute(secret.file, paths.base(request))}
     return {"env": secret.env or name}

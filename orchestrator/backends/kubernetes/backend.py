@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import records
-from orchestrator.backends.kubernetes import events, reading, runtimes
+from orchestrator.backends.kubernetes import events, reading
 from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.kept import Kept, Reader
 from orchestrator.backends.kubernetes.kinds import KINDS, Kind, Standing, handle_of, is_among, kind_of, taken, word_of
@@ -87,7 +87,7 @@ class KubernetesBackend:
         self._watching = False
         self._looked = False
         self._pace = BUSY
-        self._served: dict[str, bool] = {}
+        self._served: set[str] = set()  # kinds that the cluster was seen to serve
         self._reader = Reader()
 
     @property
@@ -118,7 +118,7 @@ class KubernetesBackend:
 
     def job_kind(self) -> JobKind | None:
         """The kind of objects that jobs become here; None where none is served. Raises ClusterError."""
-        return taken(self._profile.job_kind, serves=self._serves, has_runtime=self._has_runtime)
+        return taken(self._profile.job_kind, serves=self._serves, suits_trainjob=self._suits_trainjob)
 
     def hosts(self) -> Sequence[str]:
         try:
@@ -574,11 +574,18 @@ class KubernetesBackend:
                 if not refused.is_missing:
                     raise
                 found = {}
-            self._served[kind.word] = is_among(kind, found)
-        return self._served[kind.word]
+            if not is_among(kind, found):
+                return False
+            self._served.add(kind.word)
+        return True
 
-    def _has_runtime(self) -> bool:
-        """Whether the runtime that TrainJobs of this profile refer to is there, may be looked at, and fits."""
+    def _suits_trainjob(self) -> bool:
+        """Whether the runtime that TrainJobs refer to is there and does its part, and nothing of the profile is lost."""
+        from orchestrator.backends.kubernetes import runtimes  # what it imports is not needed where the kind is given
+        from orchestrator.rendering.kubernetes import lost
+
+        if lost(self._profile, "trainjob"):
+            return False
         try:
             found = self._api.get(runtimes.path_of(self._profile.runtime, self._api.namespace))
         except Refused:

@@ -86,13 +86,13 @@ KINDS: Mapping[JobKind, Kind] = {
 
 
 def taken(
-    wanted: Literal["auto"] | JobKind, *, serves: Callable[[Kind], bool], has_runtime: Callable[[], bool]
+    wanted: Literal["auto"] | JobKind, *, serves: Callable[[Kind], bool], suits_trainjob: Callable[[], bool]
 ) -> JobKind | None:
-    """What jobs are made as; None where `auto` finds none. `has_runtime`: one for TrainJobs is there, and fits."""
+    """What jobs are made as; None where `auto` finds none. `suits_trainjob`: its runtime is there, and fits."""
     if wanted != "auto":
         return wanted
     for word, kind in KINDS.items():
-        if serves(kind) and (word != "trainjob" or has_runtime()):
+        if serves(kind) and (word != "trainjob" or suits_trainjob()):
             return word
     return None
 

@@ -42,10 +42,8 @@ def misfits(document: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
     job = next((one for one in jobs if one.get("name") == _NODE), None)
     if job is None:
         return (f"it has no replicated job {_NODE}",)
-    return (*_of_set(spec, jobs, profile), *_of_job(job), *_of_pod(_at(job, *_POD) or {}, profile))
-
-
-_POD = ("template", "spec", "template", "spec")
+    pod = _at(job, "template", "spec", "template", "spec") or {}
+    return (*_of_set(spec, jobs, profile), *_of_job(job), *_of_pod(pod, profile))
 
 
 def _of_set(spec: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], profile: Profile) -> Iterator[str]:

@@ -1,0 +1,239 @@
+"""Processes in namespaces of their own: whatever they start is gone, kernel's word, when the first of them is."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+UNSHARE += ["--propagation", "private"]
+# Where containerd, the pod network and kubelet write beside their own directories: in here, to memory.
+HIDDEN = (Path("/run/containerd"), Path("/run/netns"), Path("/var/lib/cni"), Path("/var/log/containers"))
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+def can_isolate() -> bool:
+    return subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode == 0
+
+
+@dataclass(slots=True)
+class Daemon:
+    """`entry` went into the namespaces and waits; `pid`, its child, is the program."""
+
+    entry: subprocess.Popen[bytes]
+    pid: int
+
+
+class Daemons:
+    """A network, mount and process namespace below one directory, and named programs in it.
+
+    Its first process ends when the thread that called `open` does, even by kill -9; then the kernel ends all others.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._made: list[Path] = []
+        self._running: dict[str, Daemon] = {}
+
+    def open(self, reaper: Path) -> None:
+        """Make the namespaces. `reaper`: a program that reaps what is left to it."""
+        self._made = [path for path in HIDDEN if not path.exists()]
+        for path in self._made:
+            path.mkdir(parents=True)
+        mounts = "".join(f"mount -t tmpfs -o mode=755 none {path}\n" for path in HIDDEN)
+        script = f"set -e\nmount --make-rshared /\n{mounts}ip link set lo up\necho ready\nexec {reaper}\n"
+        with (self.root / "log" / "keeper.log").open("wb") as log:
+            self._keeper = subprocess.Popen(
+                [*UNSHARE, "sh", "-c", script],
+                env=self.environment(),
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        (self.root / "keeper").write_text(f"{self._keeper.pid} {started(self._keeper.pid)}\n")
+        said = self.root / "log" / "keeper.log"
+        _until(lambda: "ready" in said.read_text() or self._keeper_is_dead(), "the namespaces are made")
+        if self._keeper_is_dead():
+            raise RuntimeError(f"no namespaces for the test bed: {said.read_text()}")
+
+    def close(self) -> None:
+        """End every process, those of containers among them."""
+        if self._keeper is None:
+            return
+        inside = _child(self._keeper.pid)
+        if inside is not None:
+            send(inside, signal.SIGKILL)
+        self._keeper.kill()
+        self._keeper.wait()
+        for daemon in self._running.values():
+            send(daemon.entry.pid, signal.SIGCONT)
+            daemon.entry.kill()
+            daemon.entry.wait()
+        self._running.clear()
+        self._keeper = None
+        for path in self._made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+    def environment(self) -> dict[str, str]:
+        return {"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(self.root)}
+
+    @property
+    def first(self) -> int:
+        """The process that holds the namespaces, by its id out here."""
+        assert self._keeper is not None
+        pid = _child(self._keeper.pid)
+        assert pid is not None
+        return pid
+
+    def enter(self) -> list[str]:
+        """The start of a command that runs in the namespaces."""
+        return ["nsenter", f"--target={self.first}", "--net", "--mount", "--pid", f"--wd={self.root}", "--"]
+
+    def run(self, *argv: str, check: bool = True, timeout: float = 60) -> str:
+        """A command in the namespaces, to its end; what it printed."""
+        done = subprocess.run(
+            [*self.enter(), *argv], env=self.environment(), text=True, capture_output=True, timeout=timeout, check=False
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{argv} ended {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def start(self, name: str, argv: Sequence[str]) -> None:
+        with (self.root / "log" / f"{name}.log").open("ab") as log:
+            entry = subprocess.Popen(
+                [*self.enter(), *argv],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _until(lambda: _child(entry.pid) is not None or entry.poll() is not None, f"{name} has begun")
+        self._running[name] = Daemon(entry, _child(entry.pid) or 0)
+
+    def alive(self, name: str) -> bool:
+        return name in self._running and self._running[name].entry.poll() is None
+
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
+    def send(self, name: str, number: int) -> None:
+        """A signal to one daemon and to nothing that it has started."""
+        if not self.alive(name):
+            return
+        daemon = self._running[name]
+        send(daemon.pid, number)
+        if number == signal.SIGCONT:  # it stops itself when its child is stopped
+            send(daemon.entry.pid, number)
+
+    def end(self, name: str, number: int = signal.SIGKILL) -> None:
+        """End one daemon and wait for it; what it has started lives on."""
+        if name not in self._running:
+            return
+        self.send(name, number)
+        self.send(name, signal.SIGCONT)
+        daemon = self._running.pop(name)
+        try:
+            daemon.entry.wait(20)
+        except subprocess.TimeoutExpired:
+            send(daemon.pid, signal.SIGKILL)
+            daemon.entry.wait()
+
+    def log(self, name: str, *, characters: int = 2000) -> str:
+        path = self.root / "log" / f"{name}.log"
+        return path.read_text(errors="replace")[-characters:] if path.exists() else ""
+
+    def _keeper_is_dead(self) -> bool:
+        return self._keeper is None or self._keeper.poll() is not None
+
+
+def sweep(root: Path, *, cgroup: str) -> None:
+    """End what a session that was killed has left below `root`, and take its directories away."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        pid, began = (root / "keeper").read_text().split()
+        if started(int(pid)) == began:
+            inside = _child(int(pid))
+            for each in (inside, int(pid)):
+                if each is not None:
+                    send(each, signal.SIGKILL)
+            _until(lambda: started(int(pid)) != began, "the last session's processes have ended")
+    remove_cgroups(cgroup)
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if left := [place for place in mounted if Path(place).is_relative_to(root)]:
+        raise RuntimeError(f"{root} is in use: {', '.join(left)} are mounted there; unmount and remove it")
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def make_cgroups(name: str) -> None:
+    """A control group for all containers, in each hierarchy of this machine."""
+    hierarchy = Path("/sys/fs/cgroup")
+    whole = (hierarchy / "cgroup.controllers").exists()  # version 2
+    tops = [hierarchy] if whole else [path for path in hierarchy.iterdir() if path.is_dir() and not path.is_symlink()]
+    for top in tops:
+        (top / name).mkdir(exist_ok=True)
+
+
+def remove_cgroups(name: str) -> None:
+    """Take away control groups whose processes have ended."""
+    hierarchy = Path("/sys/fs/cgroup")
+    for top in (hierarchy / name, *hierarchy.glob(f"*/{name}")):
+        for path in sorted((top, *top.rglob("*/")), key=lambda path: len(path.parts), reverse=True):
+            end = time.monotonic() + 10
+            while path.is_dir() and time.monotonic() < end:
+                with contextlib.suppress(OSError):  # busy until its last process is gone
+                    path.rmdir()
+                    break
+                time.sleep(0.05)
+
+
+def started(pid: int) -> str | None:
+    """When a process started, which tells it from a later one of the same id."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _child(parent: int) -> int | None:
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            return int(entry.name)
+    return None
+
+
+def _die_with_parent() -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _until(what, hint: str, *, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            raise RuntimeError(f"not within {seconds} s: {hint}")
+        time.sleep(0.02)

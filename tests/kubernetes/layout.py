@@ -1,0 +1,265 @@
+"""How the test bed looks on disk and on the network: configuration, certificates' places, and the one image."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+WORKERS = ("node-1", "node-2")
+CONTROL = "control"  # where the operators run, so that a test may do anything to the workers
+NODES = (CONTROL, *WORKERS)
+HOST_ADDRESS, API_ADDRESS, GATEWAY = "10.88.8.1", "10.88.8.2", "10.88.7.1"  # ours, the server's, the pods'
+POD_SUBNET = "10.88.7.0/24"
+API_PORT = 16443
+IMAGE = "docker.io/local/train:1"
+PAUSE_IMAGE = "docker.io/local/pause:1"
+NETWORK = "orch-kube-test-bed"  # of the pods; also the cgroup that all of them are in
+USER = 1000  # who the image's processes are, and who owns what pods share
+MOUNTED = Path("/opt/orch-test-bed")  # in every container: bin/ and torch_extensions/
+BRIDGE = "orch-pods"
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters: [{{name: bed, cluster: {{server: "https://{address}:{port}", certificate-authority-data: {authority}}}}}]
+users: [{{name: "{user}", user: {{token: {token}}}}}]
+contexts: [{{name: bed, context: {{cluster: bed, user: "{user}", namespace: {namespace}}}}}]
+current-context: bed
+"""
+COREFILE = """\
+.:53 {{
+  bind {gateway}
+  errors
+  kubernetes cluster.local in-addr.arpa {{
+    kubeconfig {root}/kubeconfig bed
+    pods insecure
+    ttl 0
+  }}
+}}
+"""
+CONTAINERD = """\
+version = 2
+root = "{node}/containerd/root"
+state = "{node}/containerd/state"
+disabled_plugins = ["io.containerd.internal.v1.opt"]
+[grpc]
+  address = "{node}/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = true
+  stream_server_port = "0"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{cni}"
+    conf_dir = "{root}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    base_runtime_spec = "{root}/base-spec.json"
+"""
+KUBELET = """\
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+containerRuntimeEndpoint: unix://{node}/containerd.sock
+authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}
+authorization: {{mode: AlwaysAllow}}
+cgroupDriver: cgroupfs
+cgroupsPerQOS: false
+cgroupRoot: /{network}
+enforceNodeAllocatable: []
+failSwapOn: false
+failCgroupV1: false
+localStorageCapacityIsolation: false
+oomScoreAdj: 0
+port: {port}
+readOnlyPort: 0
+healthzPort: {health_port}
+evictionHard: {{nodefs.available: "0%", imagefs.available: "0%", memory.available: "100Mi"}}
+imageGCHighThresholdPercent: 100
+clusterDNS: [{gateway}]
+clusterDomain: cluster.local
+resolvConf: {root}/resolv.conf
+podLogsDir: {node}/pod-logs
+volumePluginDir: {node}/volume-plugins
+nodeStatusUpdateFrequency: 4s
+syncFrequency: 3s
+registerWithTaints: {taints}
+"""
+CNI_PLACES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
+PASSWD = f"root:x:0:0:root:/root:/bin/sh\ntrainer:x:{USER}:{USER}:trainer:/home/trainer:/bin/sh\n"
+GROUP = f"root:x:0:\ntrainer:x:{USER}:\n"
+NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
+
+
+def cni_plugins() -> Path | None:
+    return next((place for place in CNI_PLACES if (place / "bridge").exists()), None)
+
+
+def lay_out(root: Path) -> None:
+    """Every file and directory that is there before the first daemon."""
+    for name in ("pki", "log", "cni", "claims", "bin", "kubeconfigs", "torch_extensions"):
+        (root / name).mkdir(parents=True)
+    key = root / "pki" / "sa.key"
+    subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+    public = ["openssl", "rsa", "-in", str(key), "-pubout", "-out", str(key.with_suffix(".pub"))]
+    subprocess.run(public, check=True, capture_output=True)
+    (root / "pki" / "token").write_text(secrets.token_hex(16))
+    (root / "pki" / "tokens.csv").write_text(f"{(root / 'pki' / 'token').read_text()},admin,admin,system:masters\n")
+    (root / "Corefile").write_text(COREFILE.format(root=root, gateway=GATEWAY))
+    (root / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (root / "cni" / "10-bridge.conflist").write_text(json.dumps(_pod_network(root)))
+    _share_operators(root / "torch_extensions")
+    (root / "base-spec.json").write_text(json.dumps(_base_spec(root)))
+    for number, node in enumerate(NODES):
+        _lay_out_node(root, node, number)
+
+
+def write_images(root: Path) -> None:
+    write_image(root / "image.tar", IMAGE, ["/bin/sh"])
+    # A pod's first process has none of the mounts that its containers have.
+    write_image(root / "pause.tar", PAUSE_IMAGE, ["/pause"], {root / "bin" / "pause": "pause"})
+
+
+def write_kubeconfig(path: Path, root: Path, *, user: str, token: str, namespace: str = "default") -> None:
+    authority = base64.b64encode((root / "pki" / "apiserver.crt").read_bytes()).decode()
+    values = {"address": API_ADDRESS, "port": API_PORT, "authority": authority}
+    path.write_text(KUBECONFIG.format(user=user, token=token, namespace=namespace, **values))
+    path.chmod(0o600)
+
+
+def _pod_network(root: Path) -> dict[str, Any]:
+    addresses = {
+        "type": "host-local",
+        "ranges": [[{"subnet": POD_SUBNET, "rangeStart": "10.88.7.10", "gateway": GATEWAY}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": f"{root}/cni-addresses",
+    }
+    bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipMasq": True, "ipam": addresses}
+    return {"cniVersion": "0.4.0", "name": NETWORK, "plugins": [bridge]}
+
+
+def _lay_out_node(root: Path, node: str, number: int) -> None:
+    place = root / node
+    (place / "kubelet").mkdir(parents=True)
+    taint = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+    values = {
+        "root": root,
+        "node": place,
+        "network": NETWORK,
+        "pause": PAUSE_IMAGE,
+        "cni": cni_plugins(),
+        "gateway": GATEWAY,
+        "port": 11250 + number,
+        "health_port": 12250 + number,
+        "taints": json.dumps([taint] if node == CONTROL else []),
+    }
+    (place / "containerd.toml").write_text(CONTAINERD.format(**values))
+    (place / "kubelet.yaml").write_text(KUBELET.format(**values))
+
+
+# The image: this machine's own /usr and Python, read-only
+
+
+def _base_spec(root: Path) -> dict[str, Any]:
+    """What every container begins with: containerd's own default and this machine's programs."""
+    told = subprocess.run(["ctr", "oci", "spec"], check=True, capture_output=True, text=True)
+    spec: dict[str, Any] = json.loads(told.stdout)
+    mounts = [(place, place, "ro") for place in _programs()]
+    mounts += [(root / "bin", MOUNTED / "bin", "ro"), (root / "torch_extensions", operators_in_pods(), "rw")]
+    spec["mounts"] += [
+        {"destination": str(to), "type": "bind", "source": str(source), "options": ["rbind", mode]}
+        for source, to, mode in mounts
+    ]
+    return spec
+
+
+def operators_in_pods() -> Path:
+    """DeepSpeed's compiled operators, as containers see them."""
+    return MOUNTED / "torch_extensions"
+
+
+def _programs() -> list[Path]:
+    """Directories and files that a container needs to run this interpreter, at their own places."""
+    system = [Path("/usr"), *(path for path in _merged() if not path.is_symlink())]
+    python = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve()}
+    python.add(Path(os.path.realpath(sys.executable)).parents[1])
+    outside = sorted(path for path in python if not path.is_relative_to("/usr"))
+    settings = [Path("/etc") / name for name in ("ld.so.cache", "ssl", "alternatives")]
+    return [*system, *outside, *(path for path in settings if path.exists())]
+
+
+def _merged() -> list[Path]:
+    """Directories of the root that most distributions have merged with /usr."""
+    return [path for name in ("bin", "sbin", "lib", "lib32", "lib64") if (path := Path("/") / name).exists()]
+
+
+def _share_operators(to: Path) -> None:
+    """A copy of the compiled operators that every user of a container may write."""
+    compiled = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or f"{sys.prefix}/torch_extensions")
+    if compiled.is_dir():
+        # A lock would wait for ever for a build that another session has begun and that nobody ends here.
+        ignored = shutil.ignore_patterns("lock", "*.orch-lock")
+        shutil.copytree(compiled, to, ignore=ignored, dirs_exist_ok=True)
+    for path in (to, *to.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666 | (path.stat().st_mode & 0o111))
+
+
+def write_image(path: Path, tag: str, entrypoint: list[str], extra: dict[Path, str] | None = None) -> None:
+    """An image for `ctr images import`: empty but for names of users; `extra` puts directories of ours into it."""
+    layer = _layer(extra or {})
+    digest = hashlib.sha256(layer).hexdigest()
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "LANG": "C.UTF-8",
+        "TORCH_EXTENSIONS_DIR": str(operators_in_pods()),
+    }
+    settings = {
+        "Entrypoint": entrypoint,
+        "User": f"{USER}:{USER}",
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+    }
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    rootfs = {"type": "layers", "diff_ids": [f"sha256:{digest}"]}
+    config = json.dumps({"architecture": machine, "os": "linux", "config": settings, "rootfs": rootfs}).encode()
+    name = f"{hashlib.sha256(config).hexdigest()}.json"
+    index = [{"Config": name, "RepoTags": [tag], "Layers": [f"{digest}/layer.tar"]}]
+    with tarfile.open(path, "w") as archive:
+        _add(archive, f"{digest}/layer.tar", layer)
+        _add(archive, name, config)
+        _add(archive, "manifest.json", json.dumps(index).encode())
+
+
+def _layer(extra: dict[Path, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, mode, owner in (
+            ("etc", 0o755, 0), ("root", 0o755, 0), ("home", 0o755, 0), ("home/trainer", 0o755, USER),
+            ("tmp", 0o1777, 0), ("var", 0o755, 0), ("var/tmp", 0o1777, 0), ("run", 0o755, 0),
+        ):  # fmt: skip
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, mode, owner, owner
+            archive.addfile(entry)
+        for path in _merged():
+            if path.is_symlink():
+                entry = tarfile.TarInfo(path.name)
+                entry.type, entry.linkname = tarfile.SYMTYPE, str(path.readlink())
+                archive.addfile(entry)
+        for name, text in (("etc/passwd", PASSWD), ("etc/group", GROUP), ("etc/nsswitch.conf", NSSWITCH)):
+            _add(archive, name, text.encode())
+        for source, to in extra.items():
+            archive.add(source, arcname=to)
+    return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
