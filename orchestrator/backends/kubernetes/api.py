@@ -65,13 +65,25 @@ class Api:
         self._name = name
         self._profile = profile
         self._client: Any = None
+        self._context: str | None = None
         self._namespace: str | None = None
 
     @property
     def namespace(self) -> str:
         """The profile's, else that of the kubeconfig's context or of the pod this runs in."""
+        return self.named_namespace or "default"
+
+    @property
+    def named_namespace(self) -> str | None:
+        """The same; None where nobody names one. Raises ClusterError."""
         self._open()
-        return self._profile.namespace or self._namespace or "default"
+        return self._profile.namespace or self._namespace
+
+    @property
+    def context(self) -> str | None:
+        """The kubeconfig's context; None where this runs as the service account of a pod. Raises ClusterError."""
+        self._open()
+        return self._context
 
     @property
     def host(self) -> str:
@@ -201,12 +213,15 @@ class Api:
 
     def _open(self) -> Any:
         if self._client is None:
-            self._client, self._namespace = _connect(self._name, self._profile)
+            self._client, self._context, self._namespace = _connect(self._name, self._profile)
         return self._client
 
 
-def _connect(name: str, profile: Profile) -> tuple[Any, str | None]:
-    """A client by the profile's kubeconfig or context, the usual kubeconfig, or the service account of this pod."""
+def _connect(name: str, profile: Profile) -> tuple[Any, str | None, str | None]:
+    """A client by the profile's kubeconfig or context, the usual kubeconfig, or the service account of this pod.
+
+    Beside it the context, and the namespace that it or this pod is in.
+    """
     try:
         from kubernetes.client.api_client import ApiClient
         from kubernetes.client.configuration import Configuration
@@ -218,7 +233,7 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None]:
         ) from error
     configuration = Configuration()
     configuration.retries = False  # a call is repeated by whoever knows what it did
-    namespace = None
+    context = namespace = None
     try:
         named = profile.kubeconfig is not None or profile.context is not None
         if not named and _is_in_pod() and not _has_kubeconfig():
@@ -228,7 +243,7 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None]:
             kube_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=profile.kubeconfig, context=profile.context, client_configuration=configuration
             )
-            namespace = _namespace_of(profile)
+            context, namespace = _context_of(profile)
     except config_exception.ConfigException as error:
         raise ClusterError(
             f"there is no way to the cluster {name}: {error}",
@@ -236,7 +251,7 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ClusterError(f"the kubeconfig of {name} cannot be read: {error}") from error
-    return ApiClient(configuration), namespace
+    return ApiClient(configuration), context, namespace
 
 
 def _is_in_pod() -> bool:
@@ -262,15 +277,16 @@ def _own_namespace() -> str | None:
     return text.strip() or None
 
 
-def _namespace_of(profile: Profile) -> str | None:
+def _context_of(profile: Profile) -> tuple[str | None, str | None]:
+    """The name of the context that is used, and its namespace."""
     from kubernetes.config import kube_config
 
     contexts, active = kube_config.list_kube_config_contexts(profile.kubeconfig)  # type: ignore[no-untyped-call]
     chosen = active
     if profile.context is not None:
         chosen = next((one for one in contexts if one["name"] == profile.context), active)
-    found = ((chosen or {}).get("context") or {}).get("namespace")
-    return str(found) if found else None
+    name, found = (chosen or {}).get("name"), ((chosen or {}).get("context") or {}).get("namespace")
+    return (str(name) if name else None), (str(found) if found else None)
 
 
 def _clock(response: Any) -> float:

@@ -580,8 +580,8 @@ class KubernetesBackend:
         return True
 
     def _suits_trainjob(self) -> bool:
-        """Whether the runtime that TrainJobs refer to is there and does its part, and nothing of the profile is lost."""
-        from orchestrator.backends.kubernetes import runtimes  # what it imports is not needed where the kind is given
+        """Whether the runtime of TrainJobs is there and does its part, and nothing of the profile is lost."""
+        from orchestrator.backends.kubernetes import runtimes  # templates' modules, for which only `auto` has a use
         from orchestrator.rendering.kubernetes import lost
 
         if lost(self._profile, "trainjob"):
