@@ -23,7 +23,17 @@ from tests.kubernetes.access import TEST_LABEL, Access, Space, Unavailable, clai
 from tests.kubernetes.binaries import MANIFESTS, PROGRAMS, Absent, Binaries
 from tests.kubernetes.daemons import PATH, Daemons, can_isolate, make_cgroups, remove_cgroups, sweep
 from tests.kubernetes.layout import (
-    API_ADDRESS, API_PORT, BRIDGE, GATEWAY, HOST_ADDRESS, IMAGE, NETWORK, NODES, POD_SUBNET, USER, WORKERS,
+    API_ADDRESS,
+    API_PORT,
+    BRIDGE,
+    GATEWAY,
+    HOST_ADDRESS,
+    IMAGE,
+    NETWORK,
+    NODES,
+    POD_SUBNET,
+    USER,
+    WORKERS,
 )  # fmt: skip
 
 PLACE = Path("/var/tmp/orch-kube-test-bed")

@@ -1,4 +1,4 @@
-"""A run on the Kubernetes test bed: submitted by orch or applied by hand, watched through its own files on the claim."""
+"""A run on the Kubernetes test bed: submitted by orch or applied by hand, watched through its files on the claim."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.lab import MODEL, TEXT, Lab
-from tests.kubernetes.cluster import Access
+from tests.faults.lab import TEXT, Lab
+from tests.kubernetes.access import Access
 from tests.slurm.lab import CODE, DS_CONFIG, EVERY, SLOW, STEPS
 
 __all__ = ["EVERY", "KINDS", "SLOW", "STEPS", "KubeLab"]
@@ -51,7 +51,7 @@ class KubeLab(Lab):
             "kind": "kubernetes", "kubeconfig": str(self.cluster.kubeconfig), "namespace": self.space.name,
             "image": self.cluster.image, "claim": self.space.claim, "python": sys.executable, "device": "cpu",
             "job_kind": self.kind, "tolerations": TOLERATIONS,
-            "env": {"TORCH_EXTENSIONS_DIR": str(self.cluster.operators), "OMP_NUM_THREADS": "1"}, **changes,
+            "env": {"OMP_NUM_THREADS": "1"}, **changes,
         }  # fmt: skip
         k8s = {key: value for key, value in profile.items() if value is not None}
         self.config.write_text(json.dumps({"default": "k8s", "clusters": {"k8s": k8s}}))
@@ -119,7 +119,9 @@ class KubeLab(Lab):
         return next(
             pod
             for pod in self.pods(run)
-            if node_of(pod) == node and pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+            if node_of(pod) == node
+            and pod["status"]["phase"] == "Running"
+            and "deletionTimestamp" not in pod["metadata"]
         )
 
     def condition(self, name: str) -> str:
@@ -166,7 +168,9 @@ class KubeLab(Lab):
                         losses[row["step"]] = row["loss"]
         return losses
 
-    def as_if_nothing_had_happened(self, expected: dict[int, float], run: str = "tiny", *, seconds: float = 300) -> None:
+    def as_if_nothing_had_happened(
+        self, expected: dict[int, float], run: str = "tiny", *, seconds: float = 300
+    ) -> None:
         """The run that orch follows ends complete, each step once, with the losses of an undisturbed one."""
         self.finish(run, seconds=seconds)
         for losses in (self.counted(run), self.losses(run)):
