@@ -15,6 +15,8 @@ POINTS = (
     "local.bundle",  # the attempt's own copy of the bundle is in place, no agent was started
     "local.agent",  # an agent was started, its process id is not recorded
     "local.slot",  # an agent was started and its process id recorded; others may be missing
+    "kubernetes.files",  # the attempt's ConfigMap is made, its job object is not
+    "kubernetes.job",  # the job object is made, nobody was told
     "handover.submitted",  # the backend has the attempt, its handle is not recorded
     "handover.recorded",  # the handle is recorded
     "controller.lost",  # the loss of an attempt was seen, nothing is recorded

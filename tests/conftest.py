@@ -11,26 +11,40 @@ from pathlib import Path
 
 import pytest
 
+from tests.kubernetes import given
+from tests.kubernetes.access import Access
+from tests.kubernetes.access import Unavailable as NoKubernetes
+from tests.kubernetes.binaries import BUILD_LIMIT, Binaries
+from tests.kubernetes.cluster import Cluster as KubeCluster
+from tests.kubernetes.given import GivenCluster
 from tests.slurm.cluster import Cluster, Unavailable
 
 GRACE = 10.0  # seconds that processes of a finished test have to end by themselves
 SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
+KUBERNETES = "kube_cluster"  # and on a real Kubernetes
+ORDER = ("", "slurm", "deepspeed", "kubernetes")
 TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limit for others is in pyproject.toml
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts training goes last, and so does what runs on Slurm: there is one Slurm, which starts once.
+    """What starts training goes last, and so does what runs on a cluster: there is one of each, which starts once.
 
-    Each of the two has a worker to itself and runs one after another there, so two trainings at most share the cores.
+    Each of these groups has a worker to itself and runs one after another there, so two trainings at most share the
+    cores. Kubernetes comes last of all, for it may be built meanwhile; and there Kueue, for it meddles with all jobs.
     """
+    items.sort(key=lambda item: (ORDER.index(_group(item)), "kueue" in getattr(item, "fixturenames", ())))
+    waiting = next((item for item in items if _group(item) == "kubernetes"), None)
+    if waiting and not given.KUBECONFIG and not Binaries().complete:
+        waiting.add_marker(pytest.mark.timeout(BUILD_LIMIT + TRAINING_TIMEOUT))
     for item in items:
-        if item.get_closest_marker("deepspeed") and not item.get_closest_marker("timeout"):
+        if item.get_closest_marker("timeout"):
+            pass
+        elif item.get_closest_marker("deepspeed") or _group(item) == "kubernetes":
             item.add_marker(pytest.mark.timeout(TRAINING_TIMEOUT))
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))
             _tell_xdist(item, group)
-    items.sort(key=lambda item: ("", "slurm", "deepspeed").index(_group(item)))
 
 
 def _tell_xdist(item: pytest.Item, group: str) -> None:
@@ -43,6 +57,8 @@ def _group(item: pytest.Item) -> str:
     place = getattr(getattr(item, "callspec", None), "params", {}).get("place")
     if SLURM in getattr(item, "fixturenames", ()) or place == "slurm":
         return "slurm"
+    if KUBERNETES in getattr(item, "fixturenames", ()) or place == "kubernetes":
+        return "kubernetes"
     return "deepspeed" if item.get_closest_marker("deepspeed") else ""
 
 
@@ -58,6 +74,39 @@ def slurm_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.stop(keep=request.session.testsfailed > 0)
+
+
+@pytest.fixture(scope="session")
+def kube_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    """A real Kubernetes: ours, started for the first test that asks for it, or the one that the user has named."""
+    cluster = GivenCluster(tmp_path_factory.mktemp("kubeconfigs")) if given.KUBECONFIG else KubeCluster()
+    try:
+        try:
+            cluster.start()
+        except NoKubernetes as reason:
+            pytest.skip(str(reason))
+        yield cluster
+    finally:
+        cluster.stop(keep=request.session.testsfailed > 0)
+
+
+@pytest.fixture(scope="session")
+def kube_bed(kube_cluster: Access) -> KubeCluster:
+    """Ours, to which anything may be done: for tests that break it, or run what only its image has."""
+    if not isinstance(kube_cluster, KubeCluster):
+        pytest.skip("needs a cluster of its own: faults are not made on the user's")
+    return kube_cluster
+
+
+@pytest.fixture(scope="session")
+def kueue(kube_bed: KubeCluster) -> Iterator[KubeCluster]:
+    """Kueue besides, from the first test that asks for it; those come last."""
+    try:
+        kube_bed.start_kueue()
+    except NoKubernetes as reason:
+        pytest.skip(str(reason))
+    yield kube_bed
+    kube_bed.stop_kueue()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import subprocess
 import time
 from collections import Counter
@@ -15,7 +16,6 @@ from typing import Any
 import yaml
 
 TEST_LABEL = "orch-test"  # on every namespace that a test makes
-READY = ("wait", "--for=condition=Ready", "node", "--all")
 
 
 class Unavailable(Exception):
@@ -36,12 +36,20 @@ class Access:
 
     own = False  # whether it is the tests' own cluster, to which anything may be done
 
-    def __init__(self, *, kubeconfig: Path, kubectl: Path, directory: Path, image: str) -> None:
+    def __init__(
+        self,
+        *,
+        kubeconfig: Path,
+        kubectl: Path,
+        directory: Path,
+        image: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.kubeconfig = kubeconfig
+        self._environment = environment or {"PATH": "/usr/bin:/bin", "HOME": str(directory)}
         self.image = image
         self._kubectl = kubectl
         self._directory = directory  # for kubeconfigs of service accounts
-        self._names = Counter[str]()
 
     def kubectl(self, *argv: str, input: str | None = None, check: bool = True, timeout: float = 90) -> str:  # noqa: A002 - as in subprocess
         """What one command printed on its standard output."""
@@ -66,8 +74,7 @@ class Access:
     def namespace(self, name: str, *, labels: Mapping[str, str] | None = None) -> Space:
         """A new namespace whose name begins with `name`, with a service account, and a claim `shared`."""
         stem = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
-        self._names[stem] += 1
-        space = self._make_space(f"{stem}-{self._names[stem]}" if self._names[stem] > 1 else stem, labels or {})
+        space = self._make_space(f"{stem}-{secrets.token_hex(2)}", labels or {})
         self.until(
             lambda: self.get("serviceaccount", "default", "-n", space.name), hint=f"{space.name} has a service account"
         )
@@ -122,7 +129,7 @@ class Access:
         try:
             return subprocess.run(
                 command,
-                env={"PATH": "/usr/bin:/bin", "HOME": str(self._directory)},
+                env=self._environment,
                 input=input,
                 text=True,
                 capture_output=True,

@@ -12,8 +12,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "tools" / "kube-testbed.sh"
 PROGRAMS = (
-    "kubectl", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns",
-    "pause", "training-operator", "jobset", "trainer",
+    "kubectl", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet",
+    "coredns", "pause", "training-operator", "jobset", "trainer",
 )  # fmt: skip
 MANIFESTS = ("training-operator", "jobset", "trainer", "trainer-runtimes")
 BUILD_LIMIT = 1500  # seconds; on two busy cores a build from nothing takes 15 minutes
@@ -50,6 +50,10 @@ class Binaries:
             *(name for name in programs if self.program(name) is None),
             *(f"{name}.yaml" for name in manifests if self.manifest(name) is None),
         ]
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing(PROGRAMS, MANIFESTS)
 
     def await_built(self, programs: tuple[str, ...] = PROGRAMS, manifests: tuple[str, ...] = MANIFESTS) -> None:
         """Wait for a build that runs beside the tests; Absent when none does and something is missing."""

@@ -20,19 +20,18 @@ import yaml
 
 from tests.kubernetes import layout, operators
 from tests.kubernetes.access import TEST_LABEL, Access, Space, Unavailable, claim_object, namespace_object
-from tests.kubernetes.binaries import MANIFESTS, PROGRAMS, Absent, Binaries
-from tests.kubernetes.daemons import PATH, Daemons, can_isolate, make_cgroups, remove_cgroups, sweep
-from tests.kubernetes.layout import (
-    API_ADDRESS, API_PORT, BRIDGE, GATEWAY, HOST_ADDRESS, IMAGE, NETWORK, NODES, POD_SUBNET, USER, WORKERS,
-)  # fmt: skip
+from tests.kubernetes.binaries import PROGRAMS, Absent, Binaries
+from tests.kubernetes.daemons import PATH, Daemons, can_isolate, containers, processes, remove_cgroups, send, sweep
+from tests.kubernetes.layout import API_PORT, BRIDGE, GATEWAY, IMAGE, NODES, POD_SUBNET, USER, WORKERS, Place
 
-PLACE = Path("/var/tmp/orch-kube-test-bed")
+# Read here: tests are shielded from the variables of the one who starts them. Another number is another cluster, for
+# a second checkout on the same machine.
+PLACE = int(os.environ.get("ORCH_TEST_KUBE_PLACE", "0"))
 LOCK_WAIT = 60  # seconds
 NEEDED = (
-    "containerd", "containerd-shim-runc-v2", "runc", "ctr", "nsenter", "unshare", "ip", "iptables", "conntrack", "openssl",
-    "mount",
+    "containerd", "containerd-shim-runc-v2", "runc", "ctr", "nsenter", "unshare", "setpriv", "mount", "ip", "iptables",
+    "conntrack", "openssl",
 )  # fmt: skip
-OUR_LINK, ITS_LINK = "orch-kube-h", "orch-kube-n"
 ETCD = "http://127.0.0.1:12379"
 SPARE_VOLUMES = 4  # of each namespace, for claims that a test has made for itself
 STORAGE_CLASS = "shared"
@@ -58,12 +57,19 @@ class Cluster(Access):
 
     own = True
 
-    def __init__(self) -> None:
-        self.root = PLACE
+    def __init__(self, place: int = PLACE) -> None:
+        self.place = Place(place)
+        self.root = self.place.root
         self.binaries = Binaries()
-        kubectl = self.binaries.program("kubectl") or Path("kubectl")
-        super().__init__(kubeconfig=PLACE / "kubeconfig", kubectl=kubectl, directory=PLACE / "kubeconfigs", image=IMAGE)
-        self.daemons = Daemons(PLACE)
+        super().__init__(
+            kubeconfig=self.root / "kubeconfig",
+            kubectl=self.binaries.program("kubectl") or Path("kubectl"),
+            directory=self.root / "kubeconfigs",
+            image=IMAGE,
+        )
+        self.daemons = Daemons(self.root)
+        self._installed: list[str] = []  # kinds whose operators are here
+        self._pretended: set[tuple[str, str]] = set()  # resources of nodes that tests have made up
         self.timings: dict[str, float] = {}  # seconds from the start
         self._began = 0.0
         self._lock: IO[str] | None = None
@@ -84,24 +90,23 @@ class Cluster(Access):
         self._began = time.monotonic()
         self._sweep_leftovers()
         layout.lay_out(self.root)
-        self._place_programs()
+        self._place_programs(*PROGRAMS)
         layout.write_images(self.root)
-        make_cgroups(NETWORK)
         self.daemons.open(self.root / "bin" / "pause")
         self._connect()
         self._note("network")
         self._start_control_plane()
         self._note("API server")
         with ThreadPoolExecutor() as pool:
-            nodes = [pool.submit(self._start_node, node) for node in NODES]
-            manifests = [pool.submit(self._install, kind) for kind in ("pytorchjob", "jobset", "trainjob")]
-            for each in (*nodes, *manifests):
+            nodes = [pool.submit(self._give_images, node) for node in NODES]
+            self._install(*operators.STANDARD)
+            for each in nodes:
                 each.result()
+        self._install_runtime()
         self._await_nodes()
         self._note("nodes")
-        for kind in ("pytorchjob", "jobset", "trainjob"):
+        for kind in operators.STANDARD:
             self.await_operator(kind)
-        self._install_runtime()
         self._note("operators")
 
     def stop(self, *, keep: bool = False) -> None:
@@ -109,15 +114,15 @@ class Cluster(Access):
         if self._lock is None:
             return  # what is there is another session's
         self.daemons.close()
-        _unlink()
-        remove_cgroups(NETWORK)
+        self._disconnect()
+        remove_cgroups(self.root)
         if not keep:
             shutil.rmtree(self.root, ignore_errors=True)
         self._lock.close()
         self._lock = None
 
     def heal(self) -> None:
-        """As new for the next test: no namespaces of tests, every daemon alive, every node ready."""
+        """As new for the next test: nothing of tests' is left, every daemon alive, every node ready."""
         self.cont_apiserver()
         if not self.daemons.alive("etcd"):
             self.start_etcd()
@@ -129,11 +134,10 @@ class Cluster(Access):
         for node in NODES:
             self.start_containerd(node)
             self.start_kubelet(node)
-        for space in self.kubectl("get", "namespace", "-l", TEST_LABEL, "-o", "name").split():
-            self.delete_namespace(space.partition("/")[2])
-        self.kubectl("uncordon", *WORKERS)
-        self._await_nodes()
-        for kind in ("pytorchjob", "jobset", "trainjob"):
+        for name in self.kubectl("get", "namespace", "-l", TEST_LABEL, "-o", "name").split():
+            self.delete_namespace(name.partition("/")[2])
+        self._heal_nodes()
+        for kind in self._installed:
             self.scale_operator(kind, 1)
 
     # Faults
@@ -163,6 +167,22 @@ class Cluster(Access):
             return
         self.daemons.start(f"containerd-{node}", ["containerd", "-c", f"{self.root}/{node}/containerd.toml"])
 
+    def crash(self, node: str) -> None:
+        """As if the machine lost its power: kubelet, containerd and every container, all by kill -9."""
+        self.kill_kubelet(node)
+        self.kill_containerd(node)
+        self._kill_containers(node)
+
+    def start_node(self, node: str) -> None:
+        self.start_containerd(node)
+        self.start_kubelet(node)
+
+    def processes(self, namespace: str, pod: str) -> dict[int, str]:
+        """Command lines of a pod's processes by their ids on this machine, its containers' only."""
+        statuses = self.get("pod", pod, "-n", namespace).get("status", {}).get("containerStatuses", [])
+        ids = [each.get("containerID", "").rpartition("/")[2] for each in statuses]
+        return {pid: command for each in ids if each for pid in processes(each) if (command := _command(pid))}
+
     def stop_apiserver(self) -> None:
         """SIGSTOP: connections are open and nobody answers."""
         self.daemons.send("kube-apiserver", signal.SIGSTOP)
@@ -180,7 +200,7 @@ class Cluster(Access):
             "cert-dir": pki,
             "secure-port": API_PORT,
             "bind-address": "0.0.0.0",
-            "advertise-address": API_ADDRESS,
+            "advertise-address": self.place.server,
             "service-cluster-ip-range": "10.96.0.0/16",
             "service-account-key-file": pki / "sa.pub",
             "service-account-signing-key-file": pki / "sa.key",
@@ -190,6 +210,13 @@ class Cluster(Access):
             "allow-privileged": "true",
             "enable-admission-plugins": "PodSecurity",
             "kubelet-preferred-address-types": "InternalIP",
+            "requestheader-client-ca-file": pki / "front-proxy-ca.crt",
+            "requestheader-allowed-names": layout.FRONT_PROXY,
+            "requestheader-username-headers": "X-Remote-User",
+            "requestheader-group-headers": "X-Remote-Group",
+            "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+            "proxy-client-cert-file": pki / "front-proxy.crt",
+            "proxy-client-key-file": pki / "front-proxy.key",
         }
         self._daemon("kube-apiserver", "kube-apiserver", *_flags(options))
         self.until(self.answers, hint="the API server answers", seconds=90)
@@ -199,7 +226,7 @@ class Cluster(Access):
         if not (self.root / "pki" / "apiserver.crt").exists():
             return False
         if not self.kubeconfig.exists():
-            self._write_kubeconfig()
+            layout.write_kubeconfig(self.place)
         return self._run("get", "--raw", "/readyz", "--request-timeout=5s").stdout == "ok"
 
     def kill_etcd(self) -> None:
@@ -226,20 +253,22 @@ class Cluster(Access):
     def scale_operator(self, kind: str, replicas: int) -> None:
         """Take the operator of one kind of job down (0) or bring it back (1), and wait until it is so."""
         namespace, name = operators.DEPLOYMENTS[kind]
-        self.kubectl("scale", "deployment", name, "-n", namespace, f"--replicas={replicas}")
+        if self.get("deployment", name, "-n", namespace)["spec"]["replicas"] != replicas:
+            self.kubectl("scale", "deployment", name, "-n", namespace, f"--replicas={replicas}")
         if replicas:
             self.await_operator(kind)
         else:
             self.until(lambda: not self._operator_pods(kind), hint=f"no pod of {name} is left", seconds=60)
 
     def await_operator(self, kind: str, *, seconds: float = 120) -> None:
-        """Until its Deployment is available and its webhook admits an object."""
+        """Until its Deployment is ready and its webhook admits an object."""
         namespace, name = operators.DEPLOYMENTS[kind]
-        self.until(
-            lambda: self.get("deployment", name, "-n", namespace).get("status", {}).get("readyReplicas"),
-            seconds=seconds,
-            hint=f"{name} is ready",
-        )
+
+        def ready() -> bool:
+            status = self.get("deployment", name, "-n", namespace).get("status", {})
+            return bool(status.get("readyReplicas")) and self._admits(kind)
+
+        self.until(ready, seconds=seconds, hint=f"{name} is ready")
 
     def set_capacity(self, node: str, resources: Mapping[str, int | str]) -> None:
         """Pretend that a node has devices; pods are scheduled by them."""
@@ -249,6 +278,61 @@ class Cluster(Access):
             for place in ("capacity", "allocatable")
         ]
         self.kubectl("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(operations))
+        self._pretended.update((node, name) for name in resources)
+
+    # On demand
+
+    def start_kueue(self) -> None:
+        """Kueue, which from now on looks at every object that is made; PyTorchJobs are among what it queues."""
+        self._await_built("kueue", "kueue")
+        self._place_programs("kueue")
+        self._install("kueue")
+        self.await_operator("kueue")
+
+    def stop_kueue(self) -> None:
+        """Its hooks go first: without Kueue they would refuse everything."""
+        self.kubectl("delete", "mutatingwebhookconfiguration", "kueue-mutating-webhook-configuration")
+        self.kubectl("delete", "validatingwebhookconfiguration", "kueue-validating-webhook-configuration")
+        self.scale_operator("kueue", 0)
+        self._installed.remove("kueue")
+
+    def start_kwok(self, *, nodes: int, resources: Mapping[str, int | str] | None = None) -> None:
+        """Nodes that only seem to be there, called fake-1 and on; pods on them only seem to run.
+
+        They have the label `type: kwok` and the taint `kwok.x-k8s.io/node=fake:NoSchedule`.
+        """
+        self._await_built("kwok", "kwok-stages")
+        self._place_programs("kwok")
+        stages = self.binaries.manifest("kwok-stages")
+        assert stages
+        options = {
+            "kubeconfig": self.kubeconfig,
+            "config": stages,
+            "manage-nodes-with-annotation-selector": "kwok.x-k8s.io/node=fake",
+            "cidr": "10.89.0.0/16",
+        }
+        self._daemon("kwok", "kwok", *_flags(options))
+        allocatable = {"cpu": "64", "memory": "512Gi", "pods": "110"} | dict(resources or {})
+        self.apply(yaml.safe_dump_all(_fake_node(f"fake-{number}", allocatable) for number in range(1, nodes + 1)))
+        self.until(self._all_ready, seconds=90, hint="every fake node is ready")
+
+    def stop_kwok(self) -> None:
+        self.kubectl("delete", "node", "-l", "type=kwok")
+        self.daemons.end("kwok")
+
+    def load_image(
+        self,
+        tag: str,
+        *,
+        entrypoint: list[str],
+        extra: Mapping[Path, str],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """One more image for all nodes, like the first but for `extra`: directories here, and where they go."""
+        archive = self.root / "more.tar"
+        layout.write_image(archive, tag, entrypoint, extra, environment)
+        for node in NODES:
+            self.ctr(node, "-n", "k8s.io", "images", "import", str(archive))
 
     # Parts of the start
 
@@ -256,7 +340,7 @@ class Cluster(Access):
         self.timings[what] = round(time.monotonic() - self._began, 1)
 
     def _take_lock(self) -> None:
-        lock = PLACE.with_suffix(".lock").open("w")
+        lock = self.root.with_suffix(".lock").open("w")
         end = time.monotonic() + LOCK_WAIT
         while True:
             try:
@@ -274,16 +358,23 @@ class Cluster(Access):
         if self.root.exists() and self.root.stat().st_uid != 0:
             raise Unavailable(f"{self.root} is not root's: remove it")
         try:
-            sweep(self.root, cgroup=NETWORK)
+            sweep(self.root)
         except RuntimeError as error:
             raise Unavailable(str(error)) from None
-        _unlink()
+        self._disconnect()
 
-    def _place_programs(self) -> None:
+    def _await_built(self, program: str, manifest: str) -> None:
+        try:
+            self.binaries.await_built((program,), (manifest,))
+        except Absent as reason:
+            raise Unavailable(str(reason)) from None
+
+    def _place_programs(self, *names: str) -> None:
         """What containers run is in one directory, which is mounted into each of them."""
-        for name in PROGRAMS:
+        for name in names:
             source = self.binaries.program(name)
-            assert source
+            if source is None or (self.root / "bin" / name).exists():
+                continue
             try:
                 os.link(source.resolve(), self.root / "bin" / name)
             except OSError:  # another file system
@@ -291,19 +382,23 @@ class Cluster(Access):
 
     def _connect(self) -> None:
         """A cable between this machine and the cluster's network: nothing else leads in or out."""
-        first = str(self.daemons.first)
-        _ip("link", "add", OUR_LINK, "type", "veth", "peer", "name", ITS_LINK, "netns", first)
-        _ip("addr", "add", f"{HOST_ADDRESS}/30", "dev", OUR_LINK)
-        _ip("link", "set", OUR_LINK, "up")
+        ours, its = self.place.links
+        _ip("link", "add", ours, "type", "veth", "peer", "name", its, "netns", str(self.daemons.first))
+        _ip("addr", "add", f"{self.place.ours}/30", "dev", ours)
+        _ip("link", "set", ours, "up")
         for argv in (
-            f"ip addr add {API_ADDRESS}/30 dev {ITS_LINK}",
-            f"ip link set {ITS_LINK} up",
-            f"ip route add default via {HOST_ADDRESS}",
+            f"ip addr add {self.place.server}/30 dev {its}",
+            f"ip link set {its} up",
+            f"ip route add default via {self.place.ours}",
             f"ip link add {BRIDGE} type bridge",
             f"ip addr add {GATEWAY}/24 dev {BRIDGE}",
             f"ip link set {BRIDGE} up",
         ):
             self.daemons.run(*argv.split())
+
+    def _disconnect(self) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):  # it went with the cluster's network
+            _ip("link", "del", self.place.links[0])
 
     def _start_control_plane(self) -> None:
         self.start_etcd()
@@ -338,8 +433,7 @@ class Cluster(Access):
         }  # fmt: skip
         self._daemon(name, name, *_flags(options[name]))
 
-    def _start_node(self, node: str) -> None:
-        """Give a node its images."""
+    def _give_images(self, node: str) -> None:
         socket = f"{self.root}/{node}/containerd.sock"
         self.until(lambda: self.ctr(node, "version", check=False), hint=f"containerd of {node} answers {socket}")
         for image in ("pause.tar", "image.tar"):
@@ -350,31 +444,61 @@ class Cluster(Access):
         return self.daemons.run("ctr", "-a", f"{self.root}/{node}/containerd.sock", *argv, check=check)
 
     def _await_nodes(self) -> None:
-        def ready() -> bool:
-            told = self.get("nodes")["items"]
-            conditions = [{each["type"]: each["status"] for each in node["status"]["conditions"]} for node in told]
-            return len(told) >= len(NODES) and all(each.get("Ready") == "True" for each in conditions)
+        self.until(self._all_ready, seconds=90, hint="every node is ready")
 
-        self.until(ready, seconds=90, hint="every node is ready")
+    def _all_ready(self) -> bool:
+        told = self.get("nodes")["items"]
+        conditions = [{each["type"]: each["status"] for each in node["status"]["conditions"]} for node in told]
+        return len(told) >= len(NODES) and all(each.get("Ready") == "True" for each in conditions)
 
-    def _install(self, kind: str) -> None:
-        manifest = self.binaries.manifest(operators.PROGRAM[kind])
-        assert manifest
-        text = operators.adapted(kind, manifest)
+    def _heal_nodes(self) -> None:
+        for node in WORKERS:
+            self._kill_containers(node)
+        if self.daemons.alive("kwok"):
+            self.stop_kwok()
+        self.kubectl("uncordon", *WORKERS)
+        for node, resource in self._pretended:
+            removed = {"op": "remove", "path": f"/status/capacity/{resource.replace('/', '~1')}"}
+            self._run("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps([removed]))
+        self._pretended.clear()
+        self._await_nodes()
+        self.until(
+            lambda: not any(containers(self.root / node) for node in WORKERS),
+            seconds=60,
+            hint="no container of a test is left",
+        )
+
+    def _kill_containers(self, node: str) -> None:
+        for container in containers(self.root / node):
+            for pid in processes(container):
+                send(pid, signal.SIGKILL)
+
+    def _install(self, *kinds: str) -> None:
+        """Definitions of all of them first: an operator ends when it does not find those that it works with."""
+        found = [(kind, self.binaries.manifest(operators.PROGRAM[kind])) for kind in kinds]
+        manifests = [operators.adapted(kind, manifest) for kind, manifest in found if manifest]
+        self._apply_all("".join(each.definitions for each in manifests))
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        self._apply_all("".join(each.rest for each in manifests))
+        self._installed += [kind for kind in kinds if kind not in self._installed]
+
+    def _apply_all(self, text: str) -> None:
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=text, timeout=120)
 
     def _install_runtime(self) -> None:
-        manifest = self.binaries.manifest(MANIFESTS[-1])
+        manifest = self.binaries.manifest("trainer-runtimes")
         assert manifest
-        self.kubectl("apply", "--server-side", "-f", "-", input=operators.torch_runtime(manifest))
+        text = operators.torch_runtime(manifest)
+        # Refused until the operator's webhook answers.
+        self.until(lambda: self.said("apply", "--server-side", "-f", "-", input=text).returncode == 0, seconds=120)
+
+    def _admits(self, kind: str) -> bool:
+        argv = ("create", "-n", "default", "--dry-run=server", "-f", "-")
+        return self.said(*argv, input=operators.admitted(kind)).returncode == 0
 
     def _operator_pods(self, kind: str) -> str:
         namespace, _ = operators.DEPLOYMENTS[kind]
         return self.kubectl("get", "pods", "-n", namespace, "-o", "name").strip()
-
-    def _write_kubeconfig(self) -> None:
-        token = (self.root / "pki" / "token").read_text()
-        layout.write_kubeconfig(self.kubeconfig, self.root, user="admin", token=token)
 
     def _daemon(self, name: str, program: str, *options: str) -> None:
         self.daemons.start(name, [str(self.root / "bin" / program), *options])
@@ -418,14 +542,25 @@ def _volume(name: str, directory: Path, claim: tuple[str, str] | None) -> dict[s
     }  # fmt: skip
 
 
+def _fake_node(name: str, resources: Mapping[str, int | str]) -> dict[str, object]:
+    labels = {"type": "kwok", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+    metadata = {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}}
+    taint = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
+    room = {resource: str(count) for resource, count in resources.items()}
+    status = {"capacity": room, "allocatable": room}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"taints": [taint]}, "status": status}
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def _flags(options: Mapping[str, object]) -> list[str]:
     return [f"--{name}={value}" if name != "conf" else f"-{name}={value}" for name, value in options.items()]
 
 
 def _ip(*argv: str) -> None:
     subprocess.run(["ip", *argv], check=True, capture_output=True, env={"PATH": PATH})
-
-
-def _unlink() -> None:
-    with contextlib.suppress(subprocess.CalledProcessError):
-        _ip("link", "del", OUR_LINK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -14,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DIE_WITH_PARENT = ["setpriv", "--pdeathsig=KILL"]
 UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
 UNSHARE += ["--propagation", "private"]
 # Where containerd, the pod network and kubelet write beside their own directories: in here, to memory.
 HIDDEN = (Path("/run/containerd"), Path("/run/netns"), Path("/var/lib/cni"), Path("/var/log/containers"))
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None)
 
 
 def can_isolate() -> bool:
@@ -55,14 +53,13 @@ class Daemons:
         script = f"set -e\nmount --make-rshared /\n{mounts}ip link set lo up\necho ready\nexec {reaper}\n"
         with (self.root / "log" / "keeper.log").open("wb") as log:
             self._keeper = subprocess.Popen(
-                [*UNSHARE, "sh", "-c", script],
+                [*DIE_WITH_PARENT, *UNSHARE, "sh", "-c", script],
                 env=self.environment(),
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )
         (self.root / "keeper").write_text(f"{self._keeper.pid} {started(self._keeper.pid)}\n")
         said = self.root / "log" / "keeper.log"
@@ -162,7 +159,7 @@ class Daemons:
         return self._keeper is None or self._keeper.poll() is not None
 
 
-def sweep(root: Path, *, cgroup: str) -> None:
+def sweep(root: Path) -> None:
     """End what a session that was killed has left below `root`, and take its directories away."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         pid, began = (root / "keeper").read_text().split()
@@ -172,33 +169,52 @@ def sweep(root: Path, *, cgroup: str) -> None:
                 if each is not None:
                     send(each, signal.SIGKILL)
             _until(lambda: started(int(pid)) != began, "the last session's processes have ended")
-    remove_cgroups(cgroup)
+    remove_cgroups(root)
     mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     if left := [place for place in mounted if Path(place).is_relative_to(root)]:
         raise RuntimeError(f"{root} is in use: {', '.join(left)} are mounted there; unmount and remove it")
     shutil.rmtree(root, ignore_errors=True)
 
 
-def make_cgroups(name: str) -> None:
-    """A control group for all containers, in each hierarchy of this machine."""
-    hierarchy = Path("/sys/fs/cgroup")
-    whole = (hierarchy / "cgroup.controllers").exists()  # version 2
-    tops = [hierarchy] if whole else [path for path in hierarchy.iterdir() if path.is_dir() and not path.is_symlink()]
-    for top in tops:
-        (top / name).mkdir(exist_ok=True)
+def containers(node: Path) -> list[str]:
+    """Ids of the containers, pods' first ones among them, that one containerd has started and not yet removed."""
+    return [path.name for path in node.glob("containerd/state/io.containerd.runtime.v2.task/k8s.io/*")]
 
 
-def remove_cgroups(name: str) -> None:
-    """Take away control groups whose processes have ended."""
+def processes(container: str) -> list[int]:
+    """Process ids, as they are out here."""
+    files = [path / "cgroup.procs" for path in _cgroups(container)]
+    found: set[int] = set()
+    for file in files:
+        with contextlib.suppress(OSError):
+            found.update(int(line) for line in file.read_text().split())
+    return sorted(found)
+
+
+def remove_cgroups(root: Path) -> None:
+    """Take away the control groups of containers whose processes were ended behind containerd's back."""
+    groups = (
+        [path for node in root.iterdir() for each in containers(node) for path in _cgroups(each)]
+        if root.exists()
+        else []
+    )
+    for path in groups:
+        end = time.monotonic() + 10
+        while path.is_dir() and time.monotonic() < end:
+            with contextlib.suppress(OSError):  # busy until its last process is gone
+                path.rmdir()
+                break
+            time.sleep(0.05)
+    for parent in {path.parent for path in groups}:
+        with contextlib.suppress(OSError):  # another containerd has some there, too
+            parent.rmdir()
+
+
+def _cgroups(container: str) -> list[Path]:
+    """A container's control group, one in each hierarchy of this machine."""
     hierarchy = Path("/sys/fs/cgroup")
-    for top in (hierarchy / name, *hierarchy.glob(f"*/{name}")):
-        for path in sorted((top, *top.rglob("*/")), key=lambda path: len(path.parts), reverse=True):
-            end = time.monotonic() + 10
-            while path.is_dir() and time.monotonic() < end:
-                with contextlib.suppress(OSError):  # busy until its last process is gone
-                    path.rmdir()
-                    break
-                time.sleep(0.05)
+    places = (hierarchy, *(path for path in hierarchy.iterdir() if path.is_dir() and not path.is_symlink()))
+    return [path for place in places if (path := place / "k8s.io" / container).is_dir()]
 
 
 def started(pid: int) -> str | None:
@@ -215,20 +231,12 @@ def send(pid: int, number: int) -> None:
 
 
 def _child(parent: int) -> int | None:
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            return int(entry.name)
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                return int(entry.name)
     return None
-
-
-def _die_with_parent() -> None:
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _until(what, hint: str, *, seconds: float = 20) -> None:

@@ -12,28 +12,56 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 WORKERS = ("node-1", "node-2")
 CONTROL = "control"  # where the operators run, so that a test may do anything to the workers
 NODES = (CONTROL, *WORKERS)
-HOST_ADDRESS, API_ADDRESS, GATEWAY = "10.88.8.1", "10.88.8.2", "10.88.7.1"  # ours, the server's, the pods'
-POD_SUBNET = "10.88.7.0/24"
+GATEWAY, POD_SUBNET = "10.88.7.1", "10.88.7.0/24"  # of the pods: known only in the cluster's own network
 API_PORT = 16443
 IMAGE = "docker.io/local/train:1"
 PAUSE_IMAGE = "docker.io/local/pause:1"
-NETWORK = "orch-kube-test-bed"  # of the pods; also the cgroup that all of them are in
+NETWORK = "orch-kube-test-bed"  # of the pods
 USER = 1000  # who the image's processes are, and who owns what pods share
 MOUNTED = Path("/opt/orch-test-bed")  # in every container: bin/ and torch_extensions/
 BRIDGE = "orch-pods"
+FRONT_PROXY = "front-proxy-client"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a cluster is: a second one beside the first has its own directory, cable and addresses."""
+
+    number: int
+
+    @property
+    def root(self) -> Path:
+        return Path("/var/tmp") / f"orch-kube-test-bed{f'-{self.number + 1}' if self.number else ''}"
+
+    @property
+    def links(self) -> tuple[str, str]:
+        """The cable's two ends: this machine's and the cluster's."""
+        return f"orch-kube-h{self.number}", f"orch-kube-n{self.number}"
+
+    @property
+    def ours(self) -> str:
+        return f"10.88.8.{4 * self.number + 1}"
+
+    @property
+    def server(self) -> str:
+        """Where the API server answers."""
+        return f"10.88.8.{4 * self.number + 2}"
+
 
 KUBECONFIG = """\
 apiVersion: v1
 kind: Config
 clusters: [{{name: bed, cluster: {{server: "https://{address}:{port}", certificate-authority-data: {authority}}}}}]
-users: [{{name: "{user}", user: {{token: {token}}}}}]
-contexts: [{{name: bed, context: {{cluster: bed, user: "{user}", namespace: {namespace}}}}}]
+users: [{{name: admin, user: {{token: {token}}}}}]
+contexts: [{{name: bed, context: {{cluster: bed, user: admin, namespace: default}}}}]
 current-context: bed
 """
 COREFILE = """\
@@ -73,7 +101,6 @@ authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}
 authorization: {{mode: AlwaysAllow}}
 cgroupDriver: cgroupfs
 cgroupsPerQOS: false
-cgroupRoot: /{network}
 enforceNodeAllocatable: []
 failSwapOn: false
 failCgroupV1: false
@@ -108,9 +135,9 @@ def lay_out(root: Path) -> None:
     for name in ("pki", "log", "cni", "claims", "bin", "kubeconfigs", "torch_extensions"):
         (root / name).mkdir(parents=True)
     key = root / "pki" / "sa.key"
-    subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
-    public = ["openssl", "rsa", "-in", str(key), "-pubout", "-out", str(key.with_suffix(".pub"))]
-    subprocess.run(public, check=True, capture_output=True)
+    _openssl("genrsa", "-out", str(key), "2048")
+    _openssl("rsa", "-in", str(key), "-pubout", "-out", str(key.with_suffix(".pub")))
+    _make_front_proxy(root / "pki")
     (root / "pki" / "token").write_text(secrets.token_hex(16))
     (root / "pki" / "tokens.csv").write_text(f"{(root / 'pki' / 'token').read_text()},admin,admin,system:masters\n")
     (root / "Corefile").write_text(COREFILE.format(root=root, gateway=GATEWAY))
@@ -128,11 +155,28 @@ def write_images(root: Path) -> None:
     write_image(root / "pause.tar", PAUSE_IMAGE, ["/pause"], {root / "bin" / "pause": "pause"})
 
 
-def write_kubeconfig(path: Path, root: Path, *, user: str, token: str, namespace: str = "default") -> None:
-    authority = base64.b64encode((root / "pki" / "apiserver.crt").read_bytes()).decode()
-    values = {"address": API_ADDRESS, "port": API_PORT, "authority": authority}
-    path.write_text(KUBECONFIG.format(user=user, token=token, namespace=namespace, **values))
+def write_kubeconfig(place: Place) -> None:
+    """The administrator's, for processes on this machine and in the cluster's network."""
+    pki = place.root / "pki"
+    authority = base64.b64encode((pki / "apiserver.crt").read_bytes()).decode()
+    token = (pki / "token").read_text()
+    path = place.root / "kubeconfig"
+    path.write_text(KUBECONFIG.format(address=place.server, port=API_PORT, authority=authority, token=token))
     path.chmod(0o600)
+
+
+def _make_front_proxy(pki: Path) -> None:
+    """Who the API server is to the servers that it hands requests on to, such as Kueue's list of who waits."""
+    ca, own = pki / "front-proxy-ca", pki / "front-proxy"
+    new = ("req", "-newkey", "rsa:2048", "-nodes", "-days", "30")
+    _openssl(*new, "-x509", "-subj", "/CN=front-proxy-ca", "-keyout", f"{ca}.key", "-out", f"{ca}.crt")
+    _openssl(*new, "-subj", f"/CN={FRONT_PROXY}", "-keyout", f"{own}.key", "-out", f"{own}.csr")
+    signed = ("-CA", f"{ca}.crt", "-CAkey", f"{ca}.key", "-CAcreateserial", "-days", "30", "-out", f"{own}.crt")
+    _openssl("x509", "-req", "-in", f"{own}.csr", *signed)
+
+
+def _openssl(*argv: str) -> None:
+    subprocess.run(["openssl", *argv], check=True, capture_output=True)
 
 
 def _pod_network(root: Path) -> dict[str, Any]:
@@ -153,7 +197,6 @@ def _lay_out_node(root: Path, node: str, number: int) -> None:
     values = {
         "root": root,
         "node": place,
-        "network": NETWORK,
         "pause": PAUSE_IMAGE,
         "cni": cni_plugins(),
         "gateway": GATEWAY,
@@ -212,19 +255,26 @@ def _share_operators(to: Path) -> None:
         path.chmod(0o777 if path.is_dir() else 0o666 | (path.stat().st_mode & 0o111))
 
 
-def write_image(path: Path, tag: str, entrypoint: list[str], extra: dict[Path, str] | None = None) -> None:
-    """An image for `ctr images import`: empty but for names of users; `extra` puts directories of ours into it."""
+def write_image(
+    path: Path,
+    tag: str,
+    entrypoint: list[str],
+    extra: Mapping[Path, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """An image for `ctr images import`: empty but for names of users, and for our directories in `extra`."""
     layer = _layer(extra or {})
     digest = hashlib.sha256(layer).hexdigest()
-    environment = {
+    variables = {
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         "LANG": "C.UTF-8",
         "TORCH_EXTENSIONS_DIR": str(operators_in_pods()),
+        **(environment or {}),
     }
     settings = {
         "Entrypoint": entrypoint,
         "User": f"{USER}:{USER}",
-        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Env": [f"{name}={value}" for name, value in variables.items()],
     }
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     rootfs = {"type": "layers", "diff_ids": [f"sha256:{digest}"]}
@@ -237,7 +287,7 @@ def write_image(path: Path, tag: str, entrypoint: list[str], extra: dict[Path, s
         _add(archive, "manifest.json", json.dumps(index).encode())
 
 
-def _layer(extra: dict[Path, str]) -> bytes:
+def _layer(extra: Mapping[Path, str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, mode, owner in (
@@ -255,8 +305,13 @@ def _layer(extra: dict[Path, str]) -> bytes:
         for name, text in (("etc/passwd", PASSWD), ("etc/group", GROUP), ("etc/nsswitch.conf", NSSWITCH)):
             _add(archive, name, text.encode())
         for source, to in extra.items():
-            archive.add(source, arcname=to)
+            archive.add(source, arcname=to, filter=_without_bytecode)
     return buffer.getvalue()
+
+
+def _without_bytecode(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    entry.uid = entry.gid = 0
+    return None if entry.name.endswith("__pycache__") else entry
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ DEPLOYMENTS = {
     "kueue": ("kueue-system", "kueue-controller-manager"),
 }
 PROGRAM = {"pytorchjob": "training-operator", "jobset": "jobset", "trainjob": "trainer", "kueue": "kueue"}
-KINDS = ("jobs", "jobset.x-k8s.io/jobset", "kubeflow.org/pytorchjob", "trainer.kubeflow.org/trainjob")
+STANDARD = ("pytorchjob", "jobset", "trainjob")  # Kueue is there only for tests that ask for it
 RESTRICTED = {
     "runAsNonRoot": True,
     "runAsUser": USER,
@@ -36,26 +37,71 @@ INIT_CONTAINER = f"""\
 """  # noqa: E501 - one command
 
 
-def adapted(kind: str, manifest: Path) -> str:
+_CONTAINER = {"name": "node", "image": IMAGE}
+_TEMPLATE = {"spec": {"restartPolicy": "Never", "containers": [_CONTAINER]}}
+# An object of each kind that its operator's webhook admits.
+ADMITTED: dict[str, dict[str, Any]] = {
+    "pytorchjob": {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "spec": {
+            "pytorchReplicaSpecs": {
+                "Master": {"replicas": 1, "template": {"spec": {"containers": [_CONTAINER | {"name": "pytorch"}]}}}
+            }
+        },
+    },
+    "jobset": {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "spec": {"replicatedJobs": [{"name": "node", "template": {"spec": {"template": _TEMPLATE}}}]},
+    },
+    "trainjob": {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "spec": {"runtimeRef": {"name": "torch-distributed"}},
+    },
+    "kueue": {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "ResourceFlavor"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """An operator's manifest in two parts, for operators must find their own and others' definitions."""
+
+    definitions: str
+    rest: str
+
+
+def adapted(kind: str, manifest: Path) -> Manifest:
     """The manifest of one operator as it is applied here."""
-    parts = []
+    definitions, rest = [], []
     for text in _documents(manifest.read_text()):
         if "\nkind: CustomResourceDefinition" in text:
             if kind != "pytorchjob" or "\n    kind: PyTorchJob" in text:
-                parts.append(text)
+                definitions.append(text)
             continue
         document = yaml.load(text, Loader=yaml.CSafeLoader)
         if document["kind"] == "Deployment":
             _adapt(kind, document)
-        parts.append(yaml.safe_dump(document))
+        if kind == "kueue" and document["kind"] == "ConfigMap":
+            _with_pytorchjobs(document)
+        rest.append(yaml.safe_dump(document))
     if kind == "pytorchjob":
-        parts.append(yaml.safe_dump(_init_container()))
-    return "---\n".join(f"{part.rstrip()}\n" for part in parts)
+        rest.append(yaml.safe_dump(_init_container()))
+    return Manifest(definitions=_stream(definitions), rest=_stream(rest))
+
+
+def admitted(kind: str) -> str:
+    return yaml.safe_dump({**ADMITTED[kind], "metadata": {"name": "probe"}})
 
 
 def torch_runtime(manifest: Path) -> str:
     """The Trainer's own runtime for torch, which every installation has."""
     return next(text for text in _documents(manifest.read_text()) if "\n  name: torch-distributed\n" in text)
+
+
+def _stream(documents: list[str]) -> str:
+    return "".join(f"---\n{text.strip()}\n" for text in documents)
 
 
 def _documents(text: str) -> Iterator[str]:
@@ -79,9 +125,14 @@ def _adapt(kind: str, deployment: dict[str, Any]) -> None:
         template["volumes"].append({"name": "init-container", "configMap": {"name": "init-container"}})
 
 
+def _with_pytorchjobs(config: dict[str, Any]) -> None:
+    """Kueue's own configuration leaves PyTorchJobs out."""
+    for name, text in config["data"].items():
+        config["data"][name] = text.replace('# - "kubeflow.org/pytorchjob"', '- "kubeflow.org/pytorchjob"')
+
+
 def _init_container() -> dict[str, Any]:
     namespace, _ = DEPLOYMENTS["pytorchjob"]
     data = {"initContainer.yaml": INIT_CONTAINER}
-    return {
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "init-container", "namespace": namespace}, "data": data,
-    }  # fmt: skip
+    metadata = {"name": "init-container", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}

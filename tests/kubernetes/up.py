@@ -1,18 +1,26 @@
-"""The Kubernetes test bed from a shell: `python -m tests.kubernetes.up`; it ends by itself at SIGTERM or Ctrl-C."""
+"""The Kubernetes test bed from a shell; it ends at SIGTERM or Ctrl-C, and with this process whatever happens.
+
+Usage: python -m tests.kubernetes.up [--keep] [--place N]   (N: 0, or another for one more beside it)
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import signal
 import sys
 
 from tests.kubernetes.access import Unavailable
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import PLACE, Cluster
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    cluster = Cluster()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the logs")
+    parser.add_argument("--place", type=int, default=PLACE)
+    asked = parser.parse_args()
+    cluster = Cluster(asked.place)
     try:
         cluster.start()
         print(f"up: {cluster.timings}\nexport KUBECONFIG={cluster.kubeconfig}", flush=True)
@@ -23,7 +31,7 @@ def main() -> int:
         print(reason, file=sys.stderr)
         return 1
     finally:
-        cluster.stop(keep="--keep" in sys.argv)
+        cluster.stop(keep=asked.keep)
 
 
 if __name__ == "__main__":

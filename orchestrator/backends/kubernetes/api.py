@@ -6,6 +6,7 @@ What it answered, that it said no (Refused), and that nobody knows (Unreachable)
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,7 @@ APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_LET_IN = 401
+_UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 Query = Sequence[tuple[str, str]]
@@ -123,7 +125,7 @@ class Api:
     def delete(self, path: str, options: Mapping[str, Any] | None = None) -> bool:
         """Ask for an object's end; False when there is none. Raises Refused and Unreachable."""
         try:
-            self._request("DELETE", path, body=json.dumps(options or {}), content_type=JSON)
+            self._request("DELETE", path, body=options or {}, content_type=JSON)
         except Refused as refused:
             if refused.is_missing:
                 return False
@@ -154,7 +156,7 @@ class Api:
 
     def _write(self, method: str, path: str, document: Mapping[str, Any], content_type: str) -> dict[str, Any]:
         query = (("fieldManager", MANAGER), ("fieldValidation", "Strict"))
-        body = json.dumps(document, ensure_ascii=False).encode()
+        body = _yaml(document) if content_type == APPLY else document
         return self._json(self._request(method, path, query=query, body=body, content_type=content_type))
 
     def _request(
@@ -163,15 +165,16 @@ class Api:
         path: str,
         *,
         query: Query = (),
-        body: str | bytes | None = None,
+        body: str | Mapping[str, Any] | None = None,
         content_type: str | None = None,
         accept: str = JSON,
         read_seconds: float = READ_SECONDS,
         whole: bool = True,
     ) -> Any:
+        client = self._open()
+        from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
-        client = self._open()
         headers = {"Accept": accept, **({"Content-Type": content_type} if content_type else {})}
         try:
             arguments = client.param_serialize(
@@ -180,7 +183,7 @@ class Api:
             response = client.call_api(*arguments, _request_timeout=(CONNECT_SECONDS, read_seconds)).response
             if whole or response.status >= 300:
                 _ = response.data  # read, so that the connection can be used again
-        except (HTTPError, OSError) as error:
+        except (ApiException, HTTPError, OSError) as error:  # the first where TLS fails
             raise Unreachable(
                 f"the API server of {self._name} ({client.configuration.host}) {_silence(error)}"
             ) from error
@@ -289,6 +292,12 @@ def _context_of(profile: Profile) -> tuple[str | None, str | None]:
     return (str(name) if name else None), (str(found) if found else None)
 
 
+def _yaml(document: Mapping[str, Any]) -> str:
+    """JSON that YAML reads alike: it knows no pairs of surrogates, and some characters only as escapes."""
+    text = json.dumps(document, ensure_ascii=False)
+    return _UNSAFE_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def _clock(response: Any) -> float:
     try:
         return parsedate_to_datetime(response.headers["Date"]).timestamp()
@@ -297,5 +306,5 @@ def _clock(response: Any) -> float:
 
 
 def _silence(error: Exception) -> str:
-    words = str(error).replace("\n", " ")
+    words = " ".join(str(getattr(error, "reason", None) or error).split())
     return f"does not answer: {words[:300]}" if words else f"does not answer: {type(error).__name__}"

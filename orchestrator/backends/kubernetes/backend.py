@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator import records
+from orchestrator import faults, records
 from orchestrator.backends.kubernetes import events, reading
 from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.kept import Kept, Reader
@@ -139,6 +139,7 @@ class KubernetesBackend:
         self._bell.set()
         if self._lay_down(submission, made.config_map):
             return CANCELLED
+        faults.point("kubernetes.files")
         try:
             self._create_claim(made.claim)
             for document in made.others:
@@ -150,6 +151,7 @@ class KubernetesBackend:
                 f"Kubernetes refused attempt {submission.attempt} of {submission.run}: {refused.message}",
                 hint=f"mend the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
             ) from refused
+        faults.point("kubernetes.job")
         self._sweep(submission, made.kind)
         return handle_of(made.kind, submission.name)
 

@@ -49,9 +49,14 @@ def observe(submission: Submission, sight: Sight) -> Observation:
         if any(pod.running or pod.phase == "Running" for pod in alive):
             return _ending(submission, look, sight)
         return _over(submission, look, sight)
-    if not any(pod.logged and pod.alive for pod in sight.pods):
-        return _queued(submission, look, sight)
-    return _living(submission, look, sight)
+    if any(pod.logged and pod.alive for pod in sight.pods) or _awaits_operator(sight.pods):
+        return _living(submission, look, sight)
+    return _queued(submission, look, sight)
+
+
+def _awaits_operator(pods: Sequence[Pod]) -> bool:
+    """All of them have ended, and their operator has yet to say what follows."""
+    return bool(pods) and not any(pod.alive for pod in newest_of(pods).values())
 
 
 def _look(submission: Submission, sight: Sight) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Laboratories on the Kubernetes test bed, and a run that nothing happened to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kubernetes.access import Access
+from tests.kubernetes.lab import STEPS, KubeLab
+
+Make = Callable[..., KubeLab]
+
+
+@pytest.fixture
+def make_lab(kube_cluster: Access, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Makes a laboratory for a kind of job object; each has a namespace of its own."""
+    made: list[KubeLab] = []
+
+    def make(kind: str = "pytorchjob", **profile: object) -> KubeLab:
+        stem = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:24].strip("-")
+        made.append(KubeLab(kube_cluster, tmp_path / f"{stem}-{len(made)}", kind, **profile))
+        return made[-1]
+
+    yield make
+    for lab in made:
+        lab.kill_orch()
+        kube_cluster.delete_namespace(lab.space.name)
+
+
+@pytest.fixture
+def lab(make_lab: Make) -> KubeLab:
+    return make_lab()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(kube_cluster: Access, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KubeLab, str]]:
+    """A JobSet that was applied by hand and that nothing happened to, and its name."""
+    laboratory = KubeLab(kube_cluster, tmp_path_factory.mktemp("undisturbed") / "undisturbed", "jobset")
+    name = laboratory.by_hand(laboratory.job("tiny"))
+    laboratory.until_success("tiny")
+    yield laboratory, name
+    kube_cluster.delete_namespace(laboratory.space.name)
+
+
+@pytest.fixture(scope="session")
+def expected(undisturbed: tuple[KubeLab, str]) -> dict[int, float]:
+    """Loss by step of the job that nothing happened to."""
+    losses = undisturbed[0].counted("tiny")
+    assert sorted(losses) == list(range(1, STEPS + 1))
+    return losses

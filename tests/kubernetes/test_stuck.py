@@ -1,0 +1,163 @@
+"""What keeps an attempt from starting is told within a minute, and what cannot heal ends it after a bound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.conftest import Make
+from tests.kubernetes.lab import KubeLab
+
+full = pytest.mark.full
+SOON = 60
+DONE = "print('done')"
+
+
+def overlay(**spec: Any) -> dict[str, Any]:
+    """The same for the pods of both roles of a PyTorchJob."""
+    roles = {role: {"template": {"spec": spec}} for role in ("Master", "Worker")}
+    return {"spec": {"pytorchReplicaSpecs": roles}}
+
+
+def submitted(lab: KubeLab, **changes: Any) -> str:
+    return lab.submit(lab.script("short", DONE, name="short", **changes))
+
+
+def told(lab: KubeLab, run: str, words: str) -> dict[str, Any]:
+    def there() -> dict[str, Any] | None:
+        status = lab.status(run)
+        return status if words in status["because"] else None
+
+    found: dict[str, Any] = lab.until(there, seconds=SOON, hint=f"status says {words!r}: {lab.status(run)['because']}")
+    return found
+
+
+def stops(lab: KubeLab, run: str, words: str) -> None:
+    """It ends by itself, needs its user, and nothing of it is left."""
+    status = lab.until_phase(run, "stopped", seconds=60)
+    assert status["cause"] == "stuck"
+    assert words in status["because"]
+    lab.until(lambda: not lab.objects(run) and not lab.pods(run), seconds=60, hint="nothing of it is left")
+
+
+BOUND = 8  # seconds
+
+
+def test_an_image_that_is_not_there(make_lab: Make) -> None:
+    lab = make_lab(image="docker.io/local/no-such-image:1", stuck_after=BOUND)
+    run = submitted(lab)
+    told(lab, run, "Err")
+    stops(lab, run, "no-such-image")
+
+
+def test_a_node_selector_that_no_node_has(make_lab: Make) -> None:
+    lab = make_lab(node_selector={"disk": "none"}, stuck_after=BOUND)
+    run = submitted(lab)
+    told(lab, run, "cannot be scheduled")
+    stops(lab, run, "affinity/selector")
+
+
+def test_more_gpus_than_there_are_is_waited_for(make_lab: Make) -> None:
+    lab = make_lab(device="cuda", stuck_after=BOUND)
+    run = submitted(lab, resources={"nodes": 1, "gpus_per_node": 3})
+    assert told(lab, run, "Insufficient nvidia.com/gpu")["phase"] == "queued"
+    lab.orch("cancel", run)
+    lab.until_phase(run, "cancelled", seconds=30)
+
+
+def test_pods_that_podsecurity_refuses(make_lab: Make) -> None:
+    lab = make_lab(overlay=overlay(securityContext={"runAsNonRoot": False, "runAsUser": 0}), stuck_after=BOUND)
+    run = submitted(lab)
+    told(lab, run, "PodSecurity")
+    stops(lab, run, "PodSecurity")
+
+
+def test_a_quota_with_no_room_is_waited_for_until_there_is(make_lab: Make) -> None:
+    lab = make_lab(stuck_after=BOUND)
+    lab.kubectl("create", "quota", "small", "--hard=pods=0")
+    run = submitted(lab)
+    assert told(lab, run, "exceeded quota")["phase"] == "queued"
+    lab.kubectl("delete", "quota", "small")
+    lab.finish(run)
+
+
+def test_a_webhook_that_refuses_pods(make_lab: Make) -> None:
+    lab = make_lab(stuck_after=BOUND)
+    lab.cluster.apply(json.dumps(policy(lab.space.name)))
+    lab.cluster.apply(json.dumps(binding(lab.space.name)))
+    run = submitted(lab)
+    told(lab, run, "no pods on Thursdays")
+    stops(lab, run, "no pods on Thursdays")
+
+
+def test_a_secret_that_is_missing_may_come(make_lab: Make) -> None:
+    lab = make_lab(stuck_after=600)
+    run = submitted(lab, secrets={"HF_TOKEN": {"kubernetes": "hub/token"}})
+    told(lab, run, "hub")
+    lab.kubectl("create", "secret", "generic", "hub", "--from-literal=token=hf_x")
+    lab.finish(run)
+
+
+@full
+def test_a_secret_that_stays_missing_ends_the_attempt(make_lab: Make) -> None:
+    lab = make_lab(stuck_after=BOUND)
+    run = submitted(lab, secrets={"HF_TOKEN": {"kubernetes": "hub/token"}})
+    told(lab, run, "hub")
+    stops(lab, run, "hub")
+
+
+@full
+def test_a_claim_that_is_missing(make_lab: Make) -> None:
+    lab = make_lab(claim="elsewhere", stuck_after=BOUND)
+    run = submitted(lab)
+    told(lab, run, "elsewhere")
+    stops(lab, run, "not found")
+
+
+def test_an_interpreter_that_the_image_does_not_have(make_lab: Make) -> None:
+    lab = make_lab(python="/opt/none/python3")
+    run = submitted(lab, restart={"max_failures": 0})
+    status = lab.until_phase(run, "failed", "stopped", seconds=90)
+    assert "/opt/none/python3" in status["because"], status
+
+
+@pytest.mark.parametrize("field", ["image", "pull_secrets"])
+def test_the_server_itself_refuses_what_orch_did_not(make_lab: Make, field: str) -> None:
+    values: dict[str, Callable[[], Any]] = {"image": lambda: "x" * 3000, "pull_secrets": lambda: ["gone"]}
+    lab = make_lab(**{field: values[field]()}, overlay={"spec": {"noSuchField": 1}})
+    done = lab.orch("submit", str(lab.script("short", DONE, name="short")), check=False)
+    assert done.returncode == 4
+    assert "noSuchField" in done.stderr
+    assert lab.objects("short") == []
+
+
+def policy(namespace: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": namespace},
+        "spec": {
+            "matchConstraints": {
+                "resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+                ]
+            },
+            "validations": [{"expression": "false", "message": "no pods on Thursdays"}],
+        },
+    }
+
+
+def binding(namespace: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": namespace},
+        "spec": {
+            "policyName": namespace,
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}},
+        },
+    }
