@@ -23,7 +23,8 @@ JSON = "application/json"
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
-_NOT_LET_IN = 401
+_NOT_LET_IN, _FORBIDDEN = 401, 403
+_NOBODY = '"system:anonymous"'  # who asks without credentials, as when a kubeconfig's plugin has failed
 _UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -207,9 +208,9 @@ class Api:
         status = int(response.status)
         if status in _PASSING:
             return Unreachable(f"the API server of {self._name} cannot answer now ({status}): {message}")
-        if status == _NOT_LET_IN:
+        if status == _NOT_LET_IN or (status == _FORBIDDEN and _NOBODY in message):
             return Unreachable(
-                f"the API server of {self._name} does not know who asks (401): {message}",
+                f"the API server of {self._name} does not know who asks ({status}): {message}",
                 hint="log in again; kubectl auth whoami shows what it thinks",
             )
         return Refused(status, reason, message or f"HTTP status {status}")
@@ -229,6 +230,7 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None, str | None]:
         from kubernetes.client.api_client import ApiClient
         from kubernetes.client.configuration import Configuration
         from kubernetes.config import config_exception, incluster_config, kube_config
+        from yaml import YAMLError
     except ImportError as error:
         raise ClusterError(
             f"the Python package kubernetes cannot be imported ({error}), and {name} is reached by it",
@@ -250,10 +252,15 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None, str | None]:
     except config_exception.ConfigException as error:
         raise ClusterError(
             f"there is no way to the cluster {name}: {error}",
-            hint=f"set KUBECONFIG, or kubeconfig and context of {name} in the configuration",
+            hint=f"see that {profile.kubeconfig} is there, and has the context"
+            if profile.kubeconfig
+            else f"set KUBECONFIG, or kubeconfig and context of {name} in the configuration",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ClusterError(f"the kubeconfig of {name} cannot be read: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
+        raise ClusterError(
+            f"the kubeconfig of {name} cannot be read: {' '.join(str(error).split())}",
+            hint=f"see what kubectl config view says of {profile.kubeconfig or 'it'}",
+        ) from error
     return ApiClient(configuration), context, namespace
 
 

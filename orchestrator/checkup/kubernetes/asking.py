@@ -11,10 +11,11 @@ from typing import TypeVar
 from orchestrator.backends.kubernetes.api import Api, Refused
 from orchestrator.checkup.kubernetes import rights
 from orchestrator.checkup.kubernetes.answers import Answers, No, Question, Said, first, of_cluster_queue, of_queues
-from orchestrator.errors import Unreachable
+from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.cluster import Profile
 
 AT_ONCE = 8
+_FORBIDDEN = 403
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _ACCOUNT = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _WHO = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
@@ -25,10 +26,9 @@ T = TypeVar("T")
 def ask(api: Api, profile: Profile) -> Answers:
     """All that there is to know. Raises ClusterError where there is no way to the server."""
     asker = _Asker(api)
-    version = asker.reach()
-    answers = Answers(host=api.host, namespace=api.namespace, said={"version": version})
-    asked = first(profile, api.namespace)
-    answers = _with(answers, {**asker.all(asked), "user": asker.user()})
+    reached = asker.reach()
+    answers = Answers(host=api.host, namespace=api.namespace, said=reached)
+    answers = _with(answers, asker.all(first(profile, api.namespace)))
     answers = _with(answers, asker.all(of_queues(profile, answers)))
     answers = _with(answers, asker.all(of_cluster_queue(answers)))
     wanted = rights.rights(profile, answers)
@@ -39,7 +39,8 @@ def ask(api: Api, profile: Profile) -> Answers:
 def look_around(api: Api, profile: Profile) -> Answers:
     """What helps to write a profile: claims, queues and nodes. Raises ClusterError where there is no way there."""
     asker = _Asker(api)
-    answers = Answers(host=api.host, namespace=api.namespace, said={"version": asker.reach()})
+    reached = asker.reach()
+    answers = Answers(host=api.host, namespace=api.namespace, said=reached)
     claims = Question(path=f"/api/v1/namespaces/{api.namespace}/persistentvolumeclaims", many=True)
     asked = {name: one for name, one in first(profile, api.namespace).items() if name in ("kueue", "nodes")}
     answers = _with(answers, asker.all({**asked, "claims": claims}))
@@ -57,12 +58,16 @@ class _Asker:
         self._api = api
         self.clock: float | None = None
 
-    def reach(self) -> Said:
-        """The version. Raises ClusterError where there is no way to the server, or it knows nobody who asks."""
-        return self._said(lambda: self._api.get("/version"), passing=False)
-
-    def user(self) -> Said:
-        return self.post(_ACCOUNT, _WHO)
+    def reach(self) -> dict[str, Said]:
+        """The version, and who it is that asks. Raises ClusterError where there is no way to the server, or in."""
+        version = self._said(lambda: self._api.get("/version"), passing=False)
+        if isinstance(version, No) and version.status != _FORBIDDEN:
+            raise ClusterError(
+                f"{self._api.host} answers, but not as an API server does: {version.words}",
+                hint="see that the server of the kubeconfig's context is the right one",
+            )
+        user = self._said(lambda: self._api.create(_ACCOUNT, _WHO), passing=False)
+        return {"version": version, "user": user}
 
     def all(self, asked: Mapping[str, Question]) -> dict[str, Said]:
         answers = _each(asked.values(), self._one)
@@ -87,11 +92,15 @@ class _Asker:
         try:
             return ask()
         except Refused as refused:
-            return No(status=refused.status, words=refused.message)
+            return No(status=refused.status, words=_line(refused.message))
         except Unreachable as error:
             if not passing:
                 raise
-            return No(status=0, words=error.message)
+            return No(status=0, words=_line(error.message))
+
+
+def _line(words: str) -> str:
+    return " ".join(words.split())
 
 
 def _each(asked: Iterable[T], ask: Callable[[T], Said]) -> dict[T, Said]:
