@@ -21,8 +21,8 @@ class Sight:
     """All there is to see of one attempt. `word` is None where its job object does not exist.
 
     `asked`: orch itself has ended it. `report` and `words` are what its agents told, by the node's number. `kueue` and
-    `trouble` tell why it waits. `lost`: nodes whose pods were seen to hang, and `unstartable` why a container could not start,
-    though these pods may be gone from the list since.
+    `trouble` tell why it waits. `lost`: nodes whose pods were seen to hang, and `unstartable` why a container could
+    not start, though these pods may be gone from the list since.
     """
 
     word: Word | None
