@@ -129,6 +129,76 @@ def test_only_kubernetes_can_be_rendered_to_stdout(job: Path) -> None:
     assert all(document["kind"] for document in documents)
 
 
+@pytest.mark.parametrize(
+    ("kind", "made"), [("trainjob", "TrainJob"), ("jobset", "JobSet"), ("pytorchjob", "PyTorchJob")]
+)
+def test_a_kubernetes_job_is_one_stream_of_the_chosen_kind_and_attempt(job: Path, made: str) -> None:
+    (job / "manifest.yaml").write_text("kind: Mine\n")  # of the code that travels, which no API server is given
+    shown = orch(
+        *(
+            "render",
+            "job.yaml",
+            "-c",
+            "kubernetes",
+            "--kind",
+            made.lower(),
+            "--attempt",
+            "3",
+            "-o",
+            "-",
+            "--set",
+            "code=.",
+        ),
+        cwd=job,
+    )
+    documents = list(yaml.safe_load_all(shown.stdout))
+    assert [document["kind"] for document in documents] == ["PersistentVolumeClaim", "ConfigMap", made]
+    assert [document["metadata"]["name"] for document in documents] == ["orch-tiny", "orch-tiny-3", "orch-tiny-3"]
+
+
+def test_a_kind_of_kubernetes_job_is_refused_elsewhere(job: Path) -> None:
+    shown = orch("render", "job.yaml", "--kind", "jobset", "-o", "out", cwd=job)
+    assert shown.returncode == 2
+    assert "local is of kind local" in shown.stderr
+    shown = orch("render", "job.yaml", "--diff", cwd=job)
+    assert shown.returncode == 2
+    assert "no overlay is laid over a job" in shown.stderr
+
+
+@pytest.mark.parametrize("attempt", ["0", "-1", "1000000", "two"])
+def test_an_attempt_that_is_no_number_of_one_is_refused(job: Path, attempt: str) -> None:
+    shown = orch("render", "job.yaml", f"--attempt={attempt}", "-o", "out", cwd=job)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "--attempt" in shown.stderr
+
+
+def test_a_diff_shows_what_the_overlay_changes_and_nothing_else(job: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "clusters:\n  plain: {kind: kubernetes}\n"
+        "  k8s: {kind: kubernetes, overlay: {spec: {ttlSecondsAfterFinished: 60, network: {subdomain: n}}}}\n"
+    )
+    shown = orch("render", "job.yaml", "-c", "k8s", "--kind", "jobset", "--diff", cwd=job, ORCH_CONFIG=str(config))
+    assert shown.returncode == 0
+    changed = [line for line in shown.stdout.splitlines() if line.startswith(("+", "-"))]
+    assert changed == [
+        "--- rendered",
+        "+++ with the overlay",
+        '+    subdomain: "n"',
+        "+  ttlSecondsAfterFinished: 60",
+    ]
+    shown = orch("render", "job.yaml", "-c", "plain", "--diff", cwd=job, ORCH_CONFIG=str(config))
+    assert (shown.returncode, shown.stdout) == (0, "")
+
+
+def test_what_a_trainjob_loses_is_told_by_render(job: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("clusters:\n  k8s: {kind: kubernetes, job_kind: trainjob, priority_class: high}\n")
+    shown = orch("render", "job.yaml", "-c", "k8s", "-o", "out", cwd=job, ORCH_CONFIG=str(config))
+    assert shown.returncode == 0
+    assert "warning: priority_class: a TrainJob cannot set it" in shown.stderr
+
+
 def test_a_cluster_that_jobs_cannot_be_sent_to_ends_4(job: Path) -> None:
     shown = orch("submit", "job.yaml", "-c", "kubernetes", cwd=job)
     assert (shown.returncode, shown.stdout) == (4, "")

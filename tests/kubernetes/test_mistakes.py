@@ -26,7 +26,7 @@ FAILED = {"pytorchjob": "Failed", "jobset": "Failed", "trainjob": "Failed"}
 )
 def test_a_users_mistake_ends_a_run_with_the_traceback_of_the_rank_that_failed(make_lab: Make, kind: str) -> None:
     lab = make_lab(kind)
-    run = lab.submit(lab.script("wrong", WRONG, name="wrong"))
+    run = lab.submit(lab.script("wrong", WRONG))
     done = lab.orch("wait", run, check=False, timeout=200)
     status = lab.status(run)
     assert done.returncode == 10, done.stderr
@@ -42,7 +42,7 @@ def test_a_users_mistake_ends_a_run_with_the_traceback_of_the_rank_that_failed(m
 )
 def test_without_a_controller_no_operator_starts_it_again_for_ever(make_lab: Make, kind: str) -> None:
     lab = make_lab(kind)
-    name = lab.by_hand(lab.script("wrong", WRONG, name="wrong"))
+    name = lab.by_hand(lab.script("wrong", WRONG))
     lab.until(lambda: lab.condition(name) == FAILED[kind], hint=f"{name} has failed", seconds=200)
     assert len(lab.generations("wrong")) <= 2
     head = next(pod for pod in lab.pods("wrong") if node_of(pod) == 0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from orchestrator import assets
 from orchestrator.model.bundle import File
 from orchestrator.model.cluster import KINDS, Cluster, Profile
+from orchestrator.model.kubernetes import Rdma
 from orchestrator.model.plan import Batch, Memory, Plan, Term, Topology
 from orchestrator.model.spec import Data, Model, Secret, Spec, Training
 from orchestrator.rendering import RenderRequest, render
@@ -72,6 +73,27 @@ PROFILES = {
         kind="kubernetes", namespace="train", image="registry.example/train:1", storage_class="nfs", storage="500Gi"
     ),
 }
+# A Kubernetes profile with everything in it; how a job is made stays open.
+RICH = Profile(
+    kind="kubernetes",
+    context="lab",
+    kubeconfig="/home/me/.kube/lab",
+    namespace="train",
+    image="registry.example/train:1",
+    pull_secrets=("registry",),
+    storage_class="nfs",
+    queue="gpus",
+    workload_priority="high",
+    priority_class="urgent",
+    gang="volcano",
+    node_selector={"zone": "n", "gpu.example/pool": "a100"},
+    tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
+    gpu_resource="nvidia.com/mig-1g.10gb",
+    rdma=Rdma(resource="rdma/hca_shared_devices_a"),
+    service_account="trainer",
+    labels={"team": "yes", "cost-center": "0x10"},
+    annotations={"example.com/owner": "{{ me }}: 1e3"},
+)
 
 
 def request(kind: str, profile: Profile | None = None, /, **changes) -> RenderRequest:

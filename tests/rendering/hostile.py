@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Literal
 
 from hypothesis import strategies as st
@@ -78,9 +79,14 @@ JSON_VALUES = _nested(_LEAVES | st.floats(allow_nan=False, allow_infinity=False)
 
 
 def values(kind: type, /, **given: Any) -> st.SearchStrategy[Any]:
-    """Values of a dataclass of the model. Text is as hostile as the field's own pattern lets through."""
+    """Values of a dataclass of the model. Text is as hostile as the field's own pattern lets through.
+
+    What the kind of a profile does not read is left alone.
+    """
     hints = typing.get_type_hints(kind)
-    made = {item.name: _of(hints[item.name], key_of(item)) for item in fields(kind)}
+    cluster = given.get("kind")
+    read = [item for item in fields(kind) if cluster is None or cluster in (key_of(item).kinds or (cluster,))]
+    made = {item.name: _of(hints[item.name], key_of(item)) for item in read}
     return st.builds(kind, **{**made, **{name: _as_strategy(value) for name, value in given.items()}})
 
 
@@ -97,12 +103,13 @@ def _of(hint: Any, key: Key) -> st.SearchStrategy[Any]:
     if origin is tuple:
         return st.lists(_of(arguments[0], key), max_size=3).map(tuple)
     if origin is Mapping:
-        names = _text(key.names) if key.names else TEXT
-        return st.dictionaries(names.filter(lambda name: name not in key.instead), _item(arguments[1]), max_size=3)
+        names = text_of(key.names) if key.names else TEXT
+        items = text_of(key.values) if key.values else _item(arguments[1])
+        return st.dictionaries(names.filter(lambda name: name not in key.instead), items, max_size=3)
     if is_dataclass(hint):
         return values(hint)
     return {
-        str: _text(key.pattern),
+        str: text_of(key.pattern),
         bool: st.booleans(),
         int: st.integers(int(key.minimum or 0), 10**6),
         float: st.floats(1e-9, 1e9),
@@ -116,7 +123,9 @@ def _item(hint: Any) -> st.SearchStrategy[Any]:
     return values(hint) if is_dataclass(hint) else JSON_VALUES
 
 
-def _text(pattern: Pattern | None) -> st.SearchStrategy[str]:
+@cache
+def text_of(pattern: Pattern | None) -> st.SearchStrategy[str]:
+    """Text that a pattern lets through, the most hostile first."""
     if pattern is None:
         return TEXT
     whole = re.compile(pattern.regex)

@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 
 from orchestrator import assets
-from tests.rendering.build import ALL_KINDS, PROFILES, SCRIPT, SECRETS, bundle, nodes
+from tests.rendering.build import ALL_KINDS, PROFILES, RICH, SCRIPT, SECRETS, bundle, nodes
+from tests.rendering.pods import KINDS, of_kind
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WRITE = bool(os.environ.get("ORCH_UPDATE_GOLDEN"))
+OVERLAY = {"metadata": {"annotations": {"note": "012"}}, "spec": {"ttlSecondsAfterFinished": 3600}}
 
 CASES = {
     **{kind: lambda kind=kind: bundle(kind) for kind in ALL_KINDS},
     "slurm-bare": lambda: bare("slurm"),
     "ssh-bare": lambda: bare("ssh"),
+    **{f"kubernetes-{kind}": lambda kind=kind: of_kind(kind) for kind in ("trainjob", "jobset")},
+    **{f"kubernetes-{kind}-rich": lambda kind=kind: of_kind(kind, RICH) for kind in KINDS},
+    "kubernetes-overlay": lambda: of_kind("jobset", replace(PROFILES["kubernetes"], overlay=OVERLAY)),
     "kubernetes-script": lambda: bundle(
         "kubernetes",
         replace(PROFILES["kubernetes"], claim="checkpoints"),

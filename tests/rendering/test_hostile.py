@@ -16,15 +16,20 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from orchestrator import yamlfile
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
+from orchestrator.model.key import NAME
+from orchestrator.model.kubernetes import JOB_LABEL, LABEL_VALUE, NODE_LABEL
 from orchestrator.model.spec import Checkpoint, Secret, Spec
 from orchestrator.rendering import quoting, render, slurm
 from orchestrator.rendering.configmap import config_map_of
 from orchestrator.rendering.jobfile import job_document
+from orchestrator.rendering.kubernetes import manifests
 from tests.rendering.build import ALL_KINDS, PLAN, bundle, nodes, request
-from tests.rendering.hostile import JSON_VALUES, TEXT, WITHOUT_FLOATS, WORDS, values
+from tests.rendering.hostile import JSON_VALUES, TEXT, WITHOUT_FLOATS, WORDS, text_of, values
+from tests.rendering.pods import KINDS, templates
 
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -58,39 +63,131 @@ def test_json_files_say_what_the_spec_and_the_profile_say(kind, data):
     assert json.loads(rendered.text("ds_config.json")) == made.plan.ds_config
 
 
+TOLERATIONS = st.lists(
+    st.one_of(
+        st.fixed_dictionaries(
+            {"key": text_of(NODE_LABEL), "operator": st.just("Exists")},
+            optional={"effect": st.sampled_from(["NoSchedule", "PreferNoSchedule"])},
+        ),
+        st.fixed_dictionaries(
+            {"key": text_of(NODE_LABEL), "value": text_of(LABEL_VALUE), "effect": st.just("NoExecute")},
+            optional={"tolerationSeconds": st.integers(-5, 2**40)},
+        ),
+    ),
+    max_size=3,
+).map(tuple)
+NOTES = st.dictionaries(text_of(JOB_LABEL), TEXT, max_size=3)
+SECRET = values(Secret, env=None, file=None).filter(lambda secret: secret.kubernetes)
+SENT = values(
+    Spec,
+    run=None,
+    name=text_of(NAME).filter(lambda name: len(name) < 40),
+    checkpoint=values(Checkpoint).filter(lambda checkpoint: not checkpoint.dir.startswith("/")),
+    secrets=st.dictionaries(st.sampled_from(["HF_TOKEN", "WANDB_API_KEY"]), SECRET),
+)
+
+
 @given(st.data())
 @MANY
-def test_a_yaml_parser_reads_every_manifest_back(data):
-    relative = values(Checkpoint).filter(lambda checkpoint: not checkpoint.dir.startswith("/"))
-    secret = values(Secret, env=None, file=None).filter(lambda secret: secret.kubernetes)
-    secrets = st.dictionaries(st.sampled_from(["HF_TOKEN", "WANDB_API_KEY"]), secret)
-    spec = data.draw(values(Spec, run=None, checkpoint=relative, secrets=secrets))
-    profile = data.draw(values(Profile, kind="kubernetes", claim=None))
-    made = request("kubernetes", profile, spec=spec)
-    rendered = render(made)
-    config_map, claim, job = (
-        yaml.load(rendered.text(name), yaml.CSafeLoader) for name in ("configmap.yaml", "claim.yaml", "pytorchjob.yaml")
+@pytest.mark.parametrize("kind", KINDS)
+def test_yaml_parsers_read_every_manifest_back(kind, data):
+    spec = data.draw(SENT)
+    profile = data.draw(
+        values(Profile, kind="kubernetes", job_kind=kind, claim=None, overlay={}, tolerations=TOLERATIONS)
     )
+    rendered = bundle("kubernetes", profile, spec=spec)
+    read = {path: read_by_both(rendered.text(path)) for path in manifests(rendered)}
+    config_map, claim, job = read["configmap.yaml"], read["claim.yaml"], read[f"{kind}.yaml"]
+    template = templates(job)[0] if kind != "trainjob" else patch_of(job)
+    pod = template["spec"]
     carried = {file.path: file.content for file in rendered.files}
     binary = {key: base64.b64decode(value) for key, value in config_map["binaryData"].items()}
-    for item in pod(job)["volumes"][0]["configMap"]["items"]:
+    for item in pod["volumes"][0]["configMap"]["items"]:
         key = item["key"]
         kept = binary[key] if key in binary else config_map["data"][key].encode()
         assert kept == carried[item["path"]]
     assert claim["spec"]["resources"]["requests"]["storage"] == profile.storage
     assert claim["spec"].get("storageClassName") == profile.storage_class
     assert job["metadata"].get("namespace") == profile.namespace
-    container = pod(job)["containers"][0]
+    container = job["spec"]["trainer"] if kind == "trainjob" else pod["containers"][0]
     assert container["image"] == (profile.image or "orch-train:1")
     assert expanded(container["command"])[0] == (profile.python or "python3")
     found = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "valueFrom" in entry}
     for name, of in spec.secrets.items():
         reference = found[name]["secretKeyRef"]
         assert f"{reference['name']}/{reference['key']}" == of.kubernetes
+    for metadata in (job["metadata"], template["metadata"]):
+        assert dict(profile.labels).items() <= metadata["labels"].items()
+        assert dict(profile.annotations).items() <= metadata.get("annotations", {}).items()
+    assert pod.get("nodeSelector", {}) == profile.node_selector
+    assert [one["name"] for one in pod.get("imagePullSecrets", [])] == list(profile.pull_secrets)
+    assert pod["tolerations"][-len(profile.tolerations) or len(pod["tolerations"]) :] == list(profile.tolerations)
+    assert pod.get("serviceAccountName") == profile.service_account
+    assert job["metadata"]["labels"].get("kueue.x-k8s.io/queue-name") == profile.queue
+    assert job["metadata"]["labels"].get("kueue.x-k8s.io/priority-class") == profile.workload_priority
+    resources = container["resourcesPerNode" if kind == "trainjob" else "resources"]["limits"]
+    assert profile.gpu_resource in resources
+    if profile.rdma and profile.rdma.resource != profile.gpu_resource:
+        assert resources[profile.rdma.resource] == str(profile.rdma.count)
 
 
-def pod(job):
-    return job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
+def read_by_both(text):
+    """What readers of YAML 1.1, as Kubernetes' own, and of YAML 1.2 agree on."""
+    value = yaml.load(text, yaml.CSafeLoader)
+    assert yamlfile.plain(yamlfile.parse(text.encode(), "manifest")) == value
+    return value
+
+
+def patch_of(job):
+    """The template of the pods in what a TrainJob lays over its runtime."""
+    (patch,) = job["spec"]["runtimePatches"]
+    (replicated,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    return replicated["template"]["spec"]["template"]
+
+
+@given(st.data())
+@MANY
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_overlay_is_read_back_as_it_was_laid(kind, data):
+    notes, labels = data.draw(NOTES), data.draw(st.dictionaries(text_of(JOB_LABEL), text_of(LABEL_VALUE), max_size=3))
+    extra = data.draw(st.dictionaries(TEXT.filter(lambda name: not name.startswith("$")), WITHOUT_FLOATS, max_size=2))
+    overlay = {"metadata": {"annotations": notes, "labels": labels}, "spec": {"extra": [extra]}}
+    profile = Profile(kind="kubernetes", job_kind=kind, overlay=overlay)
+    rendered = rendered_or_refused(request("kubernetes", profile), "clusters.kubernetes.overlay.")
+    if rendered is None:
+        return
+    job = read_by_both(rendered.text(f"{kind}.yaml"))
+    assert job["metadata"]["annotations"] == notes
+    assert labels.items() <= job["metadata"]["labels"].items()
+    assert job["spec"]["extra"] == [without_null(extra)]
+
+
+def without_null(value):
+    """As a strategic merge leaves it: null takes a key away."""
+    if isinstance(value, dict):
+        return {name: without_null(child) for name, child in value.items() if child is not None}
+    return [without_null(child) for child in value] if isinstance(value, list) else value
+
+
+@given(st.data())
+@MANY
+@pytest.mark.parametrize("field", ["tolerations", "overlay"])
+def test_any_value_in_a_raw_field_survives_or_is_refused_by_name(field, data):
+    raw = data.draw(st.dictionaries(TEXT | st.sampled_from(["key", "spec", "metadata", "$patch"]), JSON_VALUES))
+    profile = Profile(kind="kubernetes", **{field: (raw,) if field == "tolerations" else raw})
+    rendered = rendered_or_refused(request("kubernetes", profile), f"clusters.kubernetes.{field}")
+    if rendered is not None:
+        read_by_both(rendered.text("pytorchjob.yaml"))
+
+
+def rendered_or_refused(made, field):
+    """The bundle; None where it is refused, which must be by a field that begins with `field`."""
+    try:
+        return render(made)
+    except JobError as error:
+        where = error.field
+    assert where.startswith(field)
+    return None
 
 
 def expanded(words):

@@ -47,6 +47,18 @@ def test_a_configuration_adds_clusters_and_replaces_bare_ones(tmp_path):
     assert config.clusters["local"].interface == Interface(socket="eth0", hcas=("mlx5_0", "mlx5_1"))
 
 
+def test_texts_that_are_values_to_other_readers_of_yaml_are_texts_in_a_kubernetes_profile():
+    profile = parse(
+        "clusters:\n  a: {kind: kubernetes, node_selector: {n: yes, on: n}, labels: {y: no, empty: ''}, "
+        "annotations: {x: '{{ 0x10 }}\\n'}, tolerations: [{key: n, operator: Exists}], overlay: {spec: {n: [yes, 5]}}}"
+    ).clusters["a"]
+    assert profile.node_selector == {"n": "yes", "on": "n"}
+    assert profile.labels == {"y": "no", "empty": ""}
+    assert profile.annotations == {"x": "{{ 0x10 }}\\n"}
+    assert profile.tolerations == ({"key": "n", "operator": "Exists"},)
+    assert profile.overlay == {"spec": {"n": ["yes", 5]}}
+
+
 def test_a_cluster_is_found_by_name_or_as_the_default():
     config = parse(SITE)
     assert configfile.cluster(config)[0] == "hpc"
@@ -91,6 +103,45 @@ CLUSTER = "clusters:\n  a:\n    kind: {kind}\n    {line}\n"
         ("kubernetes", "namespace: Train", "namespace", "Kubernetes name"),
         ("kubernetes", "storage: 200 GB", "storage", "Kubernetes quantity"),
         ("kubernetes", "hosts: [a]", "hosts", "is read on ssh clusters only"),
+        ("slurm", "job_kind: jobset", "job_kind", "is read on kubernetes clusters only"),
+        ("kubernetes", "job_kind: job", "job_kind", "wanted auto, trainjob, jobset or pytorchjob"),
+        ("kubernetes", "kubeconfig: ~/.kube/config", "kubeconfig", "a path that starts with /"),
+        ("kubernetes", "runtime: Runtime/a", "runtime", "TrainingRuntime/NAME"),
+        ("kubernetes", f"queue: {'a' * 64}", "queue", "at most 63 characters"),
+        ("kubernetes", "priority_class: High", "priority_class", "Kubernetes name"),
+        ("kubernetes", "gang: kueue", "gang", "wanted volcano or coscheduling"),
+        ("kubernetes", "gpu_resource: gpu", "gpu_resource", "as in nvidia.com/gpu"),
+        ("kubernetes", "pull_secrets: [a, B]", "pull_secrets[1]", "Kubernetes name"),
+        ("kubernetes", "rdma: {count: 1}", "rdma.resource", "is missing"),
+        ("kubernetes", "rdma: {resource: rdma/a, count: 0}", "rdma.count", "found 0"),
+        ("kubernetes", "node_selector: {zone: a b}", "node_selector.zone", "the value of a Kubernetes label"),
+        ("kubernetes", "node_selector: {zone: 5}", "node_selector.zone", 'quote it: "5"'),
+        ("kubernetes", 'node_selector: {"a/b/c": d}', "node_selector.a/b/c", "the name of a Kubernetes label"),
+        ("kubernetes", "labels: {orch/run: mine}", "labels.orch/run", "not orch's own"),
+        (
+            "kubernetes",
+            "labels: {kueue.x-k8s.io/queue-name: a}",
+            "labels.kueue.x-k8s.io/queue-name",
+            "is set by orch; use queue",
+        ),
+        ("kubernetes", "annotations: {a b: c}", "annotations.a b", "the name of a Kubernetes label or annotation"),
+        ("kubernetes", "tolerations: [a]", "tolerations[0]", "wanted a mapping"),
+        ("kubernetes", "tolerations: {key: a}", "tolerations", "wanted a list of mappings"),
+        ("kubernetes", "tolerations: [{key: a, effects: b}]", "tolerations", "has no 'effects'"),
+        ("kubernetes", "tolerations: [{key: a}, {key: a b}]", "tolerations", "the toleration 2 is none: key is 'a b'"),
+        ("kubernetes", "tolerations: [{key: a, effect: No}]", "tolerations", "wanted one of NoSchedule"),
+        ("kubernetes", "tolerations: [{key: a, tolerationSeconds: 5}]", "tolerations", "effect NoExecute alone"),
+        (
+            "kubernetes",
+            'tolerations: [{key: a, effect: NoExecute, tolerationSeconds: "5"}]',
+            "tolerations",
+            "a whole number",
+        ),
+        ("kubernetes", "tolerations: [{effect: NoSchedule}]", "tolerations", "operator must be Exists"),
+        ("kubernetes", "tolerations: [{key: a, operator: Exists, value: b}]", "tolerations", "takes no value"),
+        ("kubernetes", "overlay: [a]", "overlay", "wanted a mapping"),
+        ("kubernetes", "overlay: {a: .nan}", "overlay.a", "finite"),
+        ("kubernetes", "stuck_after: 0", "stuck_after", "at least 1"),
         ("cloud", "python: a", "kind", "wanted local, ssh, slurm or kubernetes"),
     ],
 )

@@ -166,6 +166,18 @@ PROFILE = mapping(
     interface=[{}, {"socket": "a"}, {"hcas": ["b"]}, {"x": 1}],
     time_limit=["24:00:00", "1-00", 60, "x"],
     python=["python3", ""],
+    job_kind=["jobset", "auto", "job"],
+    runtime=["a.b", "TrainingRuntime/a", "Runtime/a", "A"],
+    queue=["a", "a" * 64, None],
+    node_selector=[{}, {"a.b/C_d": "e"}, {"a/b/c": "d"}, {"a": "b c"}, {"a": ""}, {"a": 5}],
+    tolerations=[[], [{"operator": "Exists"}], ["a"], {}, [[]]],
+    gpu_resource=["amd.com/gpu", "gpu"],
+    rdma=[{"resource": "rdma/a"}, {"resource": "a"}, {}, {"resource": "rdma/a", "count": 0}, None],
+    labels=[{"a": "b"}, {"orch/run": "b"}, {"kueue.x-k8s.io/queue-name": "b"}, {"a": "-"}],
+    annotations=[{"a": "b c"}, {"orch/run": "b"}, {"a b": "c"}],
+    overlay=[{}, {"a": [1, {"b": None}]}, [], None],
+    stuck_after=[1, 0, 1.5],
+    force_delete=[True, "true"],
 )
 BARE = st.sampled_from([{"kind": kind} for kind in ("local", "ssh", "slurm", "kubernetes")])
 CLUSTERS = st.dictionaries(st.sampled_from(["a", "slurm", "-"]), merged(BARE, PROFILE), max_size=2)

@@ -57,6 +57,7 @@ class _Followed:
     words: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     attempt: int = 0
     lost: set[str] = field(default_factory=set)
+    unstartable: str = ""
     finished: set[str] = field(default_factory=set)  # uids of pods whose whole log is kept
     following: set[str] = field(default_factory=set)
 
@@ -296,6 +297,10 @@ class KubernetesBackend:
                 followed.words[pod.number] = pod.word
             if pod.lost and pod.node is not None:
                 followed.lost.add(pod.node)
+            if pod.stuck and not pod.alive:
+                followed.unstartable = f"pod {pod.name}: {pod.stuck}"
+            elif pod.running:
+                followed.unstartable = ""
         self._keep_logs(submission, followed, pods)
         told = followed.kept.fold()
         report: Mapping[str, Any] | None = told.report
@@ -313,6 +318,7 @@ class KubernetesBackend:
                 trouble=events.trouble_of(submission.name, warnings) if waits else None,
                 kueue=queues.words_of(job) if word is not None and word.standing is Standing.WAITING else "",
                 lost=sorted(followed.lost),
+                unstartable=followed.unstartable,
                 patience=self._profile.stuck_after,
             ),
         )
@@ -412,7 +418,7 @@ class KubernetesBackend:
             followed = self._runs[submission.run] = _Followed(kept=self._kept(submission.run))
         if followed.attempt != submission.attempt:
             followed.attempt = submission.attempt
-            followed.words, followed.lost, followed.read_at = {}, set(), None
+            followed.words, followed.lost, followed.unstartable, followed.read_at = {}, set(), "", None
         return followed
 
     def _kept(self, run: str) -> Kept:

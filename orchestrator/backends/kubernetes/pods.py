@@ -29,6 +29,7 @@ _STUCK = frozenset(
         "RunContainerError",
     }
 )
+_NO_START = frozenset({"StartError", "ContainerCannotRun"})
 _NUMBERS = (
     "training.kubeflow.org/replica-index",
     "batch.kubernetes.io/job-completion-index",
@@ -114,7 +115,7 @@ def _pod(document: Mapping[str, Any], now: float) -> Pod | None:
         leaving=leaving,
         lost=leaving and _is_lost(metadata, conditions, now, ended=state.get("terminated") is not None),
         waits=waits,
-        stuck=stuck,
+        stuck=stuck or _unstartable(ended),
         word=_word((ended or {}).get("message")),
         ended_by=cause,
         because=because,
@@ -213,6 +214,13 @@ def _end(
         code, why = ended.get("exitCode"), ended.get("reason") or "Error"
         return Cause.NONE, f"its container ended with status {code} ({why}){_said(ended.get('message'))}"
     return Cause.NONE, ""
+
+
+def _unstartable(ended: Mapping[str, Any] | None) -> str:
+    """Why a container could not be started at all, which operators take for an end that another start may help."""
+    if ended is None or ended.get("reason") not in _NO_START:
+        return ""
+    return f"{ended['reason']}{_said(ended.get('message'))}"
 
 
 def _said(message: Any) -> str:

@@ -21,8 +21,8 @@ class Sight:
     """All there is to see of one attempt. `word` is None where its job object does not exist.
 
     `asked`: orch itself has ended it. `report` and `words` are what its agents told, by the node's number. `kueue` and
-    `trouble` tell why it waits. `lost`: nodes whose pods were seen to hang while they were listed, though they may be
-    gone from the list since.
+    `trouble` tell why it waits. `lost`: nodes whose pods were seen to hang, and `unstartable` why a container could
+    not start, though these pods may be gone from the list since.
     """
 
     word: Word | None
@@ -33,6 +33,7 @@ class Sight:
     trouble: Trouble | None = None
     kueue: str = ""
     lost: Sequence[str] = ()
+    unstartable: str = ""
     patience: float = 600.0
 
 
@@ -120,6 +121,8 @@ def _waits(sight: Sight) -> tuple[str, str]:
     """(why it waits, why it can't start): of the object first, then of the pods."""
     if sight.kueue:
         return sight.kueue, ""
+    if sight.unstartable:
+        return sight.unstartable, sight.unstartable
     waiting = [pod for pod in sight.pods if pod.alive and pod.waits]
     told = next((pod for pod in waiting if pod.stuck), waiting[0] if waiting else None)
     if told is not None:
