@@ -243,10 +243,12 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None, str | None]:
     try:
         named = profile.kubeconfig is not None or profile.context is not None
         if not named and _is_in_pod() and not _has_kubeconfig():
-            incluster_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            incluster_config.load_incluster_config(  # type: ignore[no-untyped-call]  # theirs - untyped
+                client_configuration=configuration
+            )
             namespace = _own_namespace()
         else:
-            kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+            kube_config.load_kube_config(  # type: ignore[no-untyped-call]  # theirs - untyped
                 config_file=profile.kubeconfig, context=profile.context, client_configuration=configuration
             )
             context, namespace = _context_of(profile)
@@ -292,7 +294,7 @@ def _context_of(profile: Profile) -> tuple[str | None, str | None]:
     """The name of the context that is used, and its namespace."""
     from kubernetes.config import kube_config
 
-    contexts, active = kube_config.list_kube_config_contexts(profile.kubeconfig)  # type: ignore[no-untyped-call]
+    contexts, active = kube_config.list_kube_config_contexts(profile.kubeconfig)  # type: ignore[no-untyped-call]  # theirs - untyped
     chosen = active
     if profile.context is not None:
         chosen = next((one for one in contexts if one["name"] == profile.context), active)
