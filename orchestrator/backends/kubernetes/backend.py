@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import faults, records
-from orchestrator.backends.kubernetes import events, reading
+from orchestrator.backends.kubernetes import events, nodes, reading
 from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.kept import Kept, Reader
 from orchestrator.backends.kubernetes.kinds import KINDS, Kind, Standing, handle_of, is_among, kind_of, taken, word_of
@@ -123,12 +123,12 @@ class KubernetesBackend:
 
     def hosts(self) -> Sequence[str]:
         try:
-            nodes = self._api.list("/api/v1/nodes").items
+            listed = self._api.list("/api/v1/nodes").items
         except Refused as refused:
             if refused.is_forbidden:
                 return ()
             raise
-        return sorted(node["metadata"]["name"] for node in nodes if _is_usable(node))
+        return sorted(node["metadata"]["name"] for node in listed if nodes.fits(node, self._profile))
 
     def run_dir(self, run: str) -> str:
         return f"/shared/runs/{run}"
@@ -655,11 +655,3 @@ def _log_query(pod: Pod, last: bytes, most: int | None) -> tuple[tuple[str, str]
     since = (("sinceTime", f"{last[:19].decode()}Z"),) if last else ()
     limit = (("limitBytes", str(most)),) if most is not None else ()
     return (("container", pod.container), ("timestamps", "true"), *since, *limit)
-
-
-def _is_usable(node: Mapping[str, Any]) -> bool:
-    """Whether it is ready and takes pods."""
-    if (node.get("spec") or {}).get("unschedulable"):
-        return False
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)

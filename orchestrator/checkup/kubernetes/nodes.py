@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
+from orchestrator.backends.kubernetes.nodes import allocatable, hindering, is_chosen, is_usable
 from orchestrator.checkup.findings import Finding, ok, problem, warning
-from orchestrator.checkup.kubernetes.answers import Answers, Document, amount, condition, labels_of, name_of
+from orchestrator.checkup.kubernetes.answers import Answers, Document, amount, name_of
 from orchestrator.model.cluster import Profile
 
 # What devices for training are called, by their vendors' plugins.
@@ -16,7 +16,6 @@ _DEVICES = re.compile(
     r"|google\.com/tpu|huawei\.com/Ascend\S*"
 )
 _MANY = 6  # names in a sentence
-_KEEPS_OFF = frozenset({"NoSchedule", "NoExecute"})
 
 
 def judge(profile: Profile, answers: Answers) -> Iterator[Finding]:
@@ -25,7 +24,7 @@ def judge(profile: Profile, answers: Answers) -> Iterator[Finding]:
         found = f"cannot be looked at: {answers.why('nodes')}"
         yield warning("nodes", found, "ask for the ClusterRole of manifests/: nodes and their GPUs are not known here")
         return
-    wanted = [node for node in nodes if _has(node, profile.node_selector)]
+    wanted = [node for node in nodes if is_chosen(node, profile)]
     usable = [node for node in wanted if is_usable(node) and not hindering(node, profile)]
     yield _nodes(profile, nodes, wanted, usable)
     if profile.device == "cpu":
@@ -36,47 +35,13 @@ def judge(profile: Profile, answers: Answers) -> Iterator[Finding]:
         yield _devices("RDMA", profile.rdma.resource, "rdma.resource", usable, ())
 
 
-def is_usable(node: Document) -> bool:
-    """Whether it is ready, and not cordoned."""
-    return condition(node, "Ready").get("status") == "True" and not (node.get("spec") or {}).get("unschedulable")
-
-
-def hindering(node: Document, profile: Profile) -> list[str]:
-    """Its taints that keep the pods of a profile off; a GPU's own is tolerated where the server adds that itself."""
-    taints = (node.get("spec") or {}).get("taints") or ()
-    return [
-        str(taint.get("key"))
-        for taint in taints
-        if taint.get("effect") in _KEEPS_OFF and not any(_tolerates(one, taint) for one in profile.tolerations)
-    ]
-
-
-def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    if toleration.get("effect") not in (None, "", taint.get("effect")):
-        return False
-    if toleration.get("operator") == "Exists":
-        return toleration.get("key") in (None, "", taint.get("key"))
-    same_key = toleration.get("key") == taint.get("key")
-    return same_key and (toleration.get("value") or "") == (taint.get("value") or "")
-
-
-def _has(node: Document, wanted: Mapping[str, str]) -> bool:
-    labels = labels_of(node)
-    return all(labels.get(key) == value for key, value in wanted.items())
-
-
 def devices_of(nodes: Iterable[Document]) -> dict[str, dict[str, int]]:
     """By resource, for those that are devices for training: how many each node has for pods."""
     found: dict[str, dict[str, int]] = {}
     for node in nodes:
-        for resource, count in _allocatable(node).items():
+        for resource, count in allocatable(node).items():
             if _DEVICES.fullmatch(resource) and amount(count):
                 found.setdefault(resource, {})[name_of(node)] = int(amount(count))
-    return found
-
-
-def _allocatable(node: Document) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (node.get("status") or {}).get("allocatable") or {}
     return found
 
 
@@ -102,7 +67,7 @@ def _nodes(
 
 
 def _devices(what: str, resource: str, key: str, usable: Sequence[Document], all_nodes: Sequence[Document]) -> Finding:
-    counts = {name_of(node): int(amount(_allocatable(node).get(resource, 0))) for node in usable}
+    counts = {name_of(node): int(amount(allocatable(node).get(resource, 0))) for node in usable}
     counts = {name: count for name, count in counts.items() if count}
     seen = devices_of(all_nodes)
     others = ", ".join(f"{sum(counts.values())} {name}" for name, counts in sorted(seen.items()) if name != resource)
@@ -111,7 +76,10 @@ def _devices(what: str, resource: str, key: str, usable: Sequence[Document], all
         return ok(what, f"{sum(counts.values())} of {resource} for pods: {_each(counts)}{more}")
     if resource in seen:
         found = f"{resource} only on nodes that cannot be used now: {', '.join(sorted(seen[resource])[:_MANY])}{more}"
-        return warning(what, found, "tolerate their taints in `tolerations`, or see why they are not ready")
+        todo = (
+            "tolerate their taints in `tolerations`, where the server does not add that; or see why they are not ready"
+        )
+        return warning(what, found, todo)
     if others:
         return problem(what, f"no node has {resource}{more}", f"set `{key}` to the one that jobs shall ask for")
     todo = "install the device plugin, or wait for nodes; where there are none to come, set `device: cpu`"
