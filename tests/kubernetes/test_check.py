@@ -51,6 +51,17 @@ def space(kube_cluster: Access, request: pytest.FixtureRequest) -> Iterator[Spac
     kube_cluster.delete_namespace(space.name)
 
 
+@pytest.fixture
+def devices(kube_bed: Cluster) -> Iterator[None]:
+    """GPUs of two kinds on one node."""
+    counts = {"nvidia.com/gpu": 8, "amd.com/gpu": 2}
+    kube_bed.set_capacity("node-1", counts)
+    yield
+    places = [f"/status/{of}/{name.replace('/', '~1')}" for of in ("capacity", "allocatable") for name in counts]
+    removed = json.dumps([{"op": "remove", "path": path} for path in places])
+    kube_bed.kubectl("patch", "node", "node-1", "--subresource=status", "--type=json", "-p", removed)
+
+
 def check(directory: Path, code: int, **profile: object) -> dict[str, Any]:
     """What is said as JSON; the same is told to a person, without a traceback."""
     config = directory / "config.yaml"
@@ -73,8 +84,9 @@ def levels(found: dict[str, Any]) -> dict[str, str]:
     return {one["what"]: one["level"] for one in found["findings"]}
 
 
-def test_a_cluster_is_told_as_it_is(kube_bed: Cluster, space: Space, tmp_path: Path, orch_home: Path) -> None:
-    kube_bed.set_capacity("node-1", {"nvidia.com/gpu": 8, "amd.com/gpu": 2})
+def test_a_cluster_is_told_as_it_is(
+    kube_bed: Cluster, space: Space, devices: None, tmp_path: Path, orch_home: Path
+) -> None:
     common = {"kubeconfig": str(kube_bed.kubeconfig), "namespace": space.name, "image": "registry.example/train:1"}
     found = check(tmp_path, 4, job_kind="pytorchjob", claim=space.claim, **common)
     one = told(found)
