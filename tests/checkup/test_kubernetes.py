@@ -367,6 +367,10 @@ def cluster_queue(change: Callable[[Any], object]) -> dict[str, Said]:
 
 
 QUOTA = "quota of the queue"
+EMPTY = {
+    "namespaceSelector": {},
+    "resourceGroups": [{"coveredResources": ["nvidia.com/gpu", "cpu", "memory"], "flavors": []}],
+}
 
 
 def inactive(message: str) -> Callable[[Any], object]:
@@ -397,7 +401,9 @@ def inactive(message: str) -> Callable[[Any], object]:
         (cluster_queue(lambda one: one["spec"]["resourceGroups"][0].update(coveredResources=["cpu", "memory"])),
          QUOTA, "warning", "it has no quota of nvidia.com/gpu"),
         (cluster_queue(lambda one: one["spec"]["resourceGroups"][0].update(flavors=[])),
-         QUOTA, "problem", "no job of nvidia.com/gpu, cpu fits"),
+         QUOTA, "ok", "no quota of its own"),
+        (cluster_queue(lambda one: one.update(spec={**EMPTY, "cohortName": None})), QUOTA, "problem",
+         "no job of nvidia.com/gpu, cpu fits"),
     ],
 )  # fmt: skip
 def test_a_queue_is_there_is_active_and_has_quota(changes, what: str, level: str, words: str) -> None:

@@ -141,7 +141,7 @@ def _shares(queue: Document) -> str:
         more = f" and {limit} more to borrow" if limit is not None else ""
         taken = used.get((flavor, resource.get("name")), "0")
         shown.append(f"{taken} of {resource.get('nominalQuota', '0')} {resource.get('name')}{more} ({flavor})")
-    return ", ".join(shown) or "no quota at all"
+    return ", ".join(shown) or "no quota of its own"
 
 
 def _selects(queue: Document, namespace: Document | None) -> bool:
