@@ -81,6 +81,11 @@ class Api:
         """The server's address. Raises ClusterError."""
         return str(self._open().configuration.host)
 
+    def core(self, plural: str, name: str = "") -> str:
+        """The path of all objects of a kind of the core group in the namespace, or of one."""
+        base = f"/api/v1/namespaces/{self.namespace}/{plural}"
+        return f"{base}/{name}" if name else base
+
     def get(self, path: str, query: Query = (), *, metadata_only: bool = False) -> dict[str, Any]:
         """One object. Raises Refused and Unreachable."""
         accept = _METADATA_ONLY if metadata_only else JSON
