@@ -1,13 +1,15 @@
-"""Looks at a cluster: asks what `slurm`, `ssh` and `local` want to know, and has them judge the answers."""
+"""Looks at a cluster: asks what its kind's module here wants to know, and has that judge the answers."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator import hostfile
 from orchestrator.backends import open_backend
@@ -145,11 +147,36 @@ def _local(place: Place) -> Judged:
     return local.judge(found, python, answers["python"], str(home), answers["place"])
 
 
-def _kubernetes(_: Place) -> Judged:
-    found = "this version renders jobs for it, and does not look at it or submit to it"
-    can = ["A rendered job recovers inside its pods, and when a container is started again."]
-    cannot = ["Nobody looks after the job from outside: orch render, then kubectl apply, then kubectl to watch it."]
-    return [ok("kubernetes", found)], can, cannot
+def _kubernetes(place: Place) -> Judged:
+    from orchestrator.backends.kubernetes.api import Api
+    from orchestrator.checkup.kubernetes import asking, judge
+
+    try:
+        answers = asking.ask(Api(place.name, place.profile), place.profile)
+    except OrchError as error:
+        todo = error.hint or f"see what kubectl{_options(place.profile)} version says"
+        return [problem("reached", error.message, todo)], [], []
+    return judge.judge(place.profile, answers)
+
+
+def _options(profile: Profile) -> str:
+    """Of kubectl, to reach the same cluster."""
+    named = {"kubeconfig": profile.kubeconfig, "context": profile.context}
+    return "".join(f" --{name} {shlex.quote(value)}" for name, value in named.items() if value)
+
+
+def kubernetes_values(name: str, profile: Profile, said: Collection[str]) -> dict[str, Any]:
+    """Keys of a profile that its cluster and the kubeconfig can tell, where nothing was `said` of them.
+
+    Raises ClusterError where there is no way to the cluster.
+    """
+    from orchestrator.backends.kubernetes.api import Api
+    from orchestrator.checkup.kubernetes import asking, judge
+
+    api = Api(name, profile)
+    found = judge.filled_in(profile, said, asking.look_around(api, profile))
+    of_context = {"context": api.context, "namespace": api.named_namespace}
+    return {**{key: value for key, value in of_context.items() if value and key not in said}, **found}
 
 
 _CHECKS: Mapping[Kind, Callable[[Place], Judged]] = {

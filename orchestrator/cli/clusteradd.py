@@ -1,18 +1,18 @@
-"""`orch clusters add`: a profile written into the configuration file, with what a Slurm cluster tells of itself."""
+"""`orch clusters add`: a profile written into the configuration file, with what its cluster tells of itself."""
 
 from __future__ import annotations
 
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator import configedit, configfile, filelock, overrides, yamlfile
 from orchestrator.cli.terminal import say, warn
 from orchestrator.errors import OK, JobError, OrchError
-from orchestrator.model.cluster import Profile
+from orchestrator.model.cluster import Kind, Profile
 from orchestrator.paths import config_path
 from orchestrator.yamlfile import Node
 
@@ -23,8 +23,9 @@ def add(options: Namespace) -> int:
     path = config_path(os.environ).resolve()  # a link into somebody's dotfiles stays one
     values, profile = _asked(options)
     _refuse_taken(path, options)
-    if options.kind == "slurm" and not options.offline:
-        for key, value in _looked_up(profile).items():
+    look_up = None if options.offline else _LOOK_UP.get(profile.kind)
+    if look_up is not None:
+        for key, value in _looked_up(lambda: look_up(options.name, profile, values)).items():
             say(f"found {key}: {value}")
             values[key] = value
     try:
@@ -61,17 +62,35 @@ def _refuse_taken(path: Path, options: Namespace) -> None:
         raise JobError(f"there is a cluster {options.name} in {path}", hint="--replace writes it anew")
 
 
-def _looked_up(profile: Profile) -> Mapping[str, Any]:
-    """What a Slurm cluster tells where the command line says nothing; nothing where it does not answer."""
-    from orchestrator.checkup import look, slurm
-
-    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+def _looked_up(look_up: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What a cluster tells where the command line says nothing; nothing where it does not answer."""
     try:
-        reach = look.reach_of(profile, profile.login, interactive=interactive)
-        return slurm.filled_in(profile, look.slurm_answers(reach))
+        return look_up()
     except OrchError as error:
         warn(f"the cluster could not be looked at: {error}")
         return {}
+
+
+def _of_slurm(_: str, profile: Profile, __: Collection[str]) -> Mapping[str, Any]:
+    from orchestrator.checkup import look, slurm
+
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    reach = look.reach_of(profile, profile.login, interactive=interactive)
+    return slurm.filled_in(profile, look.slurm_answers(reach))
+
+
+def _of_kubernetes(name: str, profile: Profile, said: Collection[str]) -> Mapping[str, Any]:
+    from orchestrator.checkup import look
+
+    if profile.image is None:
+        warn("the profile names no image, and a cluster cannot tell which: --set image=REGISTRY/NAME:TAG")
+    return look.kubernetes_values(name, profile, said)
+
+
+_LOOK_UP: Mapping[Kind, Callable[[str, Profile, Collection[str]], Mapping[str, Any]]] = {
+    "slurm": _of_slurm,
+    "kubernetes": _of_kubernetes,
+}
 
 
 def _edited(path: Path, name: str, values: Mapping[str, Any], *, replace: bool) -> bytes:

@@ -200,7 +200,7 @@ def _clusters_add(parser: ArgumentParser) -> None:
         help="a key of its profile, as in partition=gpu; may be repeated",
     )
     parser.add_argument("--replace", action="store_true", help="replace the cluster of that name")
-    parser.add_argument("--offline", action="store_true", help="do not look at a Slurm cluster for what was not said")
+    parser.add_argument("--offline", action="store_true", help="do not look at the cluster for what was not said")
 
 
 def _clusters_check(parser: ArgumentParser) -> None:

@@ -109,6 +109,57 @@ def test_a_slurm_cluster_that_cannot_be_looked_at_is_written_down_with_a_warning
     assert "the cluster could not be looked at" in done.stderr
 
 
+def kubeconfig(directory: Path, server: str) -> Path:
+    """A way to a server, in a namespace of its context."""
+    path = directory / "kubeconfig"
+    parts = {"clusters": ("cluster", {"server": server}), "users": ("user", {"token": "none"})}
+    document = {kind: [{"name": "far", word: value}] for kind, (word, value) in parts.items()}
+    document["contexts"] = [{"name": "far", "context": {"cluster": "far", "user": "far", "namespace": "train"}}]
+    path.write_text(json.dumps({**document, "current-context": "far"}))
+    return path
+
+
+def test_a_kubernetes_cluster_that_cannot_be_looked_at_is_written_down_with_a_warning(tmp_path: Path) -> None:
+    config, way = tmp_path / "config.yaml", kubeconfig(tmp_path, "https://127.0.0.1:1")
+    done = orch("clusters", "add", "k8s", "--kind", "kubernetes", ORCH_CONFIG=str(config), KUBECONFIG=str(way))
+    assert (done.returncode, done.stdout) == (0, "k8s\n"), done.stderr
+    assert "the profile names no image" in done.stderr
+    assert (
+        "the cluster could not be looked at: the API server of k8s (https://127.0.0.1:1) does not answer" in done.stderr
+    )
+    assert config.read_text() == "clusters:\n  k8s:\n    kind: kubernetes\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "todo"),
+    [
+        (None, "there is no way to the cluster k8s", "see that {way} is there"),
+        ("contexts: [", "the kubeconfig of k8s cannot be read", "see what kubectl config view says of {way}"),
+        ("", "is empty", "see that {way} is there"),
+        ("words", "the kubeconfig of k8s cannot be read", "see what kubectl config view says of {way}"),
+        ("{contexts: [{name: a, context: null}], current-context: a}", "k8s", "see that {way} is there"),
+        ("127.0.0.1", "does not answer", "kubectl --kubeconfig {way} version"),
+    ],
+)
+def test_a_kubernetes_cluster_that_is_out_of_reach_ends_4_and_says_what_to_do(
+    tmp_path: Path, orch_home: Path, content: str | None, words: str, todo: str
+) -> None:
+    way = kubeconfig(tmp_path, "https://127.0.0.1:1")
+    if content is None:
+        way.unlink()
+    elif content != "127.0.0.1":
+        way.write_text(content)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"clusters: {{k8s: {{kind: kubernetes, kubeconfig: {way}}}}}\n")
+    done = orch("clusters", "check", "k8s", "--json", ORCH_CONFIG=str(config))
+    assert (done.returncode, done.stderr) == (4, "")
+    found = json.loads(done.stdout)
+    (one,) = found["findings"]
+    assert (one["what"], one["level"], found["can"], found["cannot"]) == ("reached", "problem", [], [])
+    assert words in one["found"]
+    assert todo.format(way=way) in one["todo"]
+
+
 def test_this_machine_is_fit_and_a_place_without_slurm_ends_4(tmp_path: Path, orch_home: Path) -> None:
     config = external(tmp_path)
     done = orch("clusters", "check", "local", "--json", ORCH_CONFIG=config)

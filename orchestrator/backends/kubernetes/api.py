@@ -24,7 +24,8 @@ APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _NEVER = "failed to create typed patch object"  # a 500 for a field that no schema has
-_NOT_LET_IN = 401
+_NOT_LET_IN, _FORBIDDEN = 401, 403
+_NOBODY = '"system:anonymous"'  # who asks without credentials, as when a kubeconfig's plugin has failed
 _UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -68,13 +69,25 @@ class Api:
         self._name = name
         self._profile = profile
         self._client: Any = None
+        self._context: str | None = None
         self._namespace: str | None = None
 
     @property
     def namespace(self) -> str:
         """The profile's, else that of the kubeconfig's context or of the pod this runs in."""
+        return self.named_namespace or "default"
+
+    @property
+    def named_namespace(self) -> str | None:
+        """The same; None where nobody names one. Raises ClusterError."""
         self._open()
-        return self._profile.namespace or self._namespace or "default"
+        return self._profile.namespace or self._namespace
+
+    @property
+    def context(self) -> str | None:
+        """The kubeconfig's context; None where this runs as the service account of a pod. Raises ClusterError."""
+        self._open()
+        return self._context
 
     @property
     def host(self) -> str:
@@ -201,25 +214,29 @@ class Api:
         status = int(response.status)
         if status in _PASSING and not message.startswith(_NEVER):
             return Unreachable(f"the API server of {self._name} cannot answer now ({status}): {message}")
-        if status == _NOT_LET_IN:
+        if status == _NOT_LET_IN or (status == _FORBIDDEN and _NOBODY in message):
             return Unreachable(
-                f"the API server of {self._name} does not know who asks (401): {message}",
+                f"the API server of {self._name} does not know who asks ({status}): {message}",
                 hint="log in again; kubectl auth whoami shows what it thinks",
             )
         return Refused(status, reason, message or f"HTTP status {status}")
 
     def _open(self) -> Any:
         if self._client is None:
-            self._client, self._namespace = _connect(self._name, self._profile)
+            self._client, self._context, self._namespace = _connect(self._name, self._profile)
         return self._client
 
 
-def _connect(name: str, profile: Profile) -> tuple[Any, str | None]:
-    """A client by the profile's kubeconfig or context, the usual kubeconfig, or the service account of this pod."""
+def _connect(name: str, profile: Profile) -> tuple[Any, str | None, str | None]:
+    """A client by the profile's kubeconfig or context, the usual kubeconfig, or the service account of this pod.
+
+    Beside it the context, and the namespace that it or this pod is in.
+    """
     try:
         from kubernetes.client.api_client import ApiClient
         from kubernetes.client.configuration import Configuration
         from kubernetes.config import config_exception, incluster_config, kube_config
+        from yaml import YAMLError
     except ImportError as error:
         raise ClusterError(
             f"the Python package kubernetes cannot be imported ({error}), and {name} is reached by it",
@@ -227,25 +244,32 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None]:
         ) from error
     configuration = Configuration()
     configuration.retries = False  # a call is repeated by whoever knows what it did
-    namespace = None
+    context = namespace = None
     try:
         named = profile.kubeconfig is not None or profile.context is not None
         if not named and _is_in_pod() and not _has_kubeconfig():
-            incluster_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            incluster_config.load_incluster_config(  # type: ignore[no-untyped-call]  # theirs - untyped
+                client_configuration=configuration
+            )
             namespace = _own_namespace()
         else:
-            kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+            kube_config.load_kube_config(  # type: ignore[no-untyped-call]  # theirs - untyped
                 config_file=profile.kubeconfig, context=profile.context, client_configuration=configuration
             )
-            namespace = _namespace_of(profile)
+            context, namespace = _context_of(profile)
     except config_exception.ConfigException as error:
         raise ClusterError(
             f"there is no way to the cluster {name}: {error}",
-            hint=f"set KUBECONFIG, or kubeconfig and context of {name} in the configuration",
+            hint=f"see that {profile.kubeconfig} is there, and has the context"
+            if profile.kubeconfig
+            else f"set KUBECONFIG, or kubeconfig and context of {name} in the configuration",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ClusterError(f"the kubeconfig of {name} cannot be read: {error}") from error
-    return ApiClient(configuration), namespace
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
+        raise ClusterError(
+            f"the kubeconfig of {name} cannot be read: {' '.join(str(error).split())}",
+            hint=f"see what kubectl config view says of {profile.kubeconfig or 'it'}",
+        ) from error
+    return ApiClient(configuration), context, namespace
 
 
 def _is_in_pod() -> bool:
@@ -271,15 +295,16 @@ def _own_namespace() -> str | None:
     return text.strip() or None
 
 
-def _namespace_of(profile: Profile) -> str | None:
+def _context_of(profile: Profile) -> tuple[str | None, str | None]:
+    """The name of the context that is used, and its namespace."""
     from kubernetes.config import kube_config
 
-    contexts, active = kube_config.list_kube_config_contexts(profile.kubeconfig)  # type: ignore[no-untyped-call]
+    contexts, active = kube_config.list_kube_config_contexts(profile.kubeconfig)  # type: ignore[no-untyped-call]  # theirs - untyped
     chosen = active
     if profile.context is not None:
         chosen = next((one for one in contexts if one["name"] == profile.context), active)
-    found = ((chosen or {}).get("context") or {}).get("namespace")
-    return str(found) if found else None
+    name, found = (chosen or {}).get("name"), ((chosen or {}).get("context") or {}).get("namespace")
+    return (str(name) if name else None), (str(found) if found else None)
 
 
 def _yaml(document: Mapping[str, Any]) -> str:

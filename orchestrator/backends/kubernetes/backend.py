@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import records
-from orchestrator.backends.kubernetes import hand, reading
+from orchestrator.backends.kubernetes import hand, nodes, reading
 from orchestrator.backends.kubernetes.api import Api, Refused
 from orchestrator.backends.kubernetes.bell import Bell
 from orchestrator.backends.kubernetes.kept import Reader
@@ -95,12 +95,12 @@ class KubernetesBackend:
 
     def hosts(self) -> Sequence[str]:
         try:
-            nodes = self._api.list("/api/v1/nodes").items
+            listed = self._api.list("/api/v1/nodes").items
         except Refused as refused:
             if refused.is_forbidden:
                 return ()
             raise
-        return sorted(node["metadata"]["name"] for node in nodes if _is_usable(node))
+        return sorted(node["metadata"]["name"] for node in listed if nodes.fits(node, self._profile))
 
     def run_dir(self, run: str) -> str:
         return f"/shared/runs/{run}"
@@ -214,11 +214,3 @@ def _current(words: Mapping[int, Mapping[str, Any]], pods: Iterable[Pod]) -> dic
     """Last words, but for those of a node whose newest pod lives: it has begun again."""
     again = {number for number, pod in newest_of(pods).items() if pod.alive and pod.word is None}
     return {number: word for number, word in words.items() if number not in again}
-
-
-def _is_usable(node: Mapping[str, Any]) -> bool:
-    """Whether it is ready and takes pods."""
-    if (node.get("spec") or {}).get("unschedulable"):
-        return False
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.model.kubernetes import JobKind
 
@@ -83,6 +83,23 @@ KINDS: Mapping[JobKind, Kind] = {
         ),
     )
 }
+
+
+def taken(
+    wanted: Literal["auto"] | JobKind, *, serves: Callable[[Kind], bool], suits_trainjob: Callable[[], bool]
+) -> JobKind | None:
+    """What jobs are made as; None where `auto` finds none. `suits_trainjob`: its runtime is there, and fits."""
+    if wanted != "auto":
+        return wanted
+    for word, kind in KINDS.items():
+        if serves(kind) and (word != "trainjob" or suits_trainjob()):
+            return word
+    return None
+
+
+def is_among(kind: Kind, resources: Mapping[str, Any]) -> bool:
+    """Whether a version of its group, as the API server lists its resources, serves it."""
+    return any(one.get("name") == kind.plural for one in resources.get("resources") or ())
 
 
 def word_of(kind: Kind, document: Mapping[str, Any]) -> Word:

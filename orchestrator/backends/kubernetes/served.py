@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.backends.kubernetes.api import Api, Refused
-from orchestrator.backends.kubernetes.kinds import KINDS, Kind
+from orchestrator.backends.kubernetes.kinds import KINDS, Kind, is_among, taken
 from orchestrator.errors import ClusterError
 from orchestrator.model.cluster import Profile
 from orchestrator.model.kubernetes import JobKind
@@ -34,12 +34,7 @@ class Served:
 
     def job_kind(self) -> JobKind | None:
         """The kind of objects that jobs become here; None where none is served. Raises ClusterError."""
-        if self._profile.job_kind != "auto":
-            return self._profile.job_kind
-        for word, kind in KINDS.items():
-            if self.serves(kind) and (word != "trainjob" or self._suits_trainjob()):
-                return word
-        return None
+        return taken(self._profile.job_kind, serves=self.serves, suits_trainjob=self._suits_trainjob)
 
     def serves(self, kind: Kind) -> bool:
         if kind.word not in self._seen:
@@ -49,23 +44,20 @@ class Served:
                 if not refused.is_missing:
                     raise
                 found = {}
-            if not any(one.get("name") == kind.plural for one in found.get("resources") or ()):
+            if not is_among(kind, found):
                 return False
             self._seen.add(kind.word)
         return True
 
     def _suits_trainjob(self) -> bool:
-        """Whether the runtime that TrainJobs of this profile refer to is there, and nothing of the profile is lost."""
-        from orchestrator.rendering import kubernetes as rendering  # not needed where the kind is given
+        """Whether the runtime of TrainJobs is there and does its part, and nothing of the profile is lost."""
+        from orchestrator.backends.kubernetes import runtimes  # templates' modules, for which only `auto` has a use
+        from orchestrator.rendering.kubernetes import lost
 
-        if rendering.lost(self._profile, "trainjob"):
+        if lost(self._profile, "trainjob"):
             return False
-        group = f"/apis/{KINDS['trainjob'].group}/{KINDS['trainjob'].version}"
-        scope, _, name = self._profile.runtime.rpartition("/")
-        own = scope == "TrainingRuntime"
-        place = f"namespaces/{self._api.namespace}/trainingruntimes" if own else "clustertrainingruntimes"
         try:
-            self._api.get(f"{group}/{place}/{name}", metadata_only=True)
+            found = self._api.get(runtimes.path_of(self._profile.runtime, self._api.namespace))
         except Refused:
             return False
-        return True
+        return not runtimes.misfits(found, self._profile)

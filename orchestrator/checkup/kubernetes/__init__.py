@@ -1,0 +1,1 @@
+"""A Kubernetes cluster: `asking` puts the questions to its API server, everything else is pure."""
