@@ -23,6 +23,9 @@ WORD = "/dev/termination-log"  # the kubelet keeps at most 4 KiB of it in the po
 DEFAULT_IMAGE = "orch-train:1"  # where no profile names one: `manifests/README.md` says what it must hold
 DEFAULT_PYTHON = "python3"
 
+# A shell tells an interpreter that is not there by status 127; a runtime by 128, after which operators start it again.
+_EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
+
 KILL_MARGIN_SECONDS = 60  # between the end of a save and the kubelet's kill
 DEAD_NODE_SECONDS = 60
 SHM_MIB_PER_RANK = 1024
@@ -71,7 +74,7 @@ def values(request: RenderRequest) -> dict[str, object]:
         "backoff_limit": _backoff_limit(request),
         "permanent": PERMANENT,
         "stopped": STOPPED,
-        "command": [literal(profile.python or DEFAULT_PYTHON), "-m", "orchestrator.agent"],
+        "command": [*_EXEC, literal(profile.python or DEFAULT_PYTHON), "-m", "orchestrator.agent"],
         "args": _arguments(request, kind),
         "bundle_mount": BUNDLE_MOUNT,
         "claim_mount": CLAIM_MOUNT,
