@@ -182,8 +182,8 @@ def _overlaid(file: File, overlay: Mapping[str, Any], request: RenderRequest) ->
 def _arguments(request: RenderRequest, kind: JobKind) -> list[str]:
     name, run_dir = job_name(request), shared_run_dir(request)
     assert run_dir is not None
-    # A start is the same in all pods. Where pods are those of a Job, every resumption has a Job of its own; what is
-    # started again under one of them, and in a PyTorchJob all that is, the generations tell apart.
+    # A start is the same in all pods. A job that was deleted and applied again under its name has another Job; what an
+    # operator starts again by itself, the generations tell apart.
     node, start = (
         ("$(PET_NODE_RANK)", name) if kind == "pytorchjob" else ("$(JOB_COMPLETION_INDEX)", f"{name}.$(ORCH_JOB_UID)")
     )
