@@ -321,5 +321,11 @@ def _clock(response: Any) -> float:
 
 
 def _silence(error: Exception) -> str:
-    words = " ".join(str(getattr(error, "reason", None) or error).split())
-    return f"does not answer: {words[:300]}" if words else f"does not answer: {type(error).__name__}"
+    """What became of a request, in few words."""
+    cause = getattr(error, "reason", None) or error
+    words = " ".join(str(cause).rpartition(">: ")[2].split())
+    if "timed out" in words:
+        return (
+            "does not answer: it is reached, and says nothing" if "Read" in words else "does not answer: no connection"
+        )
+    return f"does not answer: {words[:200] or type(cause).__name__}"

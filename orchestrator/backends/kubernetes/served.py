@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.backends.kubernetes.api import Api, Refused
 from orchestrator.backends.kubernetes.kinds import KINDS, Kind, is_among, taken
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.cluster import Profile
 from orchestrator.model.kubernetes import JobKind
 
@@ -26,7 +26,11 @@ class Served:
                 f"the cluster {self._name} serves none of TrainJob, JobSet and PyTorchJob",
                 hint="install Kubeflow Trainer, JobSet or the Training Operator there",
             )
-        if not self.serves(KINDS[kind]):
+        try:
+            served = self.serves(KINDS[kind])
+        except Unreachable:
+            return  # the kind is given, so that the job can be recorded now, and handed over when there is an answer
+        if not served:
             raise ClusterError(
                 f"the cluster {self._name} serves no {kind} ({KINDS[kind].group}/{KINDS[kind].version})",
                 hint=f"install its operator, or set job_kind of {self._name} to one that is there",
