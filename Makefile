@@ -17,11 +17,11 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # Without compiled modules every process that trains takes 12 s longer to start; some images switch them off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv operators clusters quickstart test test-fast test-full check lint types imports floor shell rules \
-	lock bench bench-slurm build docs clean
+.PHONY: help venv operators clusters kube-testbed quickstart test test-fast test-full test-kubernetes check lint types \
+	imports floor shell rules lock bench bench-slurm build docs clean
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 venv: $(VENV)/.installed ## Everything that is needed, in .venv
 
@@ -41,24 +41,39 @@ operators: venv
 	@tools/system-packages.sh $(PYTHON) compiler
 	@python tools/operators.py
 
-clusters: venv # what the tests on a real Slurm and on real sshd processes need, where it can be had
+clusters: venv # what the tests on a real Slurm, real sshd processes and a real Kubernetes need, where it can be had
 	@tools/system-packages.sh $(PYTHON) slurm
 	@tools/system-packages.sh $(PYTHON) ssh
+	@tools/system-packages.sh $(PYTHON) kubernetes
+
+kube-testbed: ## The Kubernetes that tests run on, built into ~/.cache (6 minutes and 3 for Kueue, once)
+	@tools/kube-testbed.sh
+
+# Beside the tests that need none of it. It takes minutes the first time, and no time later.
+WITH_KUBE_TESTBED = nice tools/kube-testbed.sh & builder=$$!; trap 'kill $$builder 2>/dev/null || :' EXIT;
 
 quickstart: operators ## Train the example: two nodes, ZeRO 2, real text
 	@python tools/quickstart.py
 
 # A cache of their own: environments that share one compile over each other's results, even while they are in use.
-test test-full bench bench-slurm: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
+test test-full test-kubernetes bench bench-slurm: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
 test: operators clusters ## One test for each promise
-	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	@$(WITH_KUBE_TESTBED) $(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-fast: venv ## Only what needs no training process
 	$(PYTEST) -n $(WORKERS) -m "not full and not deepspeed"
 
 test-full: operators clusters ## The whole grid
-	$(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m ""
+	@$(WITH_KUBE_TESTBED) $(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m ""
+
+# A KUBECONFIG of the environment may be that of a cluster where nobody should test anything.
+YOURS = $(if $(filter command line,$(origin KUBECONFIG)),$(KUBECONFIG))
+
+test-kubernetes: operators ## What runs on Kubernetes; KUBECONFIG=... IMAGE=... STORAGE_CLASS=... for a cluster of yours
+	@$(if $(YOURS),,tools/system-packages.sh $(PYTHON) kubernetes && tools/kube-testbed.sh)
+	ORCH_TEST_KUBECONFIG="$(YOURS)" ORCH_TEST_KUBE_IMAGE="$(IMAGE)" ORCH_TEST_KUBE_STORAGE_CLASS="$(STORAGE_CLASS)" \
+	  $(PYTEST) -n 0 tests/kubernetes
 
 check: lint types imports floor shell rules ## Everything that reads the code without running it
 

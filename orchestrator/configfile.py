@@ -52,6 +52,11 @@ def cluster(config: Config, name: str | None = None) -> tuple[str, Profile]:
     return chosen, config.clusters[chosen]
 
 
+def place(error: JobError, path: str | os.PathLike[str]) -> JobError:
+    """The same error with the line of its field in the configuration, where a later stage knew only the field."""
+    return yamlfile.placed(error, yamlfile.parse(yamlfile.read(path), os.fspath(path)))
+
+
 def _rules(config: Config) -> Iterator[tuple[str, str]]:
     known = {**BARE, **config.clusters}
     if config.default not in known:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -20,7 +19,7 @@ from orchestrator.model.key import key_of
 from orchestrator.model.spec import Model, Spec
 from orchestrator.overrides import apply
 from orchestrator.words import hints_of, members
-from orchestrator.yamlfile import Node, Place
+from orchestrator.yamlfile import Node
 
 BUILT_IN = ("model", "data", "training")
 
@@ -36,10 +35,7 @@ class LoadedSpec:
 
     def place(self, error: JobError) -> JobError:
         """The same error with the file and line of its field, where a later stage knew only the field."""
-        if error.file is not None:
-            return error
-        file, line = (self.root.file, None) if error.field is None else _find(self.root, error.field)
-        return JobError(error.message, hint=error.hint, file=file, line=line, field=error.field)
+        return yamlfile.placed(error, self.root)
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> LoadedSpec:
@@ -118,17 +114,6 @@ def _expand(node: Node, record: Any, directory: Path, field: str = "") -> Node:
                 if is_dataclass(kind):
                     children[of.name] = _expand(child, kind, directory, f"{field}{of.name}.")
     return replace(node, value=children)
-
-
-def _find(node: Node, field: str) -> Place:
-    place = node.file, node.line
-    for name in re.sub(r"\[[0-9]+\]", "", field).split("."):
-        child = node.child(name)
-        if child is None:
-            return place
-        place = node.places[name]
-        node = child
-    return place
 
 
 def _check_way(root: Node, problems: Problems) -> None:

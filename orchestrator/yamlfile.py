@@ -65,6 +65,30 @@ def plain(node: Node) -> Any:
     return node.value
 
 
+def find(root: Node, field: str) -> Place:
+    """The place of a dotted field, or of the nearest thing around it that is there."""
+    node, place = root, (root.file, root.line)
+    names = re.sub(r"\[[0-9]+\]", "", field).split(".")
+    while names:
+        # A key may have dots itself, as names of clusters and of labels do.
+        known = (end for end in range(len(names), 0, -1) if node.child(".".join(names[:end])) is not None)
+        end = next(known, None)
+        if end is None:
+            return place
+        name, names = ".".join(names[:end]), names[end:]
+        place = node.places[name]
+        node = node.child(name) or node
+    return place
+
+
+def placed(error: JobError, root: Node) -> JobError:
+    """The same error with the file and line of its field, where a later stage knew only the field."""
+    if error.file is not None:
+        return error
+    file, line = (root.file, None) if error.field is None else find(root, error.field)
+    return JobError(error.message, hint=error.hint, file=file, line=line, field=error.field)
+
+
 def located(value: Any, file: str, line: int | None = None) -> Node:
     """The opposite of `plain`: all of a JSON-like value at one place."""
     if isinstance(value, Mapping):

@@ -98,18 +98,19 @@ manifest() { # NAME MODULE_DIRECTORY MODULE PATH
     mv "$work/$1.yaml" "$cache/manifests/$1.yaml"
 }
 
-make_all() {
+make_all() { # MODULE_DIRECTORY
     while read -r name module package; do
-        [ -z "$name" ] || [ -n "$(program "$name")" ] || timed "$name" build "$name" "$module" "$package"
+        [ "$module" != "$1" ] || [ -n "$(program "$name")" ] || timed "$name" build "$name" "$module" "$package"
     done <<<"$programs"
     while read -r name module source path; do
-        [ -z "$name" ] || have_manifest "$name" || timed "$name.yaml" manifest "$name" "$module" "$source" "$path"
+        [ "$module" != "$1" ] || have_manifest "$name" || timed "$name.yaml" manifest "$name" "$module" "$source" "$path"
     done <<<"$manifests"
 }
 
 timed() { # WHAT COMMAND...
     begun=$SECONDS
     "${@:2}"
+    echo "$1: $((SECONDS - begun)) s"
     echo "$1: $((SECONDS - begun)) s" >&3
 }
 
@@ -128,7 +129,7 @@ work=$(mktemp -d "$cache/work.XXXXXX")
 export CGO_ENABLED=0
 # In the background, so that a signal to this script is heard at once and the compiler does not outlive it.
 set -m
-(set -e && make_all) 3>&1 >>"$cache/build.log" 2>&1 9>&- &
+(make_all cluster; make_all kueue) 3>&1 >>"$cache/build.log" 2>&1 9>&- &
 builder=$!
 trap 'kill -- -$builder 2>/dev/null || :; rm -rf "$work"' EXIT
 trap 'exit 143' TERM

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Usage: tools/system-packages.sh PYTHON compiler|venv|slurm|ssh [--dry-run]
+# Usage: tools/system-packages.sh PYTHON compiler|venv|slurm|ssh|kubernetes [--dry-run]
 #
 # Makes sure of what only the system's package manager can bring: a C++ compiler with Python's headers (DeepSpeed
 # compiles its operators on first use), or Python's venv module. Missing: as root it is installed, else the command to
 # type is printed and the exit status is 1. With --dry-run root is only told, too.
 #
-# slurm and ssh are what the tests on real clusters need; no daemon is started by their installation. A machine that
-# cannot have them is told so and the exit status is 0: those tests skip there.
+# slurm, ssh and kubernetes are what the tests on real clusters need; no daemon is started by their installation. A
+# machine that cannot have them is told so and the exit status is 0: those tests skip there.
 #
 # shellcheck disable=SC2086 # lists of words are split on purpose
 set -eu
@@ -28,6 +28,17 @@ has_all() { # PROGRAM... of which an administrator's PATH finds each
     done
 }
 
+has_bridge() { # the plugin that connects pods
+    [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || [ -e /usr/libexec/cni/bridge ]
+}
+wants_go() { # it builds Kubernetes; from 1.21 on, which these have, it fetches the version that it is asked for
+    command -v go >/dev/null && return 1
+    case $(sed -n 's/^ID=//p; s/^VERSION_ID="*\([0-9]*\).*/\1/p' /etc/os-release 2>/dev/null | sort | paste -sd :) in
+    1[3-9]:debian | 2[4-9]:ubuntu) ;;
+    *) return 1 ;;
+    esac
+}
+
 missing() {
     case $need in
     compiler)
@@ -37,8 +48,12 @@ missing() {
     venv) has_venv || echo venv ;;
     slurm) has_all slurmctld slurmd slurmdbd sbatch srun sacctmgr mariadbd munge munged || echo slurm ;;
     ssh) has_all sshd ssh ssh-keygen || echo ssh ;;
+    kubernetes)
+        has_all containerd ctr runc iptables conntrack ip nsenter unshare setpriv openssl && has_bridge || echo kubernetes
+        ! wants_go || echo go
+        ;;
     *)
-        echo "wanted compiler, venv, slurm or ssh, found $need" >&2
+        echo "wanted compiler, venv, slurm, ssh or kubernetes, found $need" >&2
         exit 2
         ;;
     esac
@@ -68,6 +83,11 @@ package() { # MANAGER THING
     apt-get:ssh) echo openssh-server openssh-client ;;
     dnf:ssh | yum:ssh) echo openssh-server openssh-clients ;;
     *:ssh) echo openssh ;;
+    apt-get:kubernetes)
+        echo containerd runc containernetworking-plugins iptables conntrack iproute2 util-linux openssl
+        ;;
+    *:kubernetes) ;; # not tried
+    *:go) echo golang-go ;;
     apk:*) echo python3-dev ;;
     pacman:*) echo python ;;
     *) echo python3-devel ;;
@@ -87,7 +107,7 @@ install_command() { # MANAGER PACKAGE...
 
 give_up() { # the exit status of a need that was not met
     case $need in
-    slurm | ssh)
+    slurm | ssh | kubernetes)
         echo "The tests that need $need will be skipped." >&2
         exit 0
         ;;

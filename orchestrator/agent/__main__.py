@@ -24,12 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     linux.adopt_orphans()
     pod = Pod(chosen.pod, chosen) if chosen.pod is not None else None
     ended = _run(chosen, inbox, pod)
-    say.line(chosen.node, f"{ended.result} ({ended.cause}), exit status {ended.code}: {ended.because}")
+    code = ended.code if pod is None else status(ended)
+    say.line(chosen.node, f"{ended.result} ({ended.cause}), exit status {code}: {ended.because}")
     _write_ending(chosen, ended)
     if pod is not None:
         pod.end(ended)
     del slot  # held until here; the lock goes with the process
-    return ended.code if pod is None else status(ended)
+    return code
 
 
 def _run(chosen: options.Options, inbox: Inbox, pod: Pod | None) -> Ended:

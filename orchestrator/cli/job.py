@@ -14,19 +14,32 @@ from orchestrator.launch import Prepared, prepare
 from orchestrator.model.cluster import BadNodes, Profile
 from orchestrator.model.kubernetes import JobKind
 from orchestrator.model.spec import Spec
-from orchestrator.paths import orch_home
+from orchestrator.paths import config_path, orch_home
+from orchestrator.specfile import LoadedSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job file as read, and where it shall run."""
 
-    spec: Spec
-    file: str
-    job_dir: str
+    loaded: LoadedSpec
     cluster: str
     backend: Backend
     bad_nodes: BadNodes
+
+    @property
+    def spec(self) -> Spec:
+        return self.loaded.spec
+
+    @property
+    def job_dir(self) -> str:
+        return self.loaded.job_dir
+
+    def place(self, error: JobError) -> JobError:
+        """The error with file and line of its field, in the job file or in the configuration."""
+        if (error.field or "").startswith("clusters."):
+            return configfile.place(error, config_path(os.environ))
+        return self.loaded.place(error)
 
 
 def load(options: Namespace, *, job_kind: JobKind | None = None) -> Job:
@@ -41,12 +54,9 @@ def load(options: Namespace, *, job_kind: JobKind | None = None) -> Job:
     try:
         check(loaded.spec, loaded.job_dir)
     except JobError as error:
-        error.file = error.file or options.job
-        raise
+        raise loaded.place(error) from None
     return Job(
-        spec=loaded.spec,
-        file=options.job,
-        job_dir=loaded.job_dir,
+        loaded=loaded,
         cluster=cluster,
         backend=backend,
         bad_nodes=configuration.nodes,
@@ -67,5 +77,4 @@ def prepared(job: Job, name: str | None, *, attempt: int = 1, overlay: bool = Tr
     try:
         return prepare(job.spec, job.backend, job_dir=job.job_dir, name=name, attempt=attempt, overlay=overlay)
     except JobError as error:
-        error.file = error.file or job.file
-        raise
+        raise job.place(error) from None

@@ -36,5 +36,4 @@ def _plan(job: jobs.Job) -> Plan:
         specfile.check_kind(job.spec, job.backend.kind)
         return launch.plan_job(job.spec, job.backend.probe(), job.job_dir)
     except JobError as error:
-        error.file = error.file or job.file
-        raise
+        raise job.place(error) from None

@@ -23,6 +23,9 @@ WORD = "/dev/termination-log"  # the kubelet keeps at most 4 KiB of it in the po
 DEFAULT_IMAGE = "orch-train:1"  # where no profile names one: `manifests/README.md` says what it must hold
 DEFAULT_PYTHON = "python3"
 
+# A shell tells an interpreter that is not there by status 127; a runtime by 128, after which operators start it again.
+_EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
+
 KILL_MARGIN_SECONDS = 60  # between the end of a save and the kubelet's kill
 DEAD_NODE_SECONDS = 60
 SHM_MIB_PER_RANK = 1024
@@ -71,7 +74,7 @@ def values(request: RenderRequest) -> dict[str, object]:
         "backoff_limit": _backoff_limit(request),
         "permanent": PERMANENT,
         "stopped": STOPPED,
-        "command": [literal(profile.python or DEFAULT_PYTHON), "-m", "orchestrator.agent"],
+        "command": [*_EXEC, literal(profile.python or DEFAULT_PYTHON), "-m", "orchestrator.agent"],
         "args": _arguments(request, kind),
         "bundle_mount": BUNDLE_MOUNT,
         "claim_mount": CLAIM_MOUNT,
@@ -179,8 +182,8 @@ def _overlaid(file: File, overlay: Mapping[str, Any], request: RenderRequest) ->
 def _arguments(request: RenderRequest, kind: JobKind) -> list[str]:
     name, run_dir = job_name(request), shared_run_dir(request)
     assert run_dir is not None
-    # A start is the same in all pods. Where pods are those of a Job, every resumption has a Job of its own; what is
-    # started again under one of them, and in a PyTorchJob all that is, the generations tell apart.
+    # A start is the same in all pods. A job that was deleted and applied again under its name has another Job; what an
+    # operator starts again by itself, the generations tell apart.
     node, start = (
         ("$(PET_NODE_RANK)", name) if kind == "pytorchjob" else ("$(JOB_COMPLETION_INDEX)", f"{name}.$(ORCH_JOB_UID)")
     )

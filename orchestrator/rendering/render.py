@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.rendering.configmap import config_map_of
 from orchestrator.rendering.context import finished, job_values
+from orchestrator.rendering.credentials import refuse_credentials
 from orchestrator.rendering.environment import output_path, render_text
 from orchestrator.rendering.files import make_bundle, text_file
 from orchestrator.rendering.request import RenderRequest
@@ -20,11 +21,12 @@ def render(request: RenderRequest) -> Bundle:
     """Every file of one attempt, sorted by path.
 
     A template that renders to nothing makes no file. Manifests come last, because they carry the other files.
-    Raises JobError for what a file cannot hold, naming the field.
+    Raises JobError for what a file cannot or must not hold, naming the field.
     """
     refuse_unwritable(request.spec, "")
     refuse_unwritable(request.cluster.profile, f"clusters.{request.cluster.name}")
     refuse_unwritable(request.plan.ds_config, "deepspeed.config")
+    refuse_credentials(request)
     values = job_values(request)
     names = [name for name in sorted(request.templates) if not name.startswith(_PARTIAL)]
     manifests = [name for name in names if output_path(name).endswith(_MANIFEST)]

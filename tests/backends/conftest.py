@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +23,13 @@ from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 from orchestrator.model.spec import Checkpoint, Resources, Secret, Spec
+from tests.kubernetes.access import Access, Space
 from tests.slurm.cluster import Cluster
 from tests.ssh import hosts
 
 LIVE = {Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING}
 GIB = 2**30
+SECRET = "open-sesame-4711"
 
 
 @dataclass
@@ -51,7 +55,7 @@ class Place:
             code=name,
             resources=Resources(nodes=nodes),
             checkpoint=Checkpoint(dir="ckpt"),
-            secrets={secret: Secret(env=secret) for secret in secrets},
+            secrets={secret: self.secret(secret) for secret in secrets},
         )
         prepared = launch.prepare(spec, self.backend, job_dir=str(self.work))
         run_dir = self.backend.run_dir(name)
@@ -69,13 +73,25 @@ class Place:
         self.made.append(submission)
         return submission, prepared.bundle
 
+    def secret(self, name: str) -> Secret:
+        """Where a job finds a secret of that name, which each test gives to `submit`, too."""
+        return Secret(env=name)
+
+    def directory(self, submission: Submission) -> Path:
+        """The run's directory, as this machine sees it."""
+        return Path(submission.dir)
+
+    def leave_word(self, submission: Submission) -> None:
+        """What a cancel does first, whose asker is killed then."""
+        (self.directory(submission) / "attempts/000001/asked.json").write_text("{}")
+
     def see(self, submission: Submission) -> Observation:
         return self.backend.observe([submission])[submission.run]
 
     def until(self, submission: Submission, what: Callable[[Observation], bool], *, seconds: float = 60) -> Observation:
         end = time.monotonic() + seconds
         while not what(seen := self.see(submission)):
-            logs = "".join(path.read_text() for path in Path(submission.dir).glob("attempts/*/*.log"))
+            logs = "".join(path.read_text() for path in self.directory(submission).glob("attempts/*/*.log"))
             assert time.monotonic() < end, f"{seen}\n{logs}"
             time.sleep(0.1)
         return seen
@@ -128,6 +144,53 @@ class SlurmPlace(Place):
                 yield int(entry.name), command
 
 
+class KubePlace(Place):
+    """An attempt's processes are those of its containers, which this machine sees; its kill is a failed job."""
+
+    space: Space
+    cluster: Access
+
+    def secret(self, name: str) -> Secret:
+        literal = f"--from-literal=value={SECRET}"
+        self.cluster.kubectl("-n", self.space.name, "create", "secret", "generic", name.lower(), literal)
+        return Secret(kubernetes=f"{name.lower()}/value")
+
+    def directory(self, submission: Submission) -> Path:
+        assert self.space.shared is not None
+        return self.space.shared / "runs" / submission.run
+
+    def leave_word(self, submission: Submission) -> None:
+        label = ("label", "configmap", submission.name, "orch/asked=yes")
+        self.cluster.kubectl("-n", self.space.name, *label)
+
+    def processes(self, submission: Submission) -> list[int]:
+        uids = [pod["metadata"]["uid"] for pod in self._pods(submission)]
+        return [pid for uid in uids for pid in processes.carriers(f"ORCH_POD_UID={uid}")]
+
+    def kill(self, submission: Submission) -> None:
+        """Its operator is told that it has failed before it can start anything again."""
+        failed = {"type": "Failed", "status": "True", "reason": "Test", "message": "as a test wants it"}
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        patch = {"status": {"conditions": [{**failed, "lastTransitionTime": now, "lastUpdateTime": now}]}}
+        words = (
+            "patch",
+            "pytorchjob",
+            submission.name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            json.dumps(patch),
+        )
+        self.cluster.kubectl("-n", self.space.name, *words, check=False)
+        super().kill(submission)
+
+    def _pods(self, submission: Submission) -> list[dict[str, Any]]:
+        selector = f"orch/run-id={submission.run_id},orch/attempt={submission.attempt}"
+        listed = self.cluster.get("pods", "-n", self.space.name, "-l", selector)
+        found: list[dict[str, Any]] = listed["items"]
+        return found
+
+
 def _local(_: pytest.FixtureRequest, home: Path, work: Path) -> Place:
     return Place(open_backend("local", Profile(kind="local", device="cpu"), home), work)
 
@@ -162,7 +225,28 @@ def _slurm(request: pytest.FixtureRequest, _: Path, work: Path) -> Place:
     return SlurmPlace(open_backend("hpc", profile, work), work, close=cluster.heal, starts_again=True)
 
 
-PLACES = {"local": _local, "slurm": _slurm, "ssh": _ssh}
+def _kubernetes(request: pytest.FixtureRequest, home: Path, work: Path) -> Place:
+    cluster: Access = request.getfixturevalue("kube_cluster")
+    space = cluster.namespace("contract")
+    if space.shared is None:
+        pytest.skip("this suite reads the claim, which this machine does not see")
+    profile = Profile(
+        kind="kubernetes",
+        kubeconfig=str(cluster.kubeconfig),
+        namespace=space.name,
+        image=cluster.image,
+        claim=space.claim,
+        python=sys.executable,
+        device="cpu",
+        job_kind="pytorchjob",
+    )
+    backend = open_backend("k8s", profile, home)
+    place = KubePlace(backend, work, close=lambda: cluster.delete_namespace(space.name), starts_again=True)
+    place.space, place.cluster = space, cluster
+    return place
+
+
+PLACES = {"kubernetes": _kubernetes, "local": _local, "slurm": _slurm, "ssh": _ssh}
 
 
 @pytest.fixture(params=sorted(PLACES))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from pathlib import Path
 
 from orchestrator import processes
 from orchestrator.model.run import Cause, Phase
-from tests.backends.conftest import LIVE, Place
+from tests.backends.conftest import LIVE, SECRET, Place
 
 SHORT = "print('hello from', __import__('os').environ['RANK'])"
 LONG = """
@@ -87,7 +86,7 @@ def test_a_cancel_ends_every_process_and_later_hand_overs_start_nothing(place: P
 def test_a_cancel_is_repeated_after_somebody_who_died_on_the_way(place: Place) -> None:
     submission, _ = handed_over(place, LONG)
     place.until(submission, lambda seen: seen.report is not None and seen.report.generation == 1)
-    Path(submission.dir, "attempts/000001/asked.json").write_text("{}")  # and whoever wrote it was killed
+    place.leave_word(submission)
     place.backend.cancel(submission, now=False)
     seen = place.until(submission, lambda seen: seen.phase.ended)
     assert (seen.phase, seen.cause) == (Phase.STOPPED, Cause.ASKED_TO_STOP)
@@ -199,9 +198,8 @@ def test_metrics_are_read_on_from_a_mark(place: Place) -> None:
 def test_secrets_reach_the_job_and_no_file(place: Place) -> None:
     script = "import os; print('secret has', len(os.environ['TOKEN']), 'letters')"
     submission, bundle = place.attempt(script, nodes=1, secrets=("TOKEN",))
-    place.backend.submit(submission, bundle, {"TOKEN": "open-sesame-4711"})
-    submission = dataclasses.replace(submission, handle="any")
+    submission = dataclasses.replace(submission, handle=place.backend.submit(submission, bundle, {"TOKEN": SECRET}))
     place.until(submission, lambda seen: seen.phase.ended)
-    files = [path for path in Path(submission.dir).rglob("*") if path.is_file()]
+    files = [path for path in place.directory(submission).rglob("*") if path.is_file()]
     assert any("secret has 16 letters" in path.read_text(errors="replace") for path in files)
-    assert [path for path in files if b"open-sesame-4711" in path.read_bytes()] == []
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []

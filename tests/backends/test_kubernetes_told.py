@@ -87,6 +87,12 @@ def test_times_of_different_precision_are_in_order(tmp_path):
     assert kept.add(pod(), [b"2026-11-26T10:00:01.25Z quarter", b"2026-11-26T10:00:01.500000001Z later"]) == 1
 
 
+def test_a_node_may_tell_the_time_of_its_own_zone(tmp_path):
+    kept = Kept(tmp_path)
+    assert kept.add(pod(), [b"2026-11-26T10:00:01.5Z one", b"2026-11-26T12:00:02.5+02:00 two"]) == 2
+    assert kept.last(pod()) == b"2026-11-26T10:00:02.500000000"
+
+
 def test_a_line_that_a_kill_has_cut_is_read_again(tmp_path):
     kept = Kept(tmp_path)
     kept.add(pod(), [at(1, "whole")])

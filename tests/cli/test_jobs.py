@@ -129,9 +129,7 @@ def test_only_kubernetes_can_be_rendered_to_stdout(job: Path) -> None:
     assert all(document["kind"] for document in documents)
 
 
-@pytest.mark.parametrize(
-    ("kind", "made"), [("trainjob", "TrainJob"), ("jobset", "JobSet"), ("pytorchjob", "PyTorchJob")]
-)
+@pytest.mark.parametrize("made", ["TrainJob", "JobSet", "PyTorchJob"])
 def test_a_kubernetes_job_is_one_stream_of_the_chosen_kind_and_attempt(job: Path, made: str) -> None:
     (job / "manifest.yaml").write_text("kind: Mine\n")  # of the code that travels, which no API server is given
     shown = orch(
@@ -191,6 +189,20 @@ def test_a_diff_shows_what_the_overlay_changes_and_nothing_else(job: Path, tmp_p
     assert (shown.returncode, shown.stdout) == (0, "")
 
 
+def test_an_error_of_a_later_stage_names_file_and_line_of_its_field(job: Path, tmp_path: Path) -> None:
+    config, lines = tmp_path / "config.yaml", json.loads((job / "job.yaml").read_text())
+    config.write_text("clusters:\n  k8s:\n    kind: kubernetes\n    overlay:\n      metadata: {name: mine}\n")
+    shown = orch("render", "job.yaml", "-c", "k8s", "-o", "out", cwd=job, ORCH_CONFIG=str(config))
+    assert f"{config}:5: clusters.k8s.overlay.metadata.name: cannot be changed" in shown.stderr
+    text = json.dumps({"env": {"A": "b", "HF_TOKEN": f"hf_{'aB3' * 10}"}, **lines}, indent=1)
+    (job / "job.yaml").write_text(text)
+    for command in (["submit"], ["render", "-o", "out"]):
+        shown = orch(command[0], "job.yaml", *command[1:], cwd=job)
+        assert shown.returncode == 2
+        assert "job.yaml:4: env.HF_TOKEN: holds what looks like a Hugging Face token" in shown.stderr
+        assert "aB3aB3" not in shown.stdout + shown.stderr
+
+
 def test_what_a_trainjob_loses_is_told_by_render(job: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("clusters:\n  k8s: {kind: kubernetes, job_kind: trainjob, priority_class: high}\n")
@@ -227,7 +239,7 @@ def test_a_missing_file_of_the_job_names_the_job_and_the_field(job: Path) -> Non
     (job / "text.txt").unlink()
     shown = orch("plan", "job.yaml", cwd=job)
     assert shown.returncode == 2
-    assert shown.stderr.startswith("error: job.yaml: data.files: ")
+    assert shown.stderr.startswith("error: job.yaml:1: data.files: ")
 
 
 def test_a_cluster_that_is_not_configured_ends_2(job: Path) -> None:

@@ -137,8 +137,13 @@ class Cluster(Access):
         for name in self.kubectl("get", "namespace", "-l", TEST_LABEL, "-o", "name").split():
             self.delete_namespace(name.partition("/")[2])
         self._heal_nodes()
+        counted = {
+            each["metadata"]["name"]: each["status"].get("readyReplicas", 0)
+            for each in self.get("deployments", "-A")["items"]
+        }
         for kind in self._installed:
-            self.scale_operator(kind, 1)
+            if counted.get(operators.DEPLOYMENTS[kind][1]) != 1:
+                self.scale_operator(kind, 1)
 
     # Faults
 
@@ -263,12 +268,14 @@ class Cluster(Access):
     def await_operator(self, kind: str, *, seconds: float = 120) -> None:
         """Until its Deployment is ready and its webhook admits an object."""
         namespace, name = operators.DEPLOYMENTS[kind]
-
-        def ready() -> bool:
-            status = self.get("deployment", name, "-n", namespace).get("status", {})
-            return bool(status.get("readyReplicas")) and self._admits(kind)
-
-        self.until(ready, seconds=seconds, hint=f"{name} is ready")
+        ready = ("wait", f"deployment/{name}", "-n", namespace, "--for=jsonpath={.status.readyReplicas}=1")
+        end = time.monotonic() + seconds
+        self.until(
+            lambda: self.said(*ready, f"--timeout={seconds:.0f}s", timeout=seconds + 10).returncode == 0,
+            seconds=seconds,
+            hint=f"{name} is ready",
+        )
+        self.until(lambda: self._admits(kind), seconds=max(end - time.monotonic(), 10), hint=f"{name} admits its kind")
 
     def set_capacity(self, node: str, resources: Mapping[str, int | str]) -> None:
         """Pretend that a node has devices; pods are scheduled by them."""
@@ -290,11 +297,12 @@ class Cluster(Access):
         self.await_operator("kueue")
 
     def stop_kueue(self) -> None:
-        """Its hooks go first: without Kueue they would refuse everything."""
-        self.kubectl("delete", "mutatingwebhookconfiguration", "kueue-mutating-webhook-configuration")
-        self.kubectl("delete", "validatingwebhookconfiguration", "kueue-validating-webhook-configuration")
-        self.scale_operator("kueue", 0)
+        """All of it; its hooks first, for without Kueue they would refuse everything."""
+        for kind in ("mutating", "validating"):
+            self.kubectl("delete", f"{kind}webhookconfiguration", f"kueue-{kind}-webhook-configuration")
         self._installed.remove("kueue")
+        self.kubectl("delete", "--wait=false", "--ignore-not-found", "-f", "-", input=self._adapted("kueue").rest)
+        self.until(lambda: not self._operator_pods("kueue"), seconds=60, hint="Kueue is gone")
 
     def start_kwok(self, *, nodes: int, resources: Mapping[str, int | str] | None = None) -> None:
         """Nodes that only seem to be there, called fake-1 and on; pods on them only seem to run.
@@ -475,12 +483,16 @@ class Cluster(Access):
 
     def _install(self, *kinds: str) -> None:
         """Definitions of all of them first: an operator ends when it does not find those that it works with."""
-        found = [(kind, self.binaries.manifest(operators.PROGRAM[kind])) for kind in kinds]
-        manifests = [operators.adapted(kind, manifest) for kind, manifest in found if manifest]
+        manifests = [self._adapted(kind) for kind in kinds]
         self._apply_all("".join(each.definitions for each in manifests))
         self.kubectl("wait", "--for=condition=Established", "crd", "--all")
         self._apply_all("".join(each.rest for each in manifests))
         self._installed += [kind for kind in kinds if kind not in self._installed]
+
+    def _adapted(self, kind: str) -> operators.Manifest:
+        manifest = self.binaries.manifest(operators.PROGRAM[kind])
+        assert manifest
+        return operators.adapted(kind, manifest)
 
     def _apply_all(self, text: str) -> None:
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=text, timeout=120)

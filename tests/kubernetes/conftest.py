@@ -12,22 +12,30 @@ from tests.kubernetes.access import Access
 from tests.kubernetes.lab import STEPS, KubeLab
 
 Make = Callable[..., KubeLab]
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+
+
+@pytest.fixture(scope="session")
+def prepared_cluster(kube_cluster: Access) -> Access:
+    """With what `manifests/` wants to be applied once."""
+    kube_cluster.apply((MANIFESTS / "runtime.yaml").read_text())
+    return kube_cluster
 
 
 @pytest.fixture
-def make_lab(kube_cluster: Access, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Make]:
+def make_lab(prepared_cluster: Access, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Make]:
     """Makes a laboratory for a kind of job object; each has a namespace of its own."""
     made: list[KubeLab] = []
 
     def make(kind: str = "pytorchjob", **profile: object) -> KubeLab:
         stem = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:24].strip("-")
-        made.append(KubeLab(kube_cluster, tmp_path / f"{stem}-{len(made)}", kind, **profile))
+        made.append(KubeLab(prepared_cluster, tmp_path / f"{stem}-{len(made)}", kind, **profile))
         return made[-1]
 
     yield make
     for lab in made:
         lab.kill_orch()
-        kube_cluster.delete_namespace(lab.space.name)
+        prepared_cluster.delete_namespace(lab.space.name)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ full = pytest.mark.full
 
 def training(lab: KubeLab, *, step: int = 8, **how: Any) -> str:
     """A run in the middle of its training."""
-    run = lab.submit(lab.job(seconds=SLOW, **how))
+    run = lab.submit(lab.job(**{"seconds": SLOW, **how}))
     lab.until_step(run, step)
     return run
 
@@ -192,7 +192,7 @@ def test_a_dead_kubelet_whose_container_goes_on_and_writes(
     """The orphan goes on, is fenced, and what it writes counts for nothing."""
     lab = make_lab(kind)
     cluster = own(lab)
-    run = training(lab, deaf=True)
+    run = training(lab, seconds=3.0, after=6, deaf=True)
     head = lab.pod(run, 0)
     node = head["spec"]["nodeName"]
     cluster.kill_kubelet(node)
@@ -213,7 +213,7 @@ def test_a_dead_machine(make_lab: Make, expected: dict[int, float]) -> None:
     """Its kubelet, its containerd and its containers, all at once."""
     lab = make_lab("jobset")
     cluster = own(lab)
-    run = training(lab)
+    run = training(lab, seconds=1.0, after=6)
     pod = lab.pod(run, 1)
     node = pod["spec"]["nodeName"]
     cluster.kill_kubelet(node)

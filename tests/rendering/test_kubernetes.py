@@ -106,7 +106,7 @@ def test_the_agent_is_told_its_node_its_start_and_its_address_by_the_operator(ki
         }
         assert container["workingDir"] == "/orch/bundle"
         assert container["terminationMessagePath"] == "/dev/termination-log"
-        assert container["terminationMessagePolicy"] == "File"
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
 def test_what_an_argument_names_is_in_the_environment_before_it(kind):

@@ -189,3 +189,20 @@ def test_a_file_without_read_permission_is_refused(tmp_path, as_a_common_user):
 def test_a_file_name_with_a_nul_byte_is_refused():
     with pytest.raises(JobError, match="NUL byte"):
         yamlfile.read("a\0b")
+
+
+@pytest.mark.parametrize(
+    ("field", "line"),
+    [
+        ("clusters", 1),
+        ("clusters.a.b", 2),
+        ("clusters.a.b.labels.x/y.z", 4),
+        ("clusters.a.b.labels.x/y.z.more", 4),
+        ("clusters.a.b.items[1]", 5),
+        ("clusters.a.b.none", 2),
+        ("none", 1),
+    ],
+)
+def test_a_field_is_found_by_its_dots_also_where_keys_have_dots(field, line):
+    root = yamlfile.parse(b"clusters:\n  a.b:\n    labels:\n      x/y.z: c\n    items: [a, b]\n", "file")
+    assert yamlfile.find(root, field) == ("file", line)

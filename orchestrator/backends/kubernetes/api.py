@@ -94,6 +94,11 @@ class Api:
         """The server's address. Raises ClusterError."""
         return str(self._open().configuration.host)
 
+    def core(self, plural: str, name: str = "") -> str:
+        """The path of all objects of a kind of the core group in the namespace, or of one."""
+        base = f"/api/v1/namespaces/{self.namespace}/{plural}"
+        return f"{base}/{name}" if name else base
+
     def get(self, path: str, query: Query = (), *, metadata_only: bool = False) -> dict[str, Any]:
         """One object. Raises Refused and Unreachable."""
         accept = _METADATA_ONLY if metadata_only else JSON
@@ -316,5 +321,11 @@ def _clock(response: Any) -> float:
 
 
 def _silence(error: Exception) -> str:
-    words = " ".join(str(getattr(error, "reason", None) or error).split())
-    return f"does not answer: {words[:300]}" if words else f"does not answer: {type(error).__name__}"
+    """What became of a request, in few words."""
+    cause = getattr(error, "reason", None) or error
+    words = " ".join(str(cause).rpartition(">: ")[2].split())
+    if "timed out" in words:
+        return (
+            "does not answer: it is reached, and says nothing" if "Read" in words else "does not answer: no connection"
+        )
+    return f"does not answer: {words[:200] or type(cause).__name__}"

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from orchestrator.backends.kubernetes.told import PREFIX, Told
 
 DIRECTORY = "pods"
 _NAME = re.compile(r"node-(\d+)\.([0-9TZ]+)\.([0-9a-f]+)\.log")
-_TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 _ECHO = re.compile(rb"\[rank (\d+)\] ")
 _TAIL = 64 * 1024  # bytes at the end of a file in which its last whole line begins
 _CHUNK = 4 * 1024 * 1024
@@ -98,10 +99,13 @@ def _order(path: Path) -> tuple[str, int, str]:
 
 def _time(line: bytes) -> bytes:
     """The time that a line begins with, in a form that sorts; empty when it begins with none."""
-    word = line.partition(b" ")[0]
-    if not _TIME.fullmatch(word):
+    match = _TIME.fullmatch(line.partition(b" ")[0])
+    if match is None:
         return b""
-    whole, _, fraction = word.rstrip(b"Z").partition(b".")
+    whole, fraction, zone = match[1], match[2] or b"", match[3]
+    if zone != b"Z":  # a node tells its own time
+        utc = datetime.fromisoformat((whole + zone).decode()).astimezone(UTC)
+        whole = utc.strftime("%Y-%m-%dT%H:%M:%S").encode()
     return whole + b"." + fraction.ljust(9, b"0")
 
 

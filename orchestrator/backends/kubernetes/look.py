@@ -1,0 +1,164 @@
+"""One look at a namespace for all attempts: a list of each kind in use, one of pods, and why what waits does wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.backends.kubernetes import events
+from orchestrator.backends.kubernetes.api import Api, Listed, Refused
+from orchestrator.backends.kubernetes.hand import labels_of
+from orchestrator.backends.kubernetes.kinds import Standing, Word, kind_of, word_of
+from orchestrator.backends.kubernetes.manifests import ATTEMPT, MANAGED, RUN_ID
+from orchestrator.backends.kubernetes.pods import Pod, pods_of
+from orchestrator.errors import Unreachable
+from orchestrator.model.run import Submission
+
+MANY = 200  # runs, above which a selector names them no more
+_VERSIONS = ("v1beta2", "v1beta1")  # of Kueue
+
+Key = tuple[str, int]
+
+
+def key_of(submission: Submission) -> Key:
+    """The id of a run and the number of its attempt."""
+    return submission.run_id, submission.attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queues:
+    """What Kueue says: its workloads and their places, or `words` about why it says nothing."""
+
+    workloads: Sequence[Mapping[str, Any]] = ()
+    positions: Mapping[str, int] = field(default_factory=dict)
+    words: str = ""
+
+    def words_of(self, job: Mapping[str, Any]) -> str:
+        if self.words or not self.workloads:
+            return self.words
+        return events.kueue_of(str(job["metadata"].get("uid")), self.workloads, self.positions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Everything that was listed. `version` is the pods' resource version, from which a watch goes on."""
+
+    jobs: Mapping[Key, Mapping[str, Any]]
+    pods: Mapping[Key, Sequence[Pod]]
+    warnings: Sequence[Mapping[str, Any]]
+    queues: Queues
+    version: str
+
+    def pods_of(self, submission: Submission) -> Sequence[Pod]:
+        return self.pods.get(key_of(submission), ())
+
+    def word_of(self, submission: Submission) -> Word | None:
+        """What the operator says; None where there is no object."""
+        return _word(submission, self.jobs)
+
+    def trouble_of(self, submission: Submission) -> events.Trouble | None:
+        """Why an attempt of which nothing has run has no pods."""
+        if any(pod.logged for pod in self.pods_of(submission)):
+            return None
+        return events.trouble_of(submission.name, self.warnings)
+
+    def kueue_of(self, submission: Submission) -> str:
+        word, job = self.word_of(submission), self.jobs.get(key_of(submission))
+        if job is None or word is None or word.standing is not Standing.WAITING:
+            return ""
+        return self.queues.words_of(job)
+
+
+def look(api: Api, submissions: Sequence[Submission], queue: str | None) -> Look:
+    """Raises Unreachable, also where the cluster no longer lets its objects be listed; Refused for its pods."""
+    selector = (("labelSelector", _selector(submissions)),)
+    jobs = _jobs(api, submissions, selector)
+    listed = api.list(api.core("pods"), selector)
+    pods: dict[Key, list[Pod]] = {}
+    for pod in pods_of(listed.items, listed.at):
+        pods.setdefault((pod.run_id, pod.attempt), []).append(pod)
+    silent = any(
+        key_of(one) in jobs and not any(pod.logged for pod in pods.get(key_of(one), ())) for one in submissions
+    )
+    waiting = any((word := _word(one, jobs)) is not None and word.standing is Standing.WAITING for one in submissions)
+    return Look(
+        jobs=jobs,
+        pods=pods,
+        warnings=_warnings(api) if silent else (),
+        queues=_queues(api, queue) if waiting and queue is not None else Queues(),
+        version=listed.version,
+    )
+
+
+def pods_of_attempt(api: Api, run_id: str, attempt: int) -> list[Pod]:
+    """The pods of one attempt, oldest first."""
+    listed: Listed = api.list(api.core("pods"), (("labelSelector", f"{RUN_ID}={run_id},{ATTEMPT}={attempt}"),))
+    return pods_of(listed.items, listed.at)
+
+
+def _selector(submissions: Sequence[Submission]) -> str:
+    managed = "=".join(MANAGED)
+    if len(submissions) > MANY:
+        return managed
+    runs = ",".join(sorted({submission.run_id for submission in submissions}))
+    return f"{managed},{RUN_ID} in ({runs})"
+
+
+def _word(submission: Submission, jobs: Mapping[Key, Mapping[str, Any]]) -> Word | None:
+    kind, job = kind_of(submission.handle), jobs.get(key_of(submission))
+    return word_of(kind, job) if kind is not None and job is not None else None
+
+
+def _jobs(
+    api: Api, submissions: Sequence[Submission], selector: tuple[tuple[str, str], ...]
+) -> dict[Key, dict[str, Any]]:
+    """The job objects by run and attempt: one list for each kind that is in use."""
+    kinds = {kind.word: kind for one in submissions if (kind := kind_of(one.handle)) is not None}
+    found = {}
+    for kind in kinds.values():
+        try:
+            listed = api.list(kind.path(api.namespace), selector)
+        except Refused as refused:
+            raise Unreachable(f"{kind.plural} of {api.namespace} cannot be listed: {refused.message}") from refused
+        for document in listed.items:
+            labels = labels_of(document)
+            if str(labels.get(ATTEMPT, "")).isdigit():
+                found[str(labels.get(RUN_ID)), int(labels[ATTEMPT])] = document
+    return found
+
+
+def _warnings(api: Api) -> Sequence[Mapping[str, Any]]:
+    """Events: where an attempt has an object and no pod of it has run, only they say why."""
+    try:
+        return api.list(api.core("events"), (("fieldSelector", "type=Warning"),)).items
+    except Refused:
+        return ()  # told by `orch clusters check`
+
+
+def _queues(api: Api, queue: str) -> Queues:
+    for version in _VERSIONS:
+        try:
+            workloads = api.list(f"/apis/kueue.x-k8s.io/{version}/namespaces/{api.namespace}/workloads").items
+        except Refused as refused:
+            if refused.is_missing:
+                continue
+            return Queues(words=f"Kueue's workloads cannot be listed: {refused.message}")
+        return Queues(workloads=workloads, positions=_positions(api, queue))
+    return Queues(words="it is suspended, and this cluster serves no workloads of Kueue's")
+
+
+def _positions(api: Api, queue: str) -> Mapping[str, int]:
+    """Places in the local queue by the workload's name, where Kueue serves them."""
+    for version in _VERSIONS:
+        place = f"/apis/visibility.kueue.x-k8s.io/{version}/namespaces/{api.namespace}/localqueues/{queue}"
+        try:
+            found = api.get(f"{place}/pendingworkloads")
+        except (Refused, Unreachable):
+            continue
+        return {
+            item["metadata"]["name"]: int(item["positionInLocalQueue"])
+            for item in found.get("items") or ()
+            if "positionInLocalQueue" in item
+        }
+    return {}
