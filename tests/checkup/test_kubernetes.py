@@ -272,6 +272,10 @@ def storage_class(name: str, provisioner: str, *, default: bool = False) -> dict
     }
 
 
+def classes(name: str, provisioner: str) -> dict[str, Said]:
+    return {"classes": {"items": [storage_class(name, provisioner)]}}
+
+
 @pytest.mark.parametrize(
     ("profile", "changes", "level", "words"),
     [
@@ -279,11 +283,11 @@ def storage_class(name: str, provisioner: str, *, default: bool = False) -> dict
          "ok", "nfs, the default: nfs.csi.k8s.io, which makes ReadWriteMany volumes"),
         ({}, {"classes": {"items": [storage_class("a", "x.io")]}}, "problem", "none is the cluster's default"),
         ({}, {"classes": {"items": []}}, "problem", "none is the cluster's default"),
-        ({}, {"classes": FORBIDDEN}, "warning", "the default cannot be looked at"),
-        ({"storage_class": "gp3"}, {"class": storage_class("gp3", "ebs.csi.aws.com")}, "problem", "for one node"),
-        ({"storage_class": "own"}, {"class": storage_class("own", "example.org/x")}, "ok", "when a claim is bound"),
-        ({"storage_class": "hand"}, {"class": GONE}, "warning", "only volumes that were made by hand"),
-        ({"storage_class": "hand"}, {"class": FORBIDDEN}, "warning", "hand cannot be looked at"),
+        ({}, {"classes": FORBIDDEN}, "warning", "the default one cannot be looked at"),
+        ({"storage_class": "gp3"}, classes("gp3", "ebs.csi.aws.com"), "problem", "for one node"),
+        ({"storage_class": "own"}, classes("own", "example.org/x"), "ok", "when a claim is bound"),
+        ({"storage_class": "hand"}, {"classes": {"items": []}}, "warning", "only volumes made by hand"),
+        ({"storage_class": "hand"}, {"classes": FORBIDDEN}, "warning", "hand cannot be looked at"),
     ],
 )  # fmt: skip
 def test_a_storage_class_makes_volumes_for_many(profile, changes, level: str, words: str) -> None:
@@ -583,11 +587,28 @@ def test_what_is_not_allowed_is_told_by_resource_with_what_is_lost() -> None:
     ]
     assert events.level == "warning"
     nodes = told["list nodes is not allowed in the cluster: no node is left out, whatever it did to jobs before"]
-    assert nodes.todo.startswith("have the ClusterRole of manifests/")
+    assert nodes.todo.startswith("have the ClusterRole of manifests/rbac.yaml")
     assert len(told) == 4
     assert "Why a job has no pods cannot be said, nor is it ended for that: orch may not list events." in cannot
     assert "No node is left out, whatever it did to jobs before: orch may not list nodes." in cannot
     assert not any("gets no pods" in sentence for sentence in can)
+
+
+@pytest.mark.parametrize("kind", ["auto", *KINDS])
+def test_the_manifests_grant_each_verb_that_is_used(kind: Any) -> None:
+    objects = list(yaml.safe_load_all((ROOT / "manifests" / "rbac.yaml").read_text()))
+    rules = {scope: [one["rules"] for one in objects if one["kind"] == scope] for scope in ("Role", "ClusterRole")}
+    for gang in ("volcano", "coscheduling"):
+        for runtime in ("orch-torch", "TrainingRuntime/mine"):
+            profile = replace(PROFILE, job_kind=kind, claim=None, gang=gang, runtime=runtime)
+            for right in rights.rights(profile, answers(profile=profile)):
+                (granted,) = rules["ClusterRole" if right.everywhere else "Role"]
+                assert any(
+                    right.group in rule["apiGroups"]
+                    and right.resource in rule["resources"]
+                    and right.verb in rule["verbs"]
+                    for rule in granted
+                ), right
 
 
 def test_reviews_that_nobody_answers_are_a_warning() -> None:

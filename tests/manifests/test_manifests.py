@@ -125,7 +125,9 @@ def test_the_role_is_the_least_that_works():
         ("kueue.x-k8s.io", "localqueues"): {"get", "list"},
         ("kueue.x-k8s.io", "workloads"): {"get", "list"},
         ("trainer.kubeflow.org", "trainingruntimes"): {"get", "list"},
+        ("visibility.kueue.x-k8s.io", "localqueues/pendingworkloads"): {"get"},
         ("", "resourcequotas"): {"get", "list"},
+        ("", "limitranges"): {"get", "list"},
     }
 
 
@@ -135,6 +137,8 @@ def test_outside_the_namespace_orch_only_reads():
         ("", "namespaces"): {"get"},
         ("trainer.kubeflow.org", "clustertrainingruntimes"): {"get"},
         ("storage.k8s.io", "storageclasses"): {"list"},
+        ("scheduling.k8s.io", "priorityclasses"): {"get"},
+        ("kueue.x-k8s.io", "workloadpriorityclasses"): {"get"},
         ("kueue.x-k8s.io", "clusterqueues"): {"get"},
     }
 

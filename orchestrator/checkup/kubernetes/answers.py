@@ -149,12 +149,9 @@ def first(profile: Profile, namespace: str) -> dict[str, Question]:
 
 
 def _storage(profile: Profile, core: str) -> dict[str, Question]:
-    classes = "/apis/storage.k8s.io/v1/storageclasses"
     if profile.claim:
         return {"claim": Question(path=f"{core}/persistentvolumeclaims/{profile.claim}")}
-    if profile.storage_class:
-        return {"class": Question(path=f"{classes}/{profile.storage_class}")}
-    return {"classes": Question(path=classes, many=True)}
+    return {"classes": Question(path="/apis/storage.k8s.io/v1/storageclasses", many=True)}
 
 
 def of_queues(profile: Profile, answers: Answers) -> dict[str, Question]:

@@ -176,7 +176,7 @@ def _runtime(profile: Profile, answers: Answers) -> Iterator[Finding]:
         todo = "kubectl apply --server-side -f manifests/runtime.yaml, or set `runtime` to one that is there"
         yield problem("runtime", f"there is no {name}: the webhook refuses TrainJobs that refer to it", todo)
     elif misfits is None:
-        todo = "see that it is a copy of manifests/runtime.yaml, or have the ClusterRole of manifests/ bound to you"
+        todo = "see that it is a copy of manifests/runtime.yaml, or have the ClusterRole of manifests/rbac.yaml bound"
         yield warning("runtime", f"{name} cannot be looked at: {answers.why('runtime')}", todo)
     elif misfits:
         todo = "set `runtime` to a copy of manifests/runtime.yaml, or take `job_kind: jobset`"

@@ -22,7 +22,9 @@ def judge(profile: Profile, answers: Answers) -> Iterator[Finding]:
     nodes = answers.many("nodes")
     if nodes is None:
         found = f"cannot be looked at: {answers.why('nodes')}"
-        yield warning("nodes", found, "ask for the ClusterRole of manifests/: nodes and their GPUs are not known here")
+        yield warning(
+            "nodes", found, "ask for the ClusterRole of manifests/rbac.yaml: nodes and their GPUs are not known here"
+        )
         return
     wanted = [node for node in nodes if is_chosen(node, profile)]
     usable = [node for node in wanted if is_usable(node) and not hindering(node, profile)]

@@ -137,7 +137,7 @@ def _missing(rights: Sequence[Right], answers: Answers) -> Finding:
     where = "in the cluster" if one.everywhere else f"in {answers.namespace}"
     lost = "; ".join(dict.fromkeys(right.lost for right in rights))
     role = "ClusterRole" if one.everywhere else "Role"
-    todo = f"have the {role} of manifests/ bound to your account, or one with: {verbs} {of}"
+    todo = f"have the {role} of manifests/rbac.yaml bound to your account, or one with: {verbs} {of}"
     return (problem if one.needed else warning)(WHAT, f"{verbs} {of} is not allowed {where}: {lost}", todo)
 
 

@@ -31,10 +31,8 @@ _SHARED = frozenset(
 def judge(profile: Profile, answers: Answers) -> Iterator[Finding]:
     if profile.claim:
         yield _claim(profile.claim, answers)
-    elif profile.storage_class:
-        yield _class(profile.storage_class, answers)
     else:
-        yield _default(answers)
+        yield _class(profile.storage_class, answers)
 
 
 def _claim(name: str, answers: Answers) -> Finding:
@@ -70,29 +68,20 @@ def _made(name: str, claim: Document) -> Finding:
     return ok("claim", found)
 
 
-def _class(name: str, answers: Answers) -> Finding:
-    found = answers.one("class")
-    if found is not None:
-        return _provisioned(name, found)
-    if answers.lacks("class"):
-        todo = (
-            "set `storage_class` to one of: kubectl get storageclass; or see that ReadWriteMany volumes of it are free"
-        )
-        words = f"there is no {name}: only volumes that were made by hand can be claimed by it"
-        return warning("storage class", words, todo)
-    return warning("storage class", f"{name} cannot be looked at: {answers.why('class')}", _ASK)
-
-
-def _default(answers: Answers) -> Finding:
+def _class(name: str | None, answers: Answers) -> Finding:
+    """Of the claims that orch makes: the one that the profile names, or else the cluster's default."""
     classes = answers.many("classes")
     if classes is None:
-        words = f"the profile names none, and the default cannot be looked at: {answers.why('classes')}"
-        return warning("storage class", words, _ASK)
-    default = [one for one in classes if _is_default(one)]
-    if default:
-        return _provisioned(f"{name_of(default[-1])}, the default", default[-1])
+        found = f"{name or 'the default one'} cannot be looked at: {answers.why('classes')}"
+        return warning("storage class", found, _ASK)
     known = ", ".join(sorted(map(name_of, classes)))
-    todo = f"set `claim` to a ReadWriteMany claim, or `storage_class` to one of: {known}" if known else _CLAIM
+    chosen = [one for one in classes if (name_of(one) == name if name else _is_default(one))]
+    if chosen:
+        return _provisioned(name or f"{name_of(chosen[-1])}, the default", chosen[-1])
+    if name:
+        todo = f"see that {MANY} volumes of it are free, or set `storage_class` to one of: {known or 'none'}"
+        return warning("storage class", f"there is no {name}: only volumes made by hand can be claimed by it", todo)
+    todo = f"set `claim` to a {MANY} claim, or `storage_class` to one of: {known}" if known else _CLAIM
     return problem("storage class", "the profile names none, and none is the cluster's default", todo)
 
 
