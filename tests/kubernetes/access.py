@@ -34,8 +34,6 @@ class Space:
 class Access:
     """A cluster as its administrator sees it, through kubectl."""
 
-    own = False  # whether it is the tests' own cluster, to which anything may be done
-
     def __init__(
         self,
         *,
@@ -43,11 +41,13 @@ class Access:
         kubectl: Path,
         directory: Path,
         image: str,
+        python: str,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.kubeconfig = kubeconfig
         self._environment = environment or {"PATH": "/usr/bin:/bin", "HOME": str(directory)}
-        self.image = image
+        self.image = image  # with torch and deepspeed
+        self.python = python  # the interpreter there that has them
         self._kubectl = kubectl
         self._directory = directory  # for kubeconfigs of service accounts
 
@@ -67,8 +67,13 @@ class Access:
         return self.kubectl("apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-", input=text)
 
     def get(self, *argv: str) -> dict[str, Any]:
-        """One object, or a list of them, as the server has it; {} when there is none."""
+        """One object as the server has it; {} when there is none."""
         found: dict[str, Any] = json.loads(self.kubectl("get", *argv, "--ignore-not-found", "-o", "json") or "{}")
+        return found
+
+    def items(self, *argv: str) -> list[dict[str, Any]]:
+        """All objects of a kind that the arguments select."""
+        found: list[dict[str, Any]] = self.get(*argv).get("items", [])
         return found
 
     def namespace(self, name: str, *, labels: Mapping[str, str] | None = None) -> Space:
@@ -84,6 +89,14 @@ class Access:
         """Everything in it, at once: pods get no time to end."""
         self._run("delete", "pod", "--all", "-n", name, "--force", "--grace-period=0", "--wait=false")
         self._run("delete", "namespace", name, "--wait=false")
+
+    def serves(self, kind: str) -> bool:
+        """Whether there are objects of a kind: a resource's name, singular or plural."""
+        return self.said("get", kind, "-A").returncode == 0
+
+    def heal(self) -> None:
+        """As new for the next test."""
+        raise NotImplementedError
 
     def kubeconfig_for(self, namespace: str, serviceaccount: str) -> Path:
         """A configuration with a token of that account, good for two hours."""

@@ -27,8 +27,8 @@ class Absent(Exception):
 
 def cache() -> Path:
     """The directory that tools/kube-testbed.sh fills from this checkout's modules."""
-    told = subprocess.run([str(SCRIPT), "--where"], check=True, capture_output=True, text=True)
-    return Path(told.stdout.strip())
+    told = subprocess.run([str(SCRIPT), "--where"], check=False, capture_output=True, text=True)
+    return Path(told.stdout.strip() or "/nonexistent")  # where it can't say so, nothing can be built either
 
 
 class Binaries:

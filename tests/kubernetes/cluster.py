@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -33,8 +34,9 @@ NEEDED = (
     "conntrack", "openssl",
 )  # fmt: skip
 ETCD = "http://127.0.0.1:12379"
-SPARE_VOLUMES = 4  # of each namespace, for claims that a test has made for itself
-STORAGE_CLASS = "shared"
+STORAGE_CLASS = "shared"  # the default one
+SPARE_VOLUMES = 12  # for claims of that class which a test, or what it tests, makes
+SPARE = "spare"
 
 
 def why_not() -> str | None:
@@ -55,8 +57,6 @@ def why_not() -> str | None:
 class Cluster(Access):
     """The cluster, from `start` to `stop`. All of it ends when the thread that started it does."""
 
-    own = True
-
     def __init__(self, place: int = PLACE) -> None:
         self.place = Place(place)
         self.root = self.place.root
@@ -66,6 +66,7 @@ class Cluster(Access):
             kubectl=self.binaries.program("kubectl") or Path("kubectl"),
             directory=self.root / "kubeconfigs",
             image=IMAGE,
+            python=sys.executable,
         )
         self.daemons = Daemons(self.root)
         self._installed: list[str] = []  # kinds whose operators are here
@@ -103,6 +104,7 @@ class Cluster(Access):
             for each in nodes:
                 each.result()
         self._install_runtime()
+        self._fill_volumes()
         self._await_nodes()
         self._note("nodes")
         for kind in operators.STANDARD:
@@ -137,9 +139,9 @@ class Cluster(Access):
         for name in self.kubectl("get", "namespace", "-l", TEST_LABEL, "-o", "name").split():
             self.delete_namespace(name.partition("/")[2])
         self._heal_nodes()
+        self._fill_volumes()
         counted = {
-            each["metadata"]["name"]: each["status"].get("readyReplicas", 0)
-            for each in self.get("deployments", "-A")["items"]
+            each["metadata"]["name"]: each["status"].get("readyReplicas", 0) for each in self.items("deployments", "-A")
         }
         for kind in self._installed:
             if counted.get(operators.DEPLOYMENTS[kind][1]) != 1:
@@ -455,7 +457,7 @@ class Cluster(Access):
         self.until(self._all_ready, seconds=90, hint="every node is ready")
 
     def _all_ready(self) -> bool:
-        told = self.get("nodes")["items"]
+        told = self.items("nodes")
         conditions = [{each["type"]: each["status"] for each in node["status"]["conditions"]} for node in told]
         return len(told) >= len(NODES) and all(each.get("Ready") == "True" for each in conditions)
 
@@ -516,18 +518,34 @@ class Cluster(Access):
         self.daemons.start(name, [str(self.root / "bin" / program), *options])
 
     def _make_space(self, name: str, labels: Mapping[str, str]) -> Space:
-        objects = [namespace_object(name, labels)]
-        for volume, claim in (("shared", "shared"), *((f"spare-{number}", None) for number in range(SPARE_VOLUMES))):
-            directory = self.root / "claims" / name / volume
-            directory.mkdir(parents=True)
-            directory.chmod(0o777)
-            os.chown(directory, USER, USER)
-            objects.append(_volume(f"{name}-{volume}", directory, (name, claim) if claim else None))
-        objects.append(
-            claim_object(name, "shared", {"storageClassName": STORAGE_CLASS, "volumeName": f"{name}-shared"})
-        )
+        directory = self._open_directory(name)
+        claim = {"storageClassName": STORAGE_CLASS, "volumeName": name}
+        objects = [
+            namespace_object(name, labels),
+            _volume(name, directory, label=name, claim={"namespace": name, "name": "shared"}),
+            claim_object(name, "shared", claim),
+        ]
         self.apply(yaml.safe_dump_all(objects))
-        return Space(name=name, claim="shared", shared=self.root / "claims" / name / "shared")
+        return Space(name=name, claim="shared", shared=directory)
+
+    def _open_directory(self, name: str) -> Path:
+        directory = self.root / "claims" / name
+        directory.mkdir()
+        directory.chmod(0o777)
+        os.chown(directory, USER, USER)
+        return directory
+
+    def _fill_volumes(self) -> None:
+        """As many spare volumes as ever; a used one is not bound again."""
+        found = self.items("pv", "-l", f"{TEST_LABEL}={SPARE}")
+        phases = {each["metadata"]["name"]: each["status"].get("phase") for each in found}
+        if used := [name for name, phase in phases.items() if phase in {"Released", "Failed"}]:
+            self.kubectl("delete", "pv", "--wait=false", *used)
+        missing = SPARE_VOLUMES - len([name for name in phases if name not in used])
+        names = [f"{SPARE}-{secrets.token_hex(3)}" for _ in range(missing)]
+        if names:
+            volumes = [_volume(name, self._open_directory(name), label=SPARE) for name in names]
+            self.apply(yaml.safe_dump_all([_storage_class(), *volumes]))
 
     def delete_namespace(self, name: str) -> None:
         super().delete_namespace(name)
@@ -538,20 +556,28 @@ class Cluster(Access):
         return "\n".join([super().story(), *(f"--- {name}\n{self.daemons.log(name)}" for name in logs)])
 
 
-def _volume(name: str, directory: Path, claim: tuple[str, str] | None) -> dict[str, object]:
+def _storage_class() -> dict[str, object]:
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
+    metadata = {"name": STORAGE_CLASS, "annotations": annotations}
+    api = "storage.k8s.io/v1"
+    return {
+        "apiVersion": api, "kind": "StorageClass", "metadata": metadata, "provisioner": "kubernetes.io/no-provisioner",
+    }  # fmt: skip
+
+
+def _volume(name: str, directory: Path, *, label: str, claim: Mapping[str, str] | None = None) -> dict[str, object]:
+    """A directory of this machine, which all nodes are."""
     spec: dict[str, object] = {
-        "capacity": {"storage": "10Gi"},
+        "capacity": {"storage": "1Ti"},
         "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
         "persistentVolumeReclaimPolicy": "Retain",
         "storageClassName": STORAGE_CLASS,
         "hostPath": {"path": str(directory), "type": "Directory"},
     }
     if claim:
-        spec["claimRef"] = {"namespace": claim[0], "name": claim[1]}
-    labels = {TEST_LABEL: directory.parent.name}
-    return {
-        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name, "labels": labels}, "spec": spec,
-    }  # fmt: skip
+        spec["claimRef"] = dict(claim)
+    metadata = {"name": name, "labels": {TEST_LABEL: label}}
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
 
 
 def _fake_node(name: str, resources: Mapping[str, int | str]) -> dict[str, object]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.kubernetes.access import Access, Space, Unavailable, claim_object, namespace_object
+from tests.kubernetes.access import Access, Space, claim_object, namespace_object
 from tests.kubernetes.binaries import Binaries
 
 # Read here: tests are shielded from the variables of the one who starts them.
@@ -34,18 +34,22 @@ class GivenCluster(Access):
             kubectl=kubectl,
             directory=directory,
             image=TEST_IMAGE,
+            python="python",
             environment=ENVIRONMENT,
         )
         self._made: list[str] = []
 
     def start(self) -> None:
+        """See that it can be used. One that was named and can't be is a failure, not a reason to skip."""
         if not self.kubeconfig.is_file():
-            raise Unavailable(f"ORCH_TEST_KUBECONFIG names {self.kubeconfig}, which is no file")
+            raise AssertionError(f"ORCH_TEST_KUBECONFIG names {self.kubeconfig}, which is no file")
         if not shutil.which(self._kubectl):
-            raise Unavailable("the user's cluster needs kubectl: none is on PATH, and none was built")
+            raise AssertionError("the user's cluster needs kubectl: none is on PATH, and none was built")
         asked = self.said("auth", "can-i", "create", "namespaces")
         if asked.returncode != 0:
-            raise Unavailable(f"no namespace can be made with {self.kubeconfig}: {asked.stdout}{asked.stderr}".strip())
+            raise AssertionError(
+                f"no namespace can be made with {self.kubeconfig}: {asked.stdout}{asked.stderr}".strip()
+            )
 
     def stop(self, *, keep: bool = False) -> None:
         self.heal()

@@ -1,4 +1,4 @@
-"""Whatever happens on the cluster in the middle of training: the run ends complete, with the losses of one undisturbed."""
+"""Whatever happens on the cluster in the middle of training: the run ends complete, with undisturbed losses."""
 
 from __future__ import annotations
 

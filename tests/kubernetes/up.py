@@ -6,7 +6,6 @@ Usage: python -m tests.kubernetes.up [--keep] [--place N]   (N: 0, or another fo
 from __future__ import annotations
 
 import argparse
-import contextlib
 import signal
 import sys
 
@@ -24,14 +23,15 @@ def main() -> int:
     try:
         cluster.start()
         print(f"up: {cluster.timings}\nexport KUBECONFIG={cluster.kubeconfig}", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                signal.pause()
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
     except Unavailable as reason:
         print(reason, file=sys.stderr)
         return 1
     finally:
         cluster.stop(keep=asked.keep)
+    return 0
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def test_yaml_parsers_read_every_manifest_back(kind, data):
     assert job["metadata"].get("namespace") == profile.namespace
     container = job["spec"]["trainer"] if kind == "trainjob" else pod["containers"][0]
     assert container["image"] == (profile.image or "orch-train:1")
-    assert expanded(container["command"])[0] == (profile.python or "python3")
+    assert expanded(container["command"])[3] == (profile.python or "python3")
     found = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "valueFrom" in entry}
     for name, of in spec.secrets.items():
         reference = found[name]["secretKeyRef"]

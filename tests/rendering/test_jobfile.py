@@ -115,7 +115,7 @@ def test_a_script_with_an_open_quote_is_refused():
 def test_a_secret_is_named_and_never_read():
     assert job(spec=replace(SPEC, secrets={"HF_TOKEN": Secret(env="MINE")}))["secrets"] == {"HF_TOKEN": {"env": "MINE"}}
     assert job("ssh")["secrets"] == {"HF_TOKEN": {"file": "/nfs/me/secrets/hf"}}
-    assert job("kubernetes")["secrets"] == {"HF_TOKEN": {"env": "HF_TOKEN"}}
+    assert job("kubernetes")["secrets"] == {"HF_TOKEN": {"kubernetes": "hub/token"}}
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)

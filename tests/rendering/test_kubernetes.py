@@ -93,7 +93,7 @@ def test_a_job_has_one_pod_a_node(kind, count):
 )
 def test_the_agent_is_told_its_node_its_start_and_its_address_by_the_operator(kind, node, start, address):
     for container in containers(job(kind, attempt=3)):
-        assert container["command"] == ["python3", "-m", "orchestrator.agent"]
+        assert container["command"] == ["/bin/sh", "-c", 'exec "$0" "$@"', "python3", "-m", "orchestrator.agent"]
         told = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
         assert told == {
             "--bundle": "/orch/bundle",

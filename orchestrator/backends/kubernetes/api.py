@@ -262,7 +262,7 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None, str | None]:
             f"there is no way to the cluster {name}: {error}",
             hint=f"see that {profile.kubeconfig} is there, and has the context"
             if profile.kubeconfig
-            else f"set KUBECONFIG, or kubeconfig and context of {name} in the configuration",
+            else f"set KUBECONFIG, or kubeconfig and context of {name}; by hand: orch render job.yaml -c {name}",
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
         raise ClusterError(
