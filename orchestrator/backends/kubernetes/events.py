@@ -10,9 +10,6 @@ from typing import Any
 # Reasons of events that tell why an operator could not make a pod.
 _CREATION = re.compile(r"FailedCreate\w*|JobCreationFailed|ServicesCreationFailed|\w*CreationFailed")
 _MOUNT = frozenset({"FailedMount", "FailedAttachVolume"})
-_QUOTA = re.compile(
-    r"exceeded quota: (?P<name>\S+), requested: (?P<asked>.*), used: (?P<used>.*), limited: (?P<limit>.*)"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +48,7 @@ def _time(event: Mapping[str, Any]) -> str:
 
 
 def _refused(message: str) -> Trouble:
-    quota = _QUOTA.search(message)
-    if quota is not None:
+    if "exceeded quota" in message:
         return Trouble(words=f"the namespace's quota has no room for its pods: {message[:400]}", stuck=False)
     if "violates PodSecurity" in message:
         return Trouble(words=f"the namespace's PodSecurity level refuses its pods: {message[:500]}", stuck=True)

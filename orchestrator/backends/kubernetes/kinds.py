@@ -109,12 +109,10 @@ def word_of(kind: Kind, document: Mapping[str, Any]) -> Word:
     for name, standing in kind.conditions:
         if name in true:
             return _word(standing, name, true[name])
-    newest = max(true.values(), key=lambda one: str(one.get("lastTransitionTime", "")), default=None)
-    return (
-        _word(Standing.LIVE, str(newest["type"]), newest)
-        if newest
-        else Word(standing=Standing.LIVE, raw="", because="")
-    )
+    newest = sorted(true.values(), key=lambda one: str(one.get("lastTransitionTime", "")))[-1:]  # of equals the last
+    if not newest:
+        return Word(standing=Standing.LIVE, raw="", because="")
+    return _word(Standing.LIVE, str(newest[0]["type"]), newest[0])
 
 
 def _word(standing: Standing, name: str, condition: Mapping[str, Any]) -> Word:
