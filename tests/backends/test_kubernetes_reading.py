@@ -157,7 +157,7 @@ def test_pods_that_have_all_ended_wait_for_their_operator_and_not_in_a_queue():
     ("message", "stuck"),
     [
         ("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: 0/3 ...", True),
-        ("0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) didn't match node affinity/selector.", True),
+        ("0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 didn't match affinity/selector.", True),
         ("0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) didn't match affinity/selector.", False),
         ("0/3 nodes are available: 3 Insufficient memory. preemption: 0/3 nodes are available", False),
         ('persistentvolumeclaim "gone" not found', True),
