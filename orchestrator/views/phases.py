@@ -42,6 +42,7 @@ _BY_CAUSE: Mapping[str, str] = {
     "disk_full": "free space where {checkpoint_dir} is, then orch resume {name}",
     "secret_missing": "set the secret (its variable in this shell, or its file), then orch resume {name}",
     "refused": "mend what is named above, then orch resume {name}",
+    "stuck": "mend what is named above, then orch resume {name}",
     "user_error": "orch logs {name}; mend the script, then submit it under another name, or orch resume {name}",
     "operator_build": "orch logs {name} shows why DeepSpeed could not compile an operator; then orch resume {name}",
     "world_size": "ask for as many ranks as the checkpoint was saved with, or start again with"

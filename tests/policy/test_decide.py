@@ -30,6 +30,8 @@ OBSERVATIONS = st.builds(
     cause=st.sampled_from(Cause),
     report=REPORTS,
     partial=st.sampled_from(["", "the agent of node 1 is gone"]),
+    stuck=st.sampled_from(["", "ImagePullBackOff"]),
+    patience=st.floats(0, 999),
 )
 RUNS = st.builds(
     Run,
@@ -51,7 +53,13 @@ RUNS = st.builds(
     failures=st.integers(0, 9),
     max_failures=st.integers(0, 5),
 )
-WATCHED = st.builds(Watched, beat_still=st.floats(0, 9999), beat_moved=st.booleans(), partial=st.floats(0, 999))
+WATCHED = st.builds(
+    Watched,
+    beat_still=st.floats(0, 9999),
+    beat_moved=st.booleans(),
+    partial=st.floats(0, 999),
+    stuck=st.floats(0, 999),
+)
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
@@ -114,7 +122,7 @@ def test_a_cancel_past_orch_never_leads_to_another_attempt(run: Run, seen: Obser
 
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_what_its_scheduler_has_in_the_queue_is_left_there(run: Run, seen: Observation, watched: Watched) -> None:
-    if seen.phase is Phase.QUEUED and not seen.partial and not run.cancel_requested:
+    if seen.phase is Phase.QUEUED and not seen.partial and not seen.stuck and not run.cancel_requested:
         assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
 
 
@@ -283,6 +291,29 @@ def test_heartbeats_that_stand_still_end_the_attempt_by_force() -> None:
     decision = decide(a_run(), seen, NOW, Limits(hung=60), Watched(beat_still=61))
     assert (decision.action, decision.cause, decision.force) == (Action.CANCEL, Cause.HUNG, True)
     assert decide(a_run(), seen, NOW, Limits(hung=60), Watched(beat_still=59)).action is Action.WAIT
+
+
+STUCK = Observation(phase=Phase.QUEUED, stuck="ImagePullBackOff: gone", patience=600)
+
+
+def test_what_cannot_start_is_waited_for_and_then_ended() -> None:
+    assert decide(a_run(), STUCK, NOW, watched=Watched(stuck=599.0)).action is Action.WAIT
+    decision = decide(a_run(), STUCK, NOW, watched=Watched(stuck=601.0))
+    assert (decision.action, decision.cause, decision.rule) == (Action.CANCEL, Cause.STUCK, "stuck")
+    assert "ImagePullBackOff: gone" in decision.because
+
+
+def test_a_run_whose_attempt_was_ended_for_being_stuck_needs_its_user() -> None:
+    stopping = a_run(phase=Phase.STOPPING, cause=Cause.STUCK, because="it could not start: gone")
+    decision = decide(stopping, Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED), NOW)
+    assert (decision.action, decision.cause, decision.because) == (Action.STOP, Cause.STUCK, stopping.because)
+
+
+def test_an_attempt_that_began_while_it_was_ended_for_being_stuck_goes_on() -> None:
+    stopping = a_run(phase=Phase.STOPPING, cause=Cause.STUCK, because="it could not start: gone")
+    began = Report(attempt=1, generation=1, result="stopped", cause=Cause.ASKED_TO_STOP)
+    seen = Observation(phase=Phase.STOPPED, cause=Cause.ASKED_TO_STOP, report=began)
+    assert decide(stopping, seen, NOW).action is Action.RESUBMIT
 
 
 def test_a_cancel_becomes_a_kill_after_the_jobs_own_grace() -> None:
