@@ -130,7 +130,7 @@ class KubeLab(Lab):
         true = [one["type"] for one in found.get("status", {}).get("conditions", []) if one["status"] == "True"]
         return true[-1] if true else ""
 
-    def until(self, what: Callable[[], Any], *, seconds: float = 150, hint: str = "") -> Any:
+    def until(self, what: Callable[[], Any], *, seconds: float = 300, hint: str = "") -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if value := what():
@@ -146,7 +146,7 @@ class KubeLab(Lab):
         found: dict[str, Any] = self.until(there, seconds=seconds, hint=f"{run} is {' or '.join(phases)}")
         return found
 
-    def until_success(self, run: str, *, seconds: float = 200) -> None:
+    def until_success(self, run: str, *, seconds: float = 500) -> None:
         """Wait for the success marker of the newest generation, by the run's own files."""
         self.until(
             lambda: any((path / "success.json").exists() for path in self.generations(run)),
@@ -169,7 +169,7 @@ class KubeLab(Lab):
         return losses
 
     def as_if_nothing_had_happened(
-        self, expected: dict[int, float], run: str = "tiny", *, seconds: float = 300
+        self, expected: dict[int, float], run: str = "tiny", *, seconds: float = 500
     ) -> None:
         """The run that orch follows ends complete, each step once, with the losses of an undisturbed one."""
         self.finish(run, seconds=seconds)
