@@ -135,7 +135,7 @@ class KubeLab(Lab):
         while time.monotonic() < end:
             if value := what():
                 return value
-            time.sleep(0.1)
+            time.sleep(0.5)  # most of these questions start a process
         raise AssertionError(f"not within {seconds} s: {hint}\n{self.story()}")
 
     def until_phase(self, run: str, *phases: str, seconds: float = 120) -> dict[str, Any]:

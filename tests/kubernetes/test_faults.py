@@ -109,7 +109,7 @@ def test_a_job_without_a_controller_survives_an_eviction(make_lab: Make, expecte
     assert lab.counted("tiny") == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["jobset", pytest.param("pytorchjob", marks=full)])
+@pytest.mark.parametrize("kind", [pytest.param("jobset", marks=full), pytest.param("pytorchjob", marks=full)])
 def test_who_is_asked_to_stop_saves_first(make_lab: Make, kind: str) -> None:
     lab = make_lab(kind)
     run = training(lab)
@@ -244,6 +244,7 @@ def test_an_operator_that_is_away_for_a_minute(make_lab: Make, expected: dict[in
     lab.as_if_nothing_had_happened(expected, run)
 
 
+@full
 def test_an_api_server_that_dies_and_comes_back(make_lab: Make, expected: dict[int, float]) -> None:
     lab = make_lab("jobset")
     cluster = own(lab)

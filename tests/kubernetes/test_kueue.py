@@ -94,8 +94,9 @@ def test_a_preempted_job_saves_waits_and_goes_on(queued: Any, expected: dict[int
     assert (first["result"], first["cause"]) == ("stopped", "asked_to_stop")
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", KINDS)
+@full
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["jobset", "pytorchjob", "trainjob"])
 def test_a_job_that_waits_for_quota_says_where_it_stands(queued: Any, kind: str) -> None:
     lab: KubeLab = queued(kind)
     lab.profile(queue="seats", overlay=seats(kind))
