@@ -297,6 +297,8 @@ class Cluster(Access):
         self._place_programs("kueue")
         self._install("kueue")
         self.await_operator("kueue")
+        queues = "apiservice/v1beta2.visibility.kueue.x-k8s.io"  # who waits, and where
+        self.kubectl("wait", queues, "--for=condition=Available", "--timeout=60s")
 
     def stop_kueue(self) -> None:
         """All of it; its hooks first, for without Kueue they would refuse everything."""
