@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,23 @@ from tests.kubernetes.lab import STEPS, KubeLab
 
 Make = Callable[..., KubeLab]
 MANIFESTS = Path(__file__).parents[2] / "manifests"
+TRIAL = {
+    "apiVersion": "trainer.kubeflow.org/v1alpha1",
+    "kind": "TrainJob",
+    "metadata": {"name": "trial", "namespace": "default"},
+    "spec": {"runtimeRef": {"name": "orch-torch"}},
+}
 
 
 @pytest.fixture(scope="session")
 def prepared_cluster(kube_cluster: Access) -> Access:
     """With what `manifests/` wants to be applied once."""
     kube_cluster.apply((MANIFESTS / "runtime.yaml").read_text())
+    # Trainer's webhook knows a new runtime a moment later than the server does.
+    dry = ("create", "--dry-run=server", "-f", "-")
+    kube_cluster.until(
+        lambda: kube_cluster.said(*dry, input=json.dumps(TRIAL)).returncode == 0, hint="a TrainJob is admitted"
+    )
     return kube_cluster
 
 
