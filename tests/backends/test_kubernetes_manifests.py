@@ -1,4 +1,4 @@
-"""The objects of an attempt, from a bundle that was rendered for the first: its name, its number, where it may not go."""
+"""The objects of an attempt, from a bundle that was rendered for the first: its name, its number, its nodes."""
 
 from __future__ import annotations
 
