@@ -135,7 +135,8 @@ class KubernetesBackend:
 
     def _observe(self, submission: Submission, found: Look) -> Observation:
         pods, word = found.pods_of(submission), found.word_of(submission)
-        attempt = self._attempts.setdefault(key_of(submission), _Attempt())
+        key = key_of(submission)
+        attempt = self._attempts.setdefault(key, _Attempt())
         attempt.see(pods, submission.attempt)
         logs = self._logs_of(submission.run)
         logs.keep(submission.attempt, pods, self._bell.ring)
@@ -147,7 +148,7 @@ class KubernetesBackend:
             reading.Sight(
                 word=word,
                 pods=pods,
-                asked=self._is_asked(submission, exists=key_of(submission) in found.jobs),
+                asked=submission.handle == hand.CANCELLED or key in self._asked or key in found.asked,
                 report=report,
                 words=_current(attempt.words, pods),
                 trouble=found.trouble_of(submission),
@@ -157,15 +158,6 @@ class KubernetesBackend:
                 patience=self._profile.stuck_after,
             ),
         )
-
-    def _is_asked(self, submission: Submission, *, exists: bool) -> bool:
-        """Whether orch has ended this attempt: where its object is gone, the files that stay behind say so."""
-        key = key_of(submission)
-        if key in self._asked or submission.handle == hand.CANCELLED:
-            return True
-        if not exists and hand.word_was_left(self._api, submission):
-            self._asked.add(key)
-        return key in self._asked
 
     def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
         told = self._logs_of(submission.run).kept.fold().generations

@@ -10,7 +10,7 @@ from orchestrator.backends.kubernetes import events
 from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.hand import labels_of
 from orchestrator.backends.kubernetes.kinds import Standing, Word, kind_of, word_of
-from orchestrator.backends.kubernetes.manifests import ATTEMPT, MANAGED, RUN_ID
+from orchestrator.backends.kubernetes.manifests import ASKED, ATTEMPT, MANAGED, RUN_ID
 from orchestrator.backends.kubernetes.pods import Pod, pods_of
 from orchestrator.errors import Unreachable
 from orchestrator.model.run import Submission
@@ -42,12 +42,16 @@ class Queues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Everything that was listed. `version` is the pods' resource version, from which a watch goes on."""
+    """Everything that was listed. `asked`: attempts that orch has ended, of those that have no object any more.
+
+    `version` is the pods' resource version, from which a watch goes on.
+    """
 
     jobs: Mapping[Key, Mapping[str, Any]]
     pods: Mapping[Key, Sequence[Pod]]
     warnings: Sequence[Mapping[str, Any]]
     queues: Queues
+    asked: frozenset[Key]
     version: str
 
     def pods_of(self, submission: Submission) -> Sequence[Pod]:
@@ -87,6 +91,7 @@ def look(api: Api, submissions: Sequence[Submission], queue: str | None) -> Look
         pods=pods,
         warnings=_warnings(api) if silent else (),
         queues=_queues(api, queue) if waiting and queue is not None else Queues(),
+        asked=_asked(api) if any(key_of(one) not in jobs for one in submissions) else frozenset(),
         version=listed.version,
     )
 
@@ -126,6 +131,14 @@ def _jobs(
             if str(labels.get(ATTEMPT, "")).isdigit():
                 found[str(labels.get(RUN_ID)), int(labels[ATTEMPT])] = document
     return found
+
+
+def _asked(api: Api) -> frozenset[Key]:
+    """Attempts whose files, which stay behind, say that orch has ended them."""
+    selector = ("labelSelector", f"{'='.join(MANAGED)},{ASKED}")
+    found = api.list(api.core("configmaps"), (selector,), metadata_only=True).items
+    labels = [labels_of(document) for document in found]
+    return frozenset((str(one.get(RUN_ID)), int(one[ATTEMPT])) for one in labels if str(one.get(ATTEMPT, "")).isdigit())
 
 
 def _warnings(api: Api) -> Sequence[Mapping[str, Any]]:
