@@ -124,6 +124,7 @@ def test_the_role_is_the_least_that_works():
         ("scheduling.x-k8s.io", "podgroups"): {"get", "create", "patch", "delete"},
         ("kueue.x-k8s.io", "localqueues"): {"get", "list"},
         ("kueue.x-k8s.io", "workloads"): {"get", "list"},
+        ("visibility.kueue.x-k8s.io", "localqueues/pendingworkloads"): {"get"},
         ("trainer.kubeflow.org", "trainingruntimes"): {"get", "list"},
         ("", "resourcequotas"): {"get", "list"},
     }
