@@ -17,8 +17,8 @@ from orchestrator.model.run import Phase
 from tests.kubernetes.access import Access, Space
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
-from tests.kubernetes.inprocess import Asked, Noting, prepared, quiet, submission, suspended
 from tests.kubernetes.handouts import account
+from tests.kubernetes.inprocess import Asked, Noting, prepared, quiet, submission, suspended
 from tests.kubernetes.lab import KINDS, PLURALS, KubeLab
 
 full = pytest.mark.full
