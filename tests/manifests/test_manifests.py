@@ -119,7 +119,7 @@ def test_the_role_is_the_least_that_works():
         ("", "pods"): {"list", "watch", "delete"},
         ("", "pods/log"): {"get"},
         ("", "events"): {"list"},
-        ("", "configmaps"): {"get", "create", "patch", "delete"},
+        ("", "configmaps"): {"get", "list", "create", "patch", "delete"},
         ("", "persistentvolumeclaims"): {"get", "list", "create"},
         ("scheduling.volcano.sh", "podgroups"): {"create", "patch", "delete"},
         ("scheduling.x-k8s.io", "podgroups"): {"create", "patch", "delete"},

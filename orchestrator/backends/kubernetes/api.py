@@ -28,6 +28,7 @@ _NOT_LET_IN, _FORBIDDEN = 401, 403
 _NOBODY = '"system:anonymous"'  # who asks without credentials, as when a kubeconfig's plugin has failed
 _UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 Query = Sequence[tuple[str, str]]
 
@@ -104,12 +105,13 @@ class Api:
         accept = _METADATA_ONLY if metadata_only else JSON
         return self._json(self._request("GET", path, query=query, accept=accept))
 
-    def list(self, path: str, query: Query = ()) -> Listed:
+    def list(self, path: str, query: Query = (), *, metadata_only: bool = False) -> Listed:
         """All objects, page by page. Raises Refused and Unreachable."""
+        accept = _METADATA_LIST if metadata_only else JSON
         items: list[dict[str, Any]] = []
         more: Query = ()
         while True:
-            response = self._request("GET", path, query=(*query, ("limit", str(PAGE)), *more))
+            response = self._request("GET", path, query=(*query, ("limit", str(PAGE)), *more), accept=accept)
             page = self._json(response)
             items += page.get("items") or ()
             metadata = page.get("metadata") or {}

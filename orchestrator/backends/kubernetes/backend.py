@@ -147,7 +147,7 @@ class KubernetesBackend:
             reading.Sight(
                 word=word,
                 pods=pods,
-                asked=self._is_asked(submission, exists=key_of(submission) in found.jobs),
+                asked=self._is_asked(submission, found),
                 report=report,
                 words=_current(attempt.words, pods),
                 trouble=found.trouble_of(submission),
@@ -158,14 +158,12 @@ class KubernetesBackend:
             ),
         )
 
-    def _is_asked(self, submission: Submission, *, exists: bool) -> bool:
+    def _is_asked(self, submission: Submission, found: Look) -> bool:
         """Whether orch has ended this attempt: where its object is gone, the files that stay behind say so."""
         key = key_of(submission)
-        if key in self._asked or submission.handle == hand.CANCELLED:
-            return True
-        if not exists and hand.word_was_left(self._api, submission):
+        if key in found.asked:
             self._asked.add(key)
-        return key in self._asked
+        return key in self._asked or submission.handle == hand.CANCELLED
 
     def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
         told = self._logs_of(submission.run).kept.fold().generations

@@ -125,16 +125,6 @@ def leave_word(api: Api, submission: Submission) -> None:
         api.create(api.core("configmaps"), tombstone(submission))
 
 
-def word_was_left(api: Api, submission: Submission) -> bool:
-    """Whether `leave_word` was called for an attempt, by whatever process. Raises Unreachable."""
-    try:
-        found = api.get(api.core("configmaps", submission.name), metadata_only=True)
-    except Refused:
-        return False
-    labels = labels_of(found)
-    return ASKED in labels and labels.get(RUN_ID) == submission.run_id
-
-
 def delete_job(api: Api, submission: Submission, kind: Kind) -> None:
     """Ask for the end of an attempt's job object, whose pods are then asked to save and end."""
     path = kind.path(api.namespace, submission.name)

@@ -10,7 +10,7 @@ from orchestrator.backends.kubernetes import events
 from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.hand import labels_of
 from orchestrator.backends.kubernetes.kinds import Standing, Word, kind_of, word_of
-from orchestrator.backends.kubernetes.manifests import ATTEMPT, MANAGED, RUN_ID
+from orchestrator.backends.kubernetes.manifests import ASKED, ATTEMPT, MANAGED, RUN_ID
 from orchestrator.backends.kubernetes.pods import Pod, pods_of
 from orchestrator.errors import Unreachable
 from orchestrator.model.run import Submission
@@ -42,9 +42,13 @@ class Queues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Everything that was listed. `version` is the pods' resource version, from which a watch goes on."""
+    """Everything that was listed. `version` is the pods' resource version, from which a watch goes on.
+
+    `asked`: attempts without an object whose files say that orch has ended them.
+    """
 
     jobs: Mapping[Key, Mapping[str, Any]]
+    asked: frozenset[Key]
     pods: Mapping[Key, Sequence[Pod]]
     warnings: Sequence[Mapping[str, Any]]
     queues: Queues
@@ -84,6 +88,7 @@ def look(api: Api, submissions: Sequence[Submission], queue: str | None) -> Look
     waiting = any((word := _word(one, jobs)) is not None and word.standing is Standing.WAITING for one in submissions)
     return Look(
         jobs=jobs,
+        asked=_asked(api, [one for one in submissions if key_of(one) not in jobs]),
         pods=pods,
         warnings=_warnings(api) if silent else (),
         queues=_queues(api, queue) if waiting and queue is not None else Queues(),
@@ -115,17 +120,34 @@ def _jobs(
 ) -> dict[Key, dict[str, Any]]:
     """The job objects by run and attempt: one list for each kind that is in use."""
     kinds = {kind.word: kind for one in submissions if (kind := kind_of(one.handle)) is not None}
-    found = {}
+    found: dict[Key, dict[str, Any]] = {}
     for kind in kinds.values():
         try:
             listed = api.list(kind.path(api.namespace), selector)
         except Refused as refused:
             raise Unreachable(f"{kind.plural} of {api.namespace} cannot be listed: {refused.message}") from refused
-        for document in listed.items:
-            labels = labels_of(document)
-            if str(labels.get(ATTEMPT, "")).isdigit():
-                found[str(labels.get(RUN_ID)), int(labels[ATTEMPT])] = document
+        found.update((key, document) for document in listed.items if (key := _key(document)) is not None)
     return found
+
+
+def _key(document: Mapping[str, Any]) -> Key | None:
+    """The attempt that an object is of, by its labels."""
+    labels = labels_of(document)
+    attempt = str(labels.get(ATTEMPT, ""))
+    return (str(labels.get(RUN_ID)), int(attempt)) if attempt.isdigit() else None
+
+
+def _asked(api: Api, missing: Sequence[Submission]) -> frozenset[Key]:
+    """Those of the attempts without an object that orch has ended: one list, however many wait to be handed over."""
+    if not missing:
+        return frozenset()
+    selector = (("labelSelector", f"{ASKED},{_selector(missing)}"),)
+    try:
+        listed = api.list(api.core("configmaps"), selector, metadata_only=True)
+    except Refused:
+        return frozenset()
+    keys = {key for document in listed.items if (key := _key(document)) is not None}
+    return frozenset(keys & {key_of(one) for one in missing})
 
 
 def _warnings(api: Api) -> Sequence[Mapping[str, Any]]:
