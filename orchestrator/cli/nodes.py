@@ -18,7 +18,7 @@ from orchestrator.paths import orch_home
 from orchestrator.store import Store
 from orchestrator.views import nodes as view
 
-EXCLUDES = ("slurm", "ssh")  # kinds of cluster where a node can be left out
+EXCLUDES = ("slurm", "ssh", "kubernetes")  # kinds of cluster where a node can be left out
 
 
 def run(options: Namespace) -> int:
@@ -62,7 +62,7 @@ def _exclude(store: Store, options: Namespace) -> int:
     if profile.kind not in EXCLUDES:
         raise JobError(
             f"no node can be left out of the cluster {cluster}, which is of kind {profile.kind}",
-            hint="name a Slurm or ssh cluster with -c",
+            hint="name a Slurm, ssh or Kubernetes cluster with -c",
         )
     node = _listed(cluster, profile, options.node)
     store.hold(cluster, node)

@@ -267,7 +267,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadNodes:
-    """When a node of a Slurm or ssh cluster is left out, and for how long."""
+    """When a node of a Slurm, ssh or Kubernetes cluster is left out, and for how long."""
 
     failures: int = field(
         default=2, metadata=key("Failures in a row, of any runs, that name the node as their cause.", minimum=1)

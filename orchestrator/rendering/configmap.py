@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
+from orchestrator.rendering import quoting
 
 LIMIT = 2**20  # bytes of all values; the API server refuses more
 
@@ -56,12 +57,21 @@ def _text(file: File) -> str | None:
         text = file.content.decode()
     except UnicodeDecodeError:
         return None
-    return None if "\0" in text else text
+    # kubectl hands JSON on as YAML, in which a server refuses or changes some characters that JSON has no escapes for.
+    return None if "\0" in text or quoting.UNSAFE_IN_YAML.search(text) else text
 
 
 def _item(key: str, file: File) -> dict[str, str | int]:
     if any(part.startswith("..") for part in file.path.split("/")[:1]):
-        raise JobError(f"{file.path!r} starts with .., which no Kubernetes volume can hold", hint="rename it")
+        raise JobError(
+            f"{file.path!r} starts with .., which no Kubernetes volume can hold", hint="rename it", field="code"
+        )
+    if quoting.UNSAFE_IN_YAML.search(file.path):
+        raise JobError(
+            f"{file.path!r} has a character in its name that does not come through kubectl unchanged",
+            hint="rename it",
+            field="code",
+        )
     item: dict[str, str | int] = {"key": key, "path": file.path}
     return {**item, "mode": _EXECUTABLE} if file.executable else item
 

@@ -10,7 +10,7 @@ from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
 from orchestrator.model.kubernetes import JOB_KINDS, OWN_RUNTIME, Gang, JobKind, toleration_problems
-from orchestrator.rendering import needs
+from orchestrator.rendering import needs, quoting
 from orchestrator.rendering.files import text_file
 from orchestrator.rendering.overlay import Field, lay_over
 from orchestrator.rendering.paths import CLAIM_MOUNT, shared_run_dir
@@ -298,8 +298,27 @@ def _refuse(request: RenderRequest, kind: JobKind) -> None:
             hint="give the image a shorter name, or take job_kind: jobset",
             field=f"{where}.image",
         )
+    for field in ("image", "python", "annotations", "overlay"):
+        _refuse_unsafe(getattr(profile, field), f"{where}.{field}")
     if kind != "pytorchjob":
         _refuse_long_name(request)
+
+
+def _refuse_unsafe(value: object, field: str) -> None:
+    """Kubectl hands JSON on as YAML, in which a server refuses some characters and makes spaces of others."""
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            _refuse_unsafe(name, field)
+            _refuse_unsafe(child, f"{field}.{name}")
+    elif isinstance(value, list | tuple):
+        for child in value:
+            _refuse_unsafe(child, field)
+    elif isinstance(value, str) and (found := quoting.UNSAFE_IN_YAML.search(value)):
+        raise JobError(
+            f"holds the character U+{ord(found[0]):04X}, which does not come through kubectl unchanged",
+            hint="take it out",
+            field=field,
+        )
 
 
 def _refuse_long_name(request: RenderRequest) -> None:

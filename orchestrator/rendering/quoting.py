@@ -12,7 +12,7 @@ from jinja2 import Undefined
 from orchestrator.errors import JobError
 
 # YAML reads none of these raw inside double quotes, or folds them as line breaks; JSON's \uXXXX means the same to it.
-_UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _NOT_A_HOST = re.compile(r"^-|[\s#]|^$")
 _PLAIN_TO_SBATCH = re.compile(r"[\w./:=,@%+-]+", re.ASCII)
 
@@ -68,7 +68,7 @@ def yaml(value: object) -> str:
     if isinstance(value, float):
         raise TypeError(f"{value!r}: YAML readers disagree about floats; print an integer or a string")
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return _UNSAFE_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return UNSAFE_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def host(value: object) -> str:

@@ -110,36 +110,38 @@ def test_the_controller_runs_under_the_account_that_the_roles_are_bound_to():
 
 
 def test_the_role_is_the_least_that_works():
-    jobs = {"get", "list", "watch", "create", "patch", "delete"}
+    """The same as tests/kubernetes/test_rights.py sees orch ask a real server, and what only other clusters serve."""
+    jobs = {"get", "list", "create", "patch", "delete"}
     assert rules("Role") == {
         ("trainer.kubeflow.org", "trainjobs"): jobs,
         ("jobset.x-k8s.io", "jobsets"): jobs,
         ("kubeflow.org", "pytorchjobs"): jobs,
-        ("", "pods"): {"get", "list", "watch", "delete"},
+        ("", "pods"): {"list", "watch", "delete"},
         ("", "pods/log"): {"get"},
         ("", "events"): {"list"},
         ("", "configmaps"): {"get", "list", "create", "patch", "delete"},
-        ("", "persistentvolumeclaims"): {"get", "list", "create", "patch"},
-        ("scheduling.volcano.sh", "podgroups"): {"get", "create", "patch", "delete"},
-        ("scheduling.x-k8s.io", "podgroups"): {"get", "create", "patch", "delete"},
+        ("", "persistentvolumeclaims"): {"get", "list", "create"},
+        ("scheduling.volcano.sh", "podgroups"): {"create", "patch", "delete"},
+        ("scheduling.x-k8s.io", "podgroups"): {"create", "patch", "delete"},
         ("kueue.x-k8s.io", "localqueues"): {"get", "list"},
-        ("kueue.x-k8s.io", "workloads"): {"get", "list"},
+        ("kueue.x-k8s.io", "workloads"): {"list"},
         ("visibility.kueue.x-k8s.io", "localqueues/pendingworkloads"): {"get"},
-        ("trainer.kubeflow.org", "trainingruntimes"): {"get", "list"},
-        ("", "resourcequotas"): {"get", "list"},
-        ("", "limitranges"): {"get", "list"},
+        ("trainer.kubeflow.org", "trainingruntimes"): {"get"},
+        ("", "resourcequotas"): {"list"},
+        ("", "limitranges"): {"list"},
+        ("", "serviceaccounts"): {"get"},
     }
 
 
 def test_outside_the_namespace_orch_only_reads():
     assert rules("ClusterRole") == {
-        ("", "nodes"): {"get", "list"},
+        ("", "nodes"): {"list"},
         ("", "namespaces"): {"get"},
         ("trainer.kubeflow.org", "clustertrainingruntimes"): {"get"},
-        ("storage.k8s.io", "storageclasses"): {"list"},
-        ("scheduling.k8s.io", "priorityclasses"): {"get"},
-        ("kueue.x-k8s.io", "workloadpriorityclasses"): {"get"},
+        ("storage.k8s.io", "storageclasses"): {"get", "list"},
         ("kueue.x-k8s.io", "clusterqueues"): {"get"},
+        ("kueue.x-k8s.io", "workloadpriorityclasses"): {"get"},
+        ("scheduling.k8s.io", "priorityclasses"): {"get"},
     }
 
 

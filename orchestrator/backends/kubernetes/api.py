@@ -27,8 +27,8 @@ _NEVER = "failed to create typed patch object"  # a 500 for a field that no sche
 _NOT_LET_IN, _FORBIDDEN = 401, 403
 _NOBODY = '"system:anonymous"'  # who asks without credentials, as when a kubeconfig's plugin has failed
 _UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-_METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 Query = Sequence[tuple[str, str]]
 
@@ -107,7 +107,7 @@ class Api:
 
     def list(self, path: str, query: Query = (), *, metadata_only: bool = False) -> Listed:
         """All objects, page by page. Raises Refused and Unreachable."""
-        accept = _METADATA_ONLY_LIST if metadata_only else JSON
+        accept = _METADATA_LIST if metadata_only else JSON
         items: list[dict[str, Any]] = []
         more: Query = ()
         while True:

@@ -135,8 +135,7 @@ class KubernetesBackend:
 
     def _observe(self, submission: Submission, found: Look) -> Observation:
         pods, word = found.pods_of(submission), found.word_of(submission)
-        key = key_of(submission)
-        attempt = self._attempts.setdefault(key, _Attempt())
+        attempt = self._attempts.setdefault(key_of(submission), _Attempt())
         attempt.see(pods, submission.attempt)
         logs = self._logs_of(submission.run)
         logs.keep(submission.attempt, pods, self._bell.ring)
@@ -148,7 +147,7 @@ class KubernetesBackend:
             reading.Sight(
                 word=word,
                 pods=pods,
-                asked=submission.handle == hand.CANCELLED or key in self._asked or key in found.asked,
+                asked=self._is_asked(submission, found),
                 report=report,
                 words=_current(attempt.words, pods),
                 trouble=found.trouble_of(submission),
@@ -158,6 +157,13 @@ class KubernetesBackend:
                 patience=self._profile.stuck_after,
             ),
         )
+
+    def _is_asked(self, submission: Submission, found: Look) -> bool:
+        """Whether orch has ended this attempt: where its object is gone, the files that stay behind say so."""
+        key = key_of(submission)
+        if key in found.asked:
+            self._asked.add(key)
+        return key in self._asked or submission.handle == hand.CANCELLED
 
     def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
         told = self._logs_of(submission.run).kept.fold().generations

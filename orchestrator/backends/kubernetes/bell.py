@@ -12,6 +12,7 @@ from orchestrator.errors import ClusterError
 
 SECONDS = 240  # of one watch
 PAUSE = 10.0  # after one that failed
+_ERROR = b'{"type":"ERROR"'  # as where the version is too old: nothing has changed
 
 
 class Bell:
@@ -47,7 +48,10 @@ class Bell:
         selector = ("labelSelector", "=".join(MANAGED))
         query = (selector, ("watch", "true"), ("resourceVersion", version), ("timeoutSeconds", str(SECONDS)))
         try:
-            for _ in self._api.lines(self._api.core("pods"), query, seconds=2 * SECONDS):
+            for line in self._api.lines(self._api.core("pods"), query, seconds=2 * SECONDS):
+                if line.startswith(_ERROR):
+                    self._pause(PAUSE)
+                    break
                 self._rung.set()
         except (ClusterError, OSError):
             self._pause(PAUSE)

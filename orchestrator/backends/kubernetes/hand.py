@@ -41,7 +41,7 @@ def submit(api: Api, submission: Submission, bundle: Bundle, *, cluster: str) ->
                 hint=f"mend the profile {cluster} or the job; orch clusters check {cluster} shows what is there",
             ) from refused
     faults.point("kubernetes.job")
-    _sweep(api, submission, made.kind)
+    _sweep(api, submission, made)
     return handle_of(made.kind, submission.name)
 
 
@@ -93,13 +93,15 @@ def _check_owner(api: Api, submission: Submission, labels: Mapping[str, str], wh
     )
 
 
-def _sweep(api: Api, submission: Submission, kind: Kind) -> None:
+def _sweep(api: Api, submission: Submission, made: Manifests) -> None:
     """The attempt before is over and its logs are kept: what is left of it would only be in the way."""
     if submission.attempt <= 1:
         return
     older = dataclasses.replace(submission, attempt=submission.attempt - 1)
     try:
-        api.delete(kind.path(api.namespace, older.name), _BACKGROUND)
+        api.delete(made.kind.path(api.namespace, older.name), _BACKGROUND)
+        for document in made.others:
+            api.delete(f"{_path_of(document, api.namespace, named=False)}/{older.name}")
         api.delete(api.core("configmaps", older.name))
     except (Refused, Unreachable):
         return  # it only costs room

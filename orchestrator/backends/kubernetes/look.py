@@ -42,16 +42,16 @@ class Queues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Everything that was listed. `asked`: attempts that orch has ended, of those that have no object any more.
+    """Everything that was listed. `version` is the pods' resource version, from which a watch goes on.
 
-    `version` is the pods' resource version, from which a watch goes on.
+    `asked`: attempts without an object whose files say that orch has ended them.
     """
 
     jobs: Mapping[Key, Mapping[str, Any]]
+    asked: frozenset[Key]
     pods: Mapping[Key, Sequence[Pod]]
     warnings: Sequence[Mapping[str, Any]]
     queues: Queues
-    asked: frozenset[Key]
     version: str
 
     def pods_of(self, submission: Submission) -> Sequence[Pod]:
@@ -88,10 +88,10 @@ def look(api: Api, submissions: Sequence[Submission], queue: str | None) -> Look
     waiting = any((word := _word(one, jobs)) is not None and word.standing is Standing.WAITING for one in submissions)
     return Look(
         jobs=jobs,
+        asked=_asked(api, [one for one in submissions if key_of(one) not in jobs]),
         pods=pods,
         warnings=_warnings(api) if silent else (),
         queues=_queues(api, queue) if waiting and queue is not None else Queues(),
-        asked=_asked(api) if any(key_of(one) not in jobs for one in submissions) else frozenset(),
         version=listed.version,
     )
 
@@ -120,25 +120,34 @@ def _jobs(
 ) -> dict[Key, dict[str, Any]]:
     """The job objects by run and attempt: one list for each kind that is in use."""
     kinds = {kind.word: kind for one in submissions if (kind := kind_of(one.handle)) is not None}
-    found = {}
+    found: dict[Key, dict[str, Any]] = {}
     for kind in kinds.values():
         try:
             listed = api.list(kind.path(api.namespace), selector)
         except Refused as refused:
             raise Unreachable(f"{kind.plural} of {api.namespace} cannot be listed: {refused.message}") from refused
-        for document in listed.items:
-            labels = labels_of(document)
-            if str(labels.get(ATTEMPT, "")).isdigit():
-                found[str(labels.get(RUN_ID)), int(labels[ATTEMPT])] = document
+        found.update((key, document) for document in listed.items if (key := _key(document)) is not None)
     return found
 
 
-def _asked(api: Api) -> frozenset[Key]:
-    """Attempts whose files, which stay behind, say that orch has ended them."""
-    selector = ("labelSelector", f"{'='.join(MANAGED)},{ASKED}")
-    found = api.list(api.core("configmaps"), (selector,), metadata_only=True).items
-    labels = [labels_of(document) for document in found]
-    return frozenset((str(one.get(RUN_ID)), int(one[ATTEMPT])) for one in labels if str(one.get(ATTEMPT, "")).isdigit())
+def _key(document: Mapping[str, Any]) -> Key | None:
+    """The attempt that an object is of, by its labels."""
+    labels = labels_of(document)
+    attempt = str(labels.get(ATTEMPT, ""))
+    return (str(labels.get(RUN_ID)), int(attempt)) if attempt.isdigit() else None
+
+
+def _asked(api: Api, missing: Sequence[Submission]) -> frozenset[Key]:
+    """Those of the attempts without an object that orch has ended: one list, however many wait to be handed over."""
+    if not missing:
+        return frozenset()
+    selector = (("labelSelector", f"{ASKED},{_selector(missing)}"),)
+    try:
+        listed = api.list(api.core("configmaps"), selector, metadata_only=True)
+    except Refused:
+        return frozenset()
+    keys = {key for document in listed.items if (key := _key(document)) is not None}
+    return frozenset(keys & {key_of(one) for one in missing})
 
 
 def _warnings(api: Api) -> Sequence[Mapping[str, Any]]:

@@ -17,6 +17,7 @@ WHAT = "permission"
 _ALWAYS = (
     Right(verb="create", resource="configmaps", needed=True, lost="nothing can be submitted"),
     Right(verb="get", resource="configmaps", needed=True, lost="a submission that was cut short is not known again"),
+    Right(verb="list", resource="configmaps", lost="an attempt that another orch process has ended is taken for lost"),
     Right(verb="patch", resource="configmaps", needed=True, lost="no attempt can be cancelled"),
     Right(verb="delete", resource="configmaps", lost="the files of attempts that are over stay in the namespace"),
     Right(verb="list", resource="pods", needed=True, lost="orch does not see what becomes of a job"),

@@ -1,0 +1,197 @@
+"""A watch only makes the next look come sooner: whatever becomes of it, looks give the same answers, and soon."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from orchestrator.backends.kubernetes.api import Api
+from orchestrator.backends.kubernetes.backend import KubernetesBackend
+from orchestrator.backends.kubernetes.bell import PAUSE, Bell
+from orchestrator.model.cluster import Profile
+from orchestrator.model.run import Observation, Phase, Submission
+
+LABELS = {"app.kubernetes.io/managed-by": "orch", "orch/run": "one", "orch/run-id": "0123456789ab", "orch/attempt": "1"}
+POD = {
+    "metadata": {
+        "name": "orch-one-1-node-0-0-abcde", "uid": "4f", "creationTimestamp": "2026-11-26T20:00:00Z",
+        "labels": {**LABELS, "batch.kubernetes.io/job-completion-index": "0"},
+    },
+    "spec": {"containers": [{"name": "node"}], "nodeName": "node-1"},
+    "status": {"phase": "Running", "containerStatuses": [{"name": "node", "state": {"running": {}}}]},
+}  # fmt: skip
+JOB = {"metadata": {"name": "orch-one-1", "uid": "4e", "labels": LABELS}, "status": {}}
+SUBMISSION = Submission(
+    run="one", run_id="0123456789ab", attempt=1, cluster="k8s", digest="", dir="/shared/runs/one",
+    checkpoint_dir="", bundle_file="", nodes=1, handle="jobset/orch-one-1",
+)  # fmt: skip
+GONE = {"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410, "message": "too old resource version"}
+CHANGE = json.dumps({"type": "MODIFIED", "object": POD}).encode() + b"\n"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Lists one job and one pod that runs; a watch is what the server's `watch` makes of it."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+        if query.get("watch"):
+            self.server.watched += 1
+            self.close_connection = True
+            self.server.watch(self)
+        elif path.endswith("/log"):
+            self.answer(b"2026-11-26T20:00:01.5Z alive\n")
+        else:
+            items = {"pods": [POD], "jobsets": [JOB]}.get(path.rpartition("/")[2], [])
+            self.answer(json.dumps({"metadata": {"resourceVersion": "7"}, "items": items}).encode())
+
+    def answer(self, content: bytes, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def begin(self) -> None:
+        """A stream, which ends when the connection does."""
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the library's
+        """Not on the tests' own output."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    watch: Callable[[Handler], None]
+    watched = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.ended = threading.Event()
+
+
+def is_not_answered(handler: Handler) -> None:
+    handler.server.ended.wait()
+
+
+def says_nothing(handler: Handler) -> None:
+    handler.begin()
+    handler.server.ended.wait()
+
+
+def ends_at_once(handler: Handler) -> None:
+    handler.begin()
+
+
+def is_refused_as_too_old(handler: Handler) -> None:
+    handler.answer(json.dumps(GONE).encode(), 410)
+
+
+def says_that_it_is_too_old(handler: Handler) -> None:
+    handler.begin()
+    handler.wfile.write(json.dumps({"type": "ERROR", "object": GONE}, separators=(",", ":")).encode() + b"\n")
+
+
+def repeats_itself(handler: Handler) -> None:
+    handler.begin()
+    for _ in range(1000):
+        handler.wfile.write(CHANGE)
+    handler.wfile.flush()
+    handler.server.ended.wait()
+
+
+def is_cut_in_the_middle(handler: Handler) -> None:
+    handler.begin()
+    handler.wfile.write(CHANGE + CHANGE[:40])
+
+
+def says_nonsense(handler: Handler) -> None:
+    handler.begin()
+    handler.wfile.write(b"<html>\n\xff\x00\n")
+
+
+WATCHES = (
+    is_not_answered, says_nothing, ends_at_once, is_refused_as_too_old, says_that_it_is_too_old, repeats_itself,
+    is_cut_in_the_middle, says_nonsense,
+)  # fmt: skip
+FAILED = (is_refused_as_too_old, says_that_it_is_too_old)
+CHANGED = (repeats_itself, is_cut_in_the_middle)
+
+
+@contextmanager
+def serving(watch: Callable[[Handler], None], directory: Path) -> Iterator[tuple[Server, Profile]]:
+    server = Server()
+    server.watch = watch
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "one",
+        "clusters": [{"name": "one", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "users": [{"name": "one", "user": {}}],
+        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one", "namespace": "train"}}],
+    }  # fmt: skip
+    path = directory / f"kubeconfig-{server.server_port}"
+    path.write_text(json.dumps(config))
+    try:
+        yield server, Profile(kind="kubernetes", kubeconfig=str(path), job_kind="jobset")
+    finally:
+        server.ended.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def looks(profile: Profile, home: Path) -> list[Observation]:
+    backend = KubernetesBackend("k8s", profile, home)
+    return [backend.observe([SUBMISSION])["one"] for _ in range(6)]
+
+
+@pytest.mark.parametrize("watch", WATCHES, ids=lambda watch: watch.__name__)
+def test_looks_give_the_same_answers_whatever_becomes_of_the_watch(
+    watch: Callable[[Handler], None], tmp_path: Path
+) -> None:
+    with serving(watch, tmp_path) as (server, profile):
+        began = time.monotonic()
+        found = looks(profile, tmp_path / "home")
+        assert time.monotonic() - began < 5
+        until(lambda: server.watched > 0)
+    assert {one.phase for one in found} == {Phase.STARTING}
+    assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize("watch", WATCHES, ids=lambda watch: watch.__name__)
+def test_a_watch_rings_at_changes_and_rests_after_it_has_failed(
+    watch: Callable[[Handler], None], tmp_path: Path
+) -> None:
+    pauses: list[float] = []
+    with serving(watch, tmp_path) as (server, profile):
+        bell = Bell(Api("k8s", profile), pauses.append)
+        bell.watch_from("7")
+        assert server.watched == 0  # who looks once and goes needs none
+        bell.watch_from("7")
+        until(lambda: server.watched == 1)
+        if watch in CHANGED:
+            until(lambda: bell.is_rung)
+            bell.begin()
+        elif watch in FAILED:
+            until(lambda: pauses == [PAUSE])
+            assert not bell.is_rung
+
+
+def until(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.01)
