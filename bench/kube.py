@@ -252,7 +252,9 @@ def measure(names: list[str]) -> list[Row]:
     with cluster() as made:
         for name in names:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
-            rows += PARTS[name](made)
+            found = PARTS[name](made)
+            print(table(found), file=sys.stderr, flush=True)  # kept whatever becomes of the parts that follow
+            rows += found
     return rows
 
 
