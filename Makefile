@@ -18,7 +18,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv operators clusters kube-testbed quickstart test test-fast test-full test-kubernetes check lint types \
-	imports floor shell rules lock bench bench-slurm build docs clean
+	imports floor shell rules lock bench bench-slurm bench-kubernetes build docs clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -56,7 +56,7 @@ quickstart: operators ## Train the example: two nodes, ZeRO 2, real text
 	@python tools/quickstart.py
 
 # A cache of their own: environments that share one compile over each other's results, even while they are in use.
-test test-full test-kubernetes bench bench-slurm: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
+test test-full test-kubernetes bench bench-slurm bench-kubernetes: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
 test: operators clusters ## One test for each promise
 	@$(WITH_KUBE_TESTBED) $(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
@@ -107,13 +107,18 @@ bench: operators ## The figures of README.md, measured here
 	@python bench/run.py
 
 build/peers/.installed: bench/peers-requirements.txt | venv
-	@echo "Installing submitit and TorchX into build/peers"
+	@echo "Installing submitit, TorchX and Kubeflow's SDK into build/peers"
 	@uv venv --quiet --clear --python $(VENV)/bin/python build/peers
 	@VIRTUAL_ENV=build/peers uv pip sync --quiet --compile-bytecode --require-hashes bench/peers-requirements.txt
 	@touch $@
 
 bench-slurm: operators clusters build/peers/.installed ## orch beside sbatch, submitit and TorchX, on a real Slurm
 	@python bench/slurm.py
+
+bench-kubernetes: operators build/peers/.installed ## orch beside kubectl, TorchX and Trainer's SDK, on a real Kubernetes
+	@tools/system-packages.sh $(PYTHON) kubernetes
+	@tools/kube-testbed.sh
+	@python bench/kube.py $(PARTS)
 
 build: venv ## The wheel and the source distribution, in dist/
 	uv build --no-build-isolation --out-dir dist

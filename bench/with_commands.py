@@ -1,4 +1,7 @@
-"""Times commands in turns: python bench/with_commands.py ROUNDS '{"name": ["argv", ...], ...}'. @ is a new name."""
+"""Times commands in turns: python bench/with_commands.py ROUNDS '{"name": ["argv", ...], ...}'.
+
+@ in a word of a command is the command's name and the number of the turn: NAME-0 and on.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,7 @@ def main(rounds: int, commands: dict[str, list[str]]) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(rounds + 1):
         for name, argv in commands.items():
-            fresh = f"cli-{os.urandom(4).hex()}"
-            took = seconds_of([fresh if word == "@" else word for word in argv], os.environ)
+            took = seconds_of([word.replace("@", f"{name}-{turn}") for word in argv], os.environ)
             if turn:  # the first turn fills the caches
                 times[name].append(took)
     return times

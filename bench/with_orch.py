@@ -1,7 +1,11 @@
-"""orch in one process, as a program of a user's would use it; what it prints are seconds.
+"""orch in one process, as a program of a user's would use it, on the configuration's default cluster; prints JSON.
 
-python bench/with_orch.py submit JOB FIRST LAST     each run is planned, rendered, recorded and handed over
-python bench/with_orch.py observe ROUNDS            all unfinished runs in one call, by a backend that knows nothing yet
+python bench/with_orch.py submit JOB FIRST LAST     seconds; each run is planned, rendered, recorded and handed over
+python bench/with_orch.py render JOB FOLDER NAME... one file for kubectl of each run: its Kubernetes objects
+python bench/with_orch.py observe ROUNDS            seconds; all unfinished runs in one call, first by a backend that
+                                                    knows nothing yet
+python bench/with_orch.py tick ROUNDS               seconds of each tick of a controller; objects that one lists, and
+                                                    their bytes as JSON
 """
 
 from __future__ import annotations
@@ -10,21 +14,29 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator import configfile, launch, rendering, snapshot, specfile
+from kubernetes import config as client_config
+from kubernetes.client import api_client
+
+from orchestrator import configfile, controller, daemon, launch, rendering, snapshot, specfile
 from orchestrator.backends import Backend, open_backend
+from orchestrator.backends.kubernetes import KubernetesBackend
+from orchestrator.backends.kubernetes.api import Api, Listed, Query
 from orchestrator.backends.slurm import SlurmBackend
 from orchestrator.model.run import Phase
 from orchestrator.paths import config_path, orch_home
 from orchestrator.planner import make_plan
+from orchestrator.rendering import kubernetes
 from orchestrator.store import open_store
 
-USED = (rendering, snapshot, make_plan, SlurmBackend)  # their import is part of the command's figures, not of these
+# Their import is part of the command's figures, not of these.
+USED = (rendering, snapshot, make_plan, SlurmBackend, client_config, api_client)
 
 
 def submit(job: str, first: int, last: int) -> float:
-    loaded, backend = specfile.load(job, []), hpc()
+    loaded, backend = specfile.load(job, []), opened()
     started = time.perf_counter()
     with open_store(orch_home(os.environ)) as store:
         names = [f"many-{number}" for number in range(first, last)]
@@ -33,13 +45,25 @@ def submit(job: str, first: int, last: int) -> float:
     return time.perf_counter() - started
 
 
+def render(job: str, folder: Path, names: Sequence[str]) -> int:
+    """Bytes of the last one."""
+    loaded, backend = specfile.load(job, []), opened()
+    folder.mkdir()
+    text = ""
+    for name in names:
+        bundle = launch.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name).bundle
+        text = "---\n".join(bundle.text(path).removeprefix("---\n") for path in kubernetes.manifests(bundle))
+        (folder / f"{name}.yaml").write_text(text)
+    return len(text.encode())
+
+
 def observe(rounds: int) -> dict[str, list[float]]:
     with open_store(orch_home(os.environ)) as store:
         submissions = [run.submission for run in store.unfinished() if run.submission is not None]
     first: list[float] = []
     again: list[float] = []
     for _ in range(rounds):
-        backend = hpc()
+        backend = opened()
         for times in (first, again):
             started = time.perf_counter()
             seen = backend.observe(submissions)
@@ -50,12 +74,59 @@ def observe(rounds: int) -> dict[str, list[float]]:
     return {"first": first, "again": again}
 
 
-def hpc() -> Backend:
+class Counting(Api):
+    """Counts what it lists."""
+
+    objects = 0
+    bytes = 0
+
+    def list(self, path: str, query: Query = ()) -> Listed:
+        listed = super().list(path, query)
+        self.objects += len(listed.items)
+        self.bytes += len(json.dumps(listed.items, separators=(",", ":")))
+        return listed
+
+
+def tick(rounds: int) -> dict[str, list[float]]:
+    """The first tick records what it finds, the others find nothing new."""
     home = Path(orch_home(os.environ))
-    return open_backend(*configfile.cluster(configfile.load(config_path(os.environ)), "hpc"), home)
+    name, profile = configfile.cluster(configfile.load(config_path(os.environ)))
+    with open_store(home) as store:
+        lease = daemon.take_lease(store)
+        if lease is None:
+            raise SystemExit("another controller has the store")
+
+        def ticks(backend: Backend, count: int) -> list[float]:
+            memory, taken = controller.Memory(), []
+            desk = controller.Desk(
+                store=store, backend=lambda _: backend, environment=os.environ, lease=lease, memory=memory
+            )
+            for _ in range(count):
+                memory.looks.clear()  # it is its turn, however soon
+                started = time.perf_counter()
+                controller.tick(desk)
+                taken.append(time.perf_counter() - started)
+            return taken
+
+        seconds = ticks(opened(), rounds)
+        api = Counting(name, profile)
+        ticks(KubernetesBackend(name, profile, home, api=api), 1)
+        store.release_lease(lease)
+    return {"seconds": seconds, "listed": [api.objects, api.bytes]}
+
+
+def opened() -> Backend:
+    home = Path(orch_home(os.environ))
+    return open_backend(*configfile.cluster(configfile.load(config_path(os.environ))), home)
+
+
+def main(what: str, *rest: str) -> object:
+    if what == "submit":
+        return submit(rest[0], int(rest[1]), int(rest[2]))
+    if what == "render":
+        return render(rest[0], Path(rest[1]), rest[2:])
+    return observe(int(rest[0])) if what == "observe" else tick(int(rest[0]))
 
 
 if __name__ == "__main__":
-    what, *rest = sys.argv[1:]
-    result = submit(rest[0], int(rest[1]), int(rest[2])) if what == "submit" else observe(int(rest[0]))
-    print(json.dumps(result))
+    print(json.dumps(main(*sys.argv[1:])))

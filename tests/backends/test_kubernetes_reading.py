@@ -206,11 +206,11 @@ def test_a_container_that_could_not_start_at_all_is_stuck():
 def test_an_operator_that_could_make_no_pod_says_why_in_an_event(message, words, stuck):
     event = {"reason": "FailedCreatePod", "message": message, "involvedObject": {"name": "orch-tiny-1"}}
     other = {"reason": "FailedCreatePod", "message": "x", "involvedObject": {"name": "orch-tiny-12"}}
-    found = events.trouble_of("orch-tiny-1", [other, event])
+    found = events.trouble_of(events.by_name([other, event])["orch-tiny-1"])
     assert found is not None
     assert words in found.words
     assert found.stuck is stuck
-    assert events.trouble_of("orch-tiny-1", [other]) is None
+    assert "orch-tiny-1" not in events.by_name([other])
 
 
 def test_the_newest_event_is_believed():
@@ -221,7 +221,7 @@ def test_the_newest_event_is_believed():
         "involvedObject": {"name": "a"},
     }
     found = events.trouble_of(
-        "a", [{**old, "lastTimestamp": "2026-01-01T00:00:00Z"}, {**new, "lastTimestamp": "2026-01-02T00:00:00Z"}]
+        [{**old, "lastTimestamp": "2026-01-01T00:00:00Z"}, {**new, "lastTimestamp": "2026-01-02T00:00:00Z"}]
     )
     assert found is not None
     assert "quota" in found.words
@@ -268,8 +268,8 @@ def test_kueue_tells_the_place_and_why_it_was_lost():
             ]
         },
     }
-    words = events.kueue_of("u", [workload], {"w": 2})
+    words = events.kueue_of(events.by_owner([workload])["u"], {"w": 2})
     assert "Preempted" in words
     assert "place 3" in words
     assert "insufficient quota" in words
-    assert "not taken it" in events.kueue_of("other", [workload], {})
+    assert "not taken it" in events.kueue_of(None, {})

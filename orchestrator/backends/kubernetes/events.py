@@ -9,6 +9,7 @@ from typing import Any
 
 # Reasons of events that tell why an operator could not make a pod.
 _CREATION = re.compile(r"FailedCreate\w*|JobCreationFailed|ServicesCreationFailed|\w*CreationFailed")
+_MADE = re.compile("-(?:master|worker|node)-")  # in the name of what was made for a job object, behind the job's own
 _MOUNT = frozenset({"FailedMount", "FailedAttachVolume"})
 
 
@@ -20,21 +21,25 @@ class Trouble:
     stuck: bool
 
 
-def trouble_of(name: str, events: Iterable[Mapping[str, Any]]) -> Trouble | None:
-    """Why the object `name` has no pods, or its pods do not start, by the newest warning about it or what it made."""
-    mine = [event for event in events if _is_about(event, name)]
-    for event in sorted(mine, key=_time, reverse=True):
+def by_name(events: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Events by the name of every job object that they may be about: of it, or of what was made for it."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        about = str((event.get("involvedObject") or {}).get("name", ""))
+        for name in (about, *(about[: made.start()] for made in _MADE.finditer(about))):
+            found.setdefault(name, []).append(event)
+    return found
+
+
+def trouble_of(events: Iterable[Mapping[str, Any]]) -> Trouble | None:
+    """Why an object has no pods, or its pods do not start, by the newest warning of those about it."""
+    for event in sorted(events, key=_time, reverse=True):
         reason, message = str(event.get("reason", "")), " ".join(str(event.get("message", "")).split())
         if _CREATION.fullmatch(reason):
             return _refused(message)
         if reason in _MOUNT:
             return Trouble(words=f"{reason}: {message[:300]}", stuck=False)
     return None
-
-
-def _is_about(event: Mapping[str, Any], name: str) -> bool:
-    about = str((event.get("involvedObject") or {}).get("name", ""))
-    return about == name or about.startswith((f"{name}-master-", f"{name}-worker-", f"{name}-node-"))
 
 
 def _time(event: Mapping[str, Any]) -> str:
@@ -57,16 +62,19 @@ def _refused(message: str) -> Trouble:
     return Trouble(words=f"its pods cannot be made: {message[:400]}", stuck=True)
 
 
-def kueue_of(uid: str, workloads: Iterable[Mapping[str, Any]], positions: Mapping[str, int]) -> str:
-    """Kueue's words on the job object with this uid: waits for quota and where, or why it lost its place."""
+def by_owner(workloads: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Kueue's workloads by the uid of the job object that each stands for: the first one, where there are more."""
+    found: dict[str, Mapping[str, Any]] = {}
     for workload in workloads:
-        owners = workload["metadata"].get("ownerReferences") or ()
-        if any(owner.get("uid") == uid for owner in owners):
-            return _kueue(workload, positions)
-    return "Kueue has not taken it yet: is its queue there?"
+        for owner in workload["metadata"].get("ownerReferences") or ():
+            found.setdefault(str(owner.get("uid")), workload)
+    return found
 
 
-def _kueue(workload: Mapping[str, Any], positions: Mapping[str, int]) -> str:
+def kueue_of(workload: Mapping[str, Any] | None, positions: Mapping[str, int]) -> str:
+    """Kueue's words on a job object: waits for quota and where, or why it lost its place. None: it has no workload."""
+    if workload is None:
+        return "Kueue has not taken it yet: is its queue there?"
     conditions = {str(one.get("type")): one for one in (workload.get("status") or {}).get("conditions") or ()}
     words = []
     evicted = conditions.get("Evicted") or {}

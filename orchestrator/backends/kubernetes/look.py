@@ -28,29 +28,30 @@ def key_of(submission: Submission) -> Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
-    """What Kueue says: its workloads and their places, or `words` about why it says nothing."""
+    """What Kueue says: its workloads by their owners' uid and their places, or `words` about why it says nothing."""
 
-    workloads: Sequence[Mapping[str, Any]] = ()
+    workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     positions: Mapping[str, int] = field(default_factory=dict)
     words: str = ""
 
     def words_of(self, job: Mapping[str, Any]) -> str:
         if self.words or not self.workloads:
             return self.words
-        return events.kueue_of(str(job["metadata"].get("uid")), self.workloads, self.positions)
+        return events.kueue_of(self.workloads.get(str(job["metadata"].get("uid"))), self.positions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Everything that was listed. `version` is the pods' resource version, from which a watch goes on.
+    """Everything that was listed, warnings by the name of what they are about.
 
-    `asked`: attempts without an object whose files say that orch has ended them.
+    `asked`: attempts without an object whose files say that orch has ended them. `version` is the pods' resource
+    version, from which a watch goes on.
     """
 
     jobs: Mapping[Key, Mapping[str, Any]]
     asked: frozenset[Key]
     pods: Mapping[Key, Sequence[Pod]]
-    warnings: Sequence[Mapping[str, Any]]
+    warnings: Mapping[str, Sequence[Mapping[str, Any]]]
     queues: Queues
     version: str
 
@@ -65,7 +66,7 @@ class Look:
         """Why an attempt of which nothing has run has no pods."""
         if any(pod.logged for pod in self.pods_of(submission)):
             return None
-        return events.trouble_of(submission.name, self.warnings)
+        return events.trouble_of(self.warnings.get(submission.name, ()))
 
     def kueue_of(self, submission: Submission) -> str:
         word, job = self.word_of(submission), self.jobs.get(key_of(submission))
@@ -90,7 +91,7 @@ def look(api: Api, submissions: Sequence[Submission], queue: str | None) -> Look
         jobs=jobs,
         asked=_asked(api, [one for one in submissions if key_of(one) not in jobs]),
         pods=pods,
-        warnings=_warnings(api) if silent else (),
+        warnings=events.by_name(_warnings(api)) if silent else {},
         queues=_queues(api, queue) if waiting and queue is not None else Queues(),
         version=listed.version,
     )
@@ -166,7 +167,7 @@ def _queues(api: Api, queue: str) -> Queues:
             if refused.is_missing:
                 continue
             return Queues(words=f"Kueue's workloads cannot be listed: {refused.message}")
-        return Queues(workloads=workloads, positions=_positions(api, queue))
+        return Queues(workloads=events.by_owner(workloads), positions=_positions(api, queue))
     return Queues(words="it is suspended, and this cluster serves no workloads of Kueue's")
 
 

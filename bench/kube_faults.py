@@ -1,0 +1,187 @@
+"""From a pod's deletion, a kubelet's death and a preemption to the next step of a training, against the operator alone.
+
+The floor is a bare JobSet of two pods under the same fault, from the fault until two pods run again, and with it the
+time that this very training takes from its pods' start to its first step. Used by bench/kube.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from measure import Row
+
+from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.lab import TOLERATIONS, KubeLab, node_of
+from tests.kubernetes.operators import RESTRICTED
+from tests.kubernetes.test_kueue import RESOURCE, queue_of, seats
+
+ROUNDS = 1
+KILLED = 7  # the step after which the fault comes; the newest checkpoint is that of step 5
+STEP = 0.3  # seconds of a step
+LIMIT = 600.0  # seconds
+RUN = "tiny"
+KIND = "jobset"
+QUEUED = {"queue": "seats", "gpu_resource": RESOURCE, "overlay": seats(KIND)}
+
+Fault = Callable[[Cluster, str], None]
+Pods = list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds: of orch from fault to step, of the bare job from fault to pods, of the training from pods to step."""
+
+    orch: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+    start: list[float] = field(default_factory=list)
+
+
+def measure(made: Cluster) -> list[Row]:
+    rows = [
+        _row("a pod's deletion to the next step", made, pod_deleted, {}),
+        _row("a kubelet's death to the next step", made, kubelet_dies, {}),
+    ]
+    made.start_kueue()
+    try:
+        return [*rows, _row("preemption by Kueue to the next step", made, preempted, QUEUED)]
+    finally:
+        made.stop_kueue()
+
+
+def _row(figure: str, made: Cluster, fault: Fault, profile: Mapping[str, Any]) -> Row:
+    times = Times()
+    for _ in range(ROUNDS):
+        times.bare.append(bare(made, fault, queued=bool(profile)))
+        made.heal()
+        start, orch = under_orch(made, fault, profile)
+        times.start.append(start)
+        times.orch.append(orch)
+        made.heal()
+    operator, start, orch = (statistics.median(one) for one in (times.bare, times.start, times.orch))
+    return Row(
+        figure=figure,
+        measured=f"{orch:.1f} s",
+        baseline=f"{operator:.1f} s (a bare JobSet's pods) + {start:.1f} s (this training's start)",
+        ratio=orch / (operator + start),
+    )
+
+
+def bare(made: Cluster, fault: Fault, *, queued: bool) -> float:
+    """Seconds from the fault until as many pods run as before, one of them new at the least."""
+    name = made.namespace("bare").name
+    if queued:
+        open_queue(made, name)
+    made.apply(json.dumps(jobset(made, name, "bare", seconds=3600, queued=queued)))
+    before = until_two_run(made, name, but=set())
+    time.sleep(2)
+    started = time.monotonic()
+    fault(made, name)
+    until_two_run(made, name, but=before)
+    return time.monotonic() - started
+
+
+def until_two_run(made: Cluster, namespace: str, *, but: set[str]) -> set[str]:
+    """Wait until two pods run that are not just `but`; their ids."""
+
+    def there() -> set[str]:
+        ids = {pod["metadata"]["uid"] for pod in living(made, namespace)}
+        return ids if len(ids) == 2 and ids != but else set()
+
+    found: set[str] = made.until(there, seconds=LIMIT, hint="two pods run")
+    return found
+
+
+def living(made: Cluster, namespace: str) -> Pods:
+    """The pods that run and were not asked to leave, but for those of the job that preempts; by their number."""
+    pods = (
+        pod
+        for pod in made.items("pods", "-n", namespace)
+        if pod["status"].get("phase") == "Running"
+        and "deletionTimestamp" not in pod["metadata"]
+        and not pod["metadata"]["name"].startswith("urgent")
+    )
+    return sorted(pods, key=node_of)
+
+
+def under_orch(made: Cluster, fault: Fault, profile: Mapping[str, Any]) -> tuple[float, float]:
+    """Seconds from the pods' start to the first step, and from the fault to the first step after it."""
+    with laboratory(made, profile) as lab:
+        space = lab.space.name
+        lab.orch("submit", str(lab.job(RUN, seconds=STEP)))
+        until_two_run(made, space, but=set())
+        began = time.monotonic()
+        until_step(lab, 1, 1)
+        start = time.monotonic() - began
+        until_step(lab, 1, KILLED)
+        started = time.monotonic()
+        fault(made, space)
+        until_step(lab, 2, 1)
+        return start, time.monotonic() - started
+
+
+@contextlib.contextmanager
+def laboratory(made: Cluster, profile: Mapping[str, Any]) -> Iterator[KubeLab]:
+    lab = KubeLab(made, made.root / "bench" / f"faults-{time.monotonic_ns()}", KIND, **profile)
+    if profile:
+        open_queue(made, lab.space.name)
+    try:
+        yield lab
+    finally:
+        lab.orch("cancel", RUN, "--now", check=False)
+        lab.kill_orch()
+
+
+def until_step(lab: KubeLab, generation: int, step: int) -> None:
+    hint = f"step {step} of generation {generation}"
+    lab.until(lambda: lab.step(RUN) >= (generation, step), seconds=LIMIT, hint=hint)
+
+
+def pod_deleted(made: Cluster, namespace: str) -> None:
+    """As by `kubectl delete pod`, of the second node."""
+    made.kubectl("delete", "pod", living(made, namespace)[-1]["metadata"]["name"], "-n", namespace, "--wait=false")
+
+
+def kubelet_dies(made: Cluster, namespace: str) -> None:
+    """Of the second node; the containers there go on."""
+    made.kill_kubelet(living(made, namespace)[-1]["spec"]["nodeName"])
+
+
+def preempted(made: Cluster, namespace: str) -> None:
+    """A job of higher priority wants the seats of this one, for a few seconds."""
+    made.apply(json.dumps(jobset(made, namespace, "urgent", seconds=3, queued=True)))
+
+
+def open_queue(made: Cluster, namespace: str) -> None:
+    for node in ("node-1", "node-2"):
+        made.set_capacity(node, {RESOURCE: 2})
+    for document in queue_of(namespace):
+        made.apply(json.dumps(document))
+
+
+def jobset(made: Cluster, namespace: str, name: str, *, seconds: int, queued: bool) -> dict[str, Any]:
+    """Two pods that only sleep."""
+    labels = {"kueue.x-k8s.io/queue-name": "seats"} if queued else {}
+    if name == "urgent":
+        labels["kueue.x-k8s.io/priority-class"] = name
+    wanted = {"cpu": "100m", **({RESOURCE: "1"} if queued else {})}
+    container = {
+        "name": "node", "image": made.image, "command": ["sleep", str(seconds)], "securityContext": RESTRICTED,
+        "resources": {"requests": wanted, "limits": wanted},
+    }  # fmt: skip
+    pod = {
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "tolerations": TOLERATIONS,
+        "containers": [container],
+    }  # fmt: skip
+    job = {"completionMode": "Indexed", "parallelism": 2, "completions": 2, "template": {"spec": pod}}
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"replicatedJobs": [{"name": "node", "template": {"spec": job}}]},
+    }

@@ -1,0 +1,44 @@
+"""Which warnings and workloads belong to which attempt, where there are many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.backends.kubernetes import events
+
+
+def warning(about: str, message: str, at: str = "2026-11-26T10:00:00Z") -> dict[str, Any]:
+    return {
+        "involvedObject": {"name": about}, "reason": "FailedCreate", "message": message, "lastTimestamp": at,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("about", ["orch-a-1", "orch-a-1-node-0", "orch-a-1-master-0", "orch-a-1-worker-2-x"])
+def test_a_warning_about_a_job_or_what_was_made_for_it_is_the_jobs(about: str) -> None:
+    found = events.by_name(
+        [warning(about, "no"), warning("orch-a-10-node-0", "of another"), warning("orch-a", "of none")]
+    )
+    trouble = events.trouble_of(found["orch-a-1"])
+    assert trouble is not None
+    assert trouble.words == "its pods cannot be made: no"
+
+
+def test_the_newest_warning_tells() -> None:
+    both = [warning("orch-a-1", "new", "2026-11-26T11:00:00Z"), warning("orch-a-1-node-0", "old")]
+    trouble = events.trouble_of(events.by_name(both)["orch-a-1"])
+    assert trouble is not None
+    assert trouble.words.endswith("new")
+
+
+def test_a_run_whose_name_looks_like_a_pods_still_gets_its_warnings() -> None:
+    found = events.by_name([warning("orch-my-node-0-1-node-0", "no")])
+    assert "orch-my-node-0-1" in found
+
+
+def test_a_workload_is_found_by_the_job_that_owns_it() -> None:
+    workloads = [{"metadata": {"name": f"w{number}", "ownerReferences": [{"uid": f"u{number}"}]}} for number in (1, 2)]
+    found = events.by_owner(workloads)
+    assert events.kueue_of(found.get("u2"), {"w1": 5, "w2": 0}).startswith("it waits in Kueue's queue , place 1")
+    assert events.kueue_of(found.get("u3"), {}) == "Kueue has not taken it yet: is its queue there?"
