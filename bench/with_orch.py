@@ -80,8 +80,8 @@ class Counting(Api):
     objects = 0
     bytes = 0
 
-    def list(self, path: str, query: Query = ()) -> Listed:
-        listed = super().list(path, query)
+    def list(self, path: str, query: Query = (), *, metadata_only: bool = False) -> Listed:
+        listed = super().list(path, query, metadata_only=metadata_only)
         self.objects += len(listed.items)
         self.bytes += len(json.dumps(listed.items, separators=(",", ":")))
         return listed
