@@ -186,7 +186,7 @@ def _hung(at: Situation, rule: str) -> Decision:
 
 
 def _partial(at: Situation, rule: str) -> Decision:
-    because = f"{at.seen.partial}, and the rest did not end within {at.watched.partial:.0f} s"
+    because = f"{at.seen.partial}, and the rest did not end within {at.limits.partial:.0f} s"
     return Decision(action=Action.CANCEL, because=because, rule=rule, cause=Cause.AGENT_LOST, force=True)
 
 

@@ -101,6 +101,24 @@ def test_a_lost_node_leaves_a_living_attempt_partial_and_names_the_node_when_it_
     assert over.report.host == "node-1"
 
 
+def test_agents_that_saved_on_the_way_out_do_not_hide_the_node_that_was_lost():
+    saved = worker()
+    word = json.loads(saved["status"]["containerStatuses"][0]["state"]["terminated"]["message"])
+    word["report"] |= {
+        "success": False,
+        "result": "stopped",
+        "cause": "asked_to_stop",
+        "because": "saved",
+        "retry": True,
+    }
+    saved["status"]["containerStatuses"] = terminated(182, message=json.dumps(word))
+    seen = see(word=None, pods=pods(head(), saved), asked=True, lost=("node-1",))
+    assert (seen.phase, seen.cause) == (Phase.STOPPED, Cause.NODE_LOST)
+    assert seen.report is not None
+    assert (seen.report.cause, seen.report.host) == (Cause.NODE_LOST, "node-1")
+    assert "saved" in seen.because
+
+
 def test_while_a_pod_of_a_gone_object_runs_the_attempt_is_not_over():
     assert see(word=None, pods=pods(living()), asked=True).phase is Phase.STOPPING
     assert see(word=None, pods=pods(living())).phase is Phase.STOPPING

@@ -14,10 +14,12 @@ import pytest
 
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
-from tests.kubernetes.lab import KINDS, SLOW, KubeLab, node_of
+from tests.kubernetes.lab import KINDS, SLOW, TOLERATIONS, KubeLab, node_of
 
 pytestmark = [pytest.mark.deepspeed, pytest.mark.timeout(900)]
 full = pytest.mark.full
+# Where a job of two pods can go on when one of the two workers has died.
+CONTROL = {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}
 
 
 def training(lab: KubeLab, *, step: int = 8, **how: Any) -> str:
@@ -190,7 +192,7 @@ def test_a_dead_kubelet_whose_container_goes_on_and_writes(
     make_lab: Make, expected: dict[int, float], kind: str
 ) -> None:
     """The orphan goes on, is fenced, and what it writes counts for nothing."""
-    lab = make_lab(kind)
+    lab = make_lab(kind, tolerations=[*TOLERATIONS, CONTROL])
     cluster = own(lab)
     run = training(lab, seconds=3.0, after=6, deaf=True)
     head = lab.pod(run, 0)
@@ -211,7 +213,7 @@ def test_a_dead_kubelet_whose_container_goes_on_and_writes(
 @full
 def test_a_dead_machine(make_lab: Make, expected: dict[int, float]) -> None:
     """Its kubelet, its containerd and its containers, all at once."""
-    lab = make_lab("jobset")
+    lab = make_lab("jobset", tolerations=[*TOLERATIONS, CONTROL])
     cluster = own(lab)
     run = training(lab, seconds=1.0, after=6)
     pod = lab.pod(run, 1)

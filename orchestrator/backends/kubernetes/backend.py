@@ -73,6 +73,7 @@ class KubernetesBackend:
         self._bell = Bell(self._api)
         self._pace = BUSY
         self._attempts: dict[Key, _Attempt] = {}
+        self._reports: dict[str, Mapping[str, Any]] = {}  # the newest of each run, some from pods that are gone
         self._logs: dict[str, PodLogs] = {}
         self._asked: set[Key] = set()
         self._reader = Reader()
@@ -139,9 +140,11 @@ class KubernetesBackend:
         attempt.see(pods, submission.attempt)
         logs = self._logs_of(submission.run)
         logs.keep(submission.attempt, pods, self._bell.ring)
-        report: Mapping[str, Any] | None = logs.kept.fold().report
+        report = reading.newer(logs.kept.fold().report, self._reports.get(submission.run))
         for last in attempt.words.values():
             report = reading.newer(report, last.get("report"))
+        if report is not None:
+            self._reports[submission.run] = report
         return reading.observe(
             submission,
             reading.Sight(

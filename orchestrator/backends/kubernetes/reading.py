@@ -168,10 +168,17 @@ def _over(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Obse
     started = started or bool(sight.lost) or records.report_of(look).attempt == submission.attempt
     cause, because = _end(sight)
     seen = records.over(submission, look, raw=_raw(sight), started=started, cause=cause, because=because)
-    if sight.lost and seen.cause is Cause.NODE_LOST and seen.report is not None and seen.report.host is None:
-        report = dataclasses.replace(seen.report, host=min(sight.lost), cause=Cause.NODE_LOST)
-        return dataclasses.replace(seen, report=report)
-    return seen
+    return _blaming_node(seen, min(sight.lost)) if sight.lost and seen.cause in _OF_LOST_NODE else seen
+
+
+# What the agents that are left can say of an attempt that was ended because of a dead node.
+_OF_LOST_NODE = frozenset({Cause.NODE_LOST, Cause.ASKED_TO_STOP})
+
+
+def _blaming_node(seen: Observation, node: str) -> Observation:
+    because = _node_lost([node]) + (f"; {seen.because}" if seen.cause is Cause.ASKED_TO_STOP else "")
+    report = dataclasses.replace(seen.report or Report(), cause=Cause.NODE_LOST, because=because, host=node)
+    return dataclasses.replace(seen, cause=Cause.NODE_LOST, because=because, report=report)
 
 
 def _end(sight: Sight) -> tuple[Cause, str]:
