@@ -41,6 +41,7 @@ class Place:
     made: list[Submission] = field(default_factory=list)
     close: Callable[[], None] = lambda: None
     starts_again: bool = False  # by itself, what was killed and had claimed a generation
+    patience: float = 60  # seconds
 
     def attempt(
         self, script: str, *, name: str = "tiny", nodes: int = 2, number: int = 1, secrets: tuple[str, ...] = ()
@@ -88,8 +89,8 @@ class Place:
     def see(self, submission: Submission) -> Observation:
         return self.backend.observe([submission])[submission.run]
 
-    def until(self, submission: Submission, what: Callable[[Observation], bool], *, seconds: float = 60) -> Observation:
-        end = time.monotonic() + seconds
+    def until(self, submission: Submission, what: Callable[[Observation], bool]) -> Observation:
+        end = time.monotonic() + self.patience
         while not what(seen := self.see(submission)):
             logs = "".join(path.read_text() for path in self.directory(submission).glob("attempts/*/*.log"))
             assert time.monotonic() < end, f"{seen}\n{logs}"
@@ -187,7 +188,7 @@ class KubePlace(Place):
     def _pods(self, submission: Submission) -> list[dict[str, Any]]:
         selector = f"orch/run-id={submission.run_id},orch/attempt={submission.attempt}"
         listed = self.cluster.get("pods", "-n", self.space.name, "-l", selector)
-        found: list[dict[str, Any]] = listed["items"]
+        found: list[dict[str, Any]] = listed.get("items", [])
         return found
 
 
@@ -241,7 +242,9 @@ def _kubernetes(request: pytest.FixtureRequest, home: Path, work: Path) -> Place
         job_kind="pytorchjob",
     )
     backend = open_backend("k8s", profile, home)
-    place = KubePlace(backend, work, close=lambda: cluster.delete_namespace(space.name), starts_again=True)
+    place = KubePlace(
+        backend, work, close=lambda: cluster.delete_namespace(space.name), starts_again=True, patience=240
+    )
     place.space, place.cluster = space, cluster
     return place
 
