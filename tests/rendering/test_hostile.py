@@ -93,7 +93,7 @@ SENT = values(
 def test_yaml_parsers_read_every_manifest_back(kind, data):
     spec = data.draw(SENT)
     profile = data.draw(
-        values(Profile, kind="kubernetes", job_kind=kind, claim=None, overlay={}, tolerations=TOLERATIONS)
+        values(Profile, kind="kubernetes", job_kind=kind, claim=None, overlay={}, tolerations=TOLERATIONS).map(plain)
     )
     rendered = bundle("kubernetes", profile, spec=spec)
     read = {path: read_by_both(rendered.text(path)) for path in manifests(rendered)}
@@ -129,6 +129,16 @@ def test_yaml_parsers_read_every_manifest_back(kind, data):
     assert profile.gpu_resource in resources
     if profile.rdma and profile.rdma.resource != profile.gpu_resource:
         assert resources[profile.rdma.resource] == str(profile.rdma.count)
+
+
+def plain(profile):
+    """Without what kubectl cannot hand on; that it is refused has tests of its own."""
+    notes = {name: clean(note) for name, note in profile.annotations.items()}
+    return replace(profile, image=clean(profile.image), python=clean(profile.python), annotations=notes)
+
+
+def clean(text):
+    return quoting.UNSAFE_IN_YAML.sub("x", text) if text else text
 
 
 def read_by_both(text):
