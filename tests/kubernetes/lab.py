@@ -146,6 +146,9 @@ class KubeLab(Lab):
         found: dict[str, Any] = self.until(there, seconds=seconds, hint=f"{run} is {' or '.join(phases)}")
         return found
 
+    def finish(self, run: str, *, seconds: float = 500) -> dict[str, Any]:
+        return super().finish(run, seconds=seconds)
+
     def until_success(self, run: str, *, seconds: float = 500) -> None:
         """Wait for the success marker of the newest generation, by the run's own files."""
         self.until(
