@@ -9,7 +9,7 @@ import pytest
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.lab import KINDS, STEPS, KubeLab
 
-pytestmark = pytest.mark.deepspeed
+pytestmark = [pytest.mark.deepspeed, pytest.mark.timeout(900)]
 full = pytest.mark.full
 DONE = {"pytorchjob": "Succeeded", "jobset": "Completed", "trainjob": "Complete"}
 
