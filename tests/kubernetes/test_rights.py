@@ -81,7 +81,7 @@ def test_a_run_is_followed_cancelled_and_tried_again_when_its_object_was_deleted
     run = lab.submit(lab.script("still", DONE))
     lab.until(lambda: "alive" in lab.orch("logs", run).stdout, hint="its log is read")
     lab.kubectl("delete", PLURALS[kind], f"orch-{run}-1", "--wait=false")
-    lab.until(lambda: lab.status(run)["attempt"] == 2 and lab.objects(run) == [f"orch-{run}-2"], hint="attempt 2")
+    lab.until(lambda: lab.status(run)["attempt"] == 2 and set(lab.objects(run)) == {f"orch-{run}-2"}, hint="attempt 2")
     assert "forbidden" not in str(lab.events(run))
     lab.until(lambda: len(lab.pods(run, attempt=2)) == 2, hint="attempt 2 has pods")
     lab.orch("cancel", run, "--now")
