@@ -22,7 +22,7 @@ from tests.slurm.cluster import Cluster, Unavailable
 GRACE = 10.0  # seconds that processes of a finished test have to end by themselves
 SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
 KUBERNETES = "kube_cluster"  # and on a real Kubernetes
-ORDER = ("", "slurm", "deepspeed", "kubernetes")
+ORDER = ("", "slurm", "kubernetes", "deepspeed")
 TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limit for others is in pyproject.toml
 
 
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts training goes last, and so does what runs on a cluster: there is one of each, which starts once.
 
     Each of these groups has a worker to itself and runs one after another there, so two trainings at most share the
-    cores. Kubernetes comes last of all, for it may be built meanwhile; and there Kueue, for it meddles with all jobs.
+    cores. Kubernetes comes late, for it may be built meanwhile; and there Kueue last, for it meddles with all jobs.
     """
     items.sort(key=lambda item: (ORDER.index(_group(item)), "kueue" in getattr(item, "fixturenames", ())))
     waiting = next((item for item in items if _group(item) == "kubernetes"), None)

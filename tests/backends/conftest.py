@@ -252,6 +252,26 @@ def _kubernetes(request: pytest.FixtureRequest, home: Path, work: Path) -> Place
 PLACES = {"kubernetes": _kubernetes, "local": _local, "slurm": _slurm, "ssh": _ssh}
 
 
+# On Kubernetes a test takes as long as pods and launchers take to start: there these stand for the rest.
+ON_KUBERNETES = {
+    "test_an_attempt_lives_and_then_has_succeeded",
+    "test_the_same_attempt_handed_over_again_is_adopted",
+    "test_a_mistake_in_the_script_has_failed_with_its_cause_and_is_not_worth_another_attempt",
+    "test_a_cancel_ends_every_process_and_later_hand_overs_start_nothing",
+    "test_a_cancel_before_the_hand_over_lets_nothing_start",
+    "test_an_attempt_that_is_older_than_the_newest_claim_is_fenced",
+    "test_another_attempt_goes_on_in_another_generation",
+    "test_secrets_reach_the_job_and_no_file",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        place = getattr(getattr(item, "callspec", None), "params", {}).get("place")
+        if place == "kubernetes" and getattr(item, "originalname", "") not in ON_KUBERNETES:
+            item.add_marker(pytest.mark.full)
+
+
 @pytest.fixture(params=sorted(PLACES))
 def place(request: pytest.FixtureRequest, orch_home: Path, tmp_path: Path) -> Iterator[Place]:
     work = tmp_path / "work"

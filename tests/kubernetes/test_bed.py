@@ -108,6 +108,7 @@ def test_restricted_pods_use_this_interpreter_on_both_nodes_and_share_a_claim(ku
 
 
 @pytest.mark.parametrize("kind", ["pytorchjob", "jobset", "trainjob"])
+@pytest.mark.full
 def test_two_pods_of_each_kind_of_job_end_well(kube_cluster: Access, space: Space, kind: str) -> None:
     if not kube_cluster.serves(kind):
         pytest.skip(f"this cluster serves no {kind}")
@@ -126,6 +127,7 @@ def test_two_pods_of_each_kind_of_job_end_well(kube_cluster: Access, space: Spac
         assert len(list(space.shared.iterdir())) == 2
 
 
+@pytest.mark.full
 def test_daemons_are_broken_and_healed(kube_bed: Cluster, space: Space) -> None:
     kube_bed.apply(pod(kube_bed, space, "long", "import time; time.sleep(600)", nodeName="node-2"))
     processes = kube_bed.until(lambda: kube_bed.processes(space.name, "long"), seconds=60, hint="the pod runs")

@@ -114,6 +114,7 @@ def test_a_cluster_is_told_as_it_is(
     assert told(nowhere)["namespace"]["found"] == "there is no orch-none-such"
 
 
+@pytest.mark.full
 def test_orchs_own_runtime_is_taken_as_such(kube_bed: Cluster, space: Space, tmp_path: Path, orch_home: Path) -> None:
     """And the Trainer's own one is not, for TrainJobs would be started again where that cannot help."""
     name = f"orch-torch-{space.name}"[:60].rstrip("-")
@@ -160,6 +161,7 @@ def test_what_an_account_may_not_do_is_told_with_what_is_lost(
     )
 
 
+@pytest.mark.full
 def test_what_only_a_cluster_can_tell_is_filled_in(
     kube_cluster: Access, space: Space, tmp_path: Path, orch_home: Path
 ) -> None:
@@ -176,6 +178,7 @@ def test_what_only_a_cluster_can_tell_is_filled_in(
     }  # fmt: skip
 
 
+@pytest.mark.full
 def test_a_queue_is_told_with_its_quota_and_what_holds_it(
     kueue: Cluster, space: Space, tmp_path: Path, orch_home: Path
 ) -> None:

@@ -102,6 +102,7 @@ def inside(kube_bed: Cluster, image: None, request: pytest.FixtureRequest) -> It
     kube_bed.kubectl("delete", "clusterrole,clusterrolebinding", space.name, "--ignore-not-found")
 
 
+@pytest.mark.full
 def test_a_run_that_is_submitted_inside_is_carried_to_its_end(inside: Inside) -> None:
     inside.start()
     inside.submit("whole")

@@ -10,7 +10,7 @@ from orchestrator import faults
 from tests.kubernetes.conftest import Make
 
 POINTS = [name for name in faults.POINTS if name.startswith(("submit.", "kubernetes.", "handover."))]
-IN_TEST = {"kubernetes.files", "kubernetes.job"}
+IN_TEST = {"kubernetes.job"}
 
 
 @pytest.mark.timeout(240)

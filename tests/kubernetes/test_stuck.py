@@ -52,6 +52,7 @@ def test_an_image_that_is_not_there(make_lab: Make) -> None:
     stops(lab, run, "no-such-image")
 
 
+@pytest.mark.full
 def test_a_node_selector_that_no_node_has(make_lab: Make) -> None:
     lab = make_lab(node_selector={"disk": "none"}, stuck_after=BOUND)
     run = submitted(lab)
@@ -59,6 +60,7 @@ def test_a_node_selector_that_no_node_has(make_lab: Make) -> None:
     stops(lab, run, "affinity/selector")
 
 
+@pytest.mark.full
 def test_more_gpus_than_there_are_is_waited_for(make_lab: Make) -> None:
     lab = make_lab(device="cuda", stuck_after=BOUND)
     run = submitted(lab, resources={"nodes": 1, "gpus_per_node": 3})
@@ -92,6 +94,7 @@ def test_a_webhook_that_refuses_pods(make_lab: Make) -> None:
     stops(lab, run, "no pods on Thursdays")
 
 
+@pytest.mark.full
 def test_a_secret_that_is_missing_may_come(make_lab: Make) -> None:
     lab = make_lab(stuck_after=600)
     run = submitted(lab, secrets={"HF_TOKEN": {"kubernetes": "hub/token"}})

@@ -14,7 +14,9 @@ full = pytest.mark.full
 DONE = {"pytorchjob": "Succeeded", "jobset": "Completed", "trainjob": "Complete"}
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", pytest.param("jobset", marks=full), "trainjob"])
+@pytest.mark.parametrize(
+    "kind", ["pytorchjob", pytest.param("jobset", marks=full), pytest.param("trainjob", marks=full)]
+)
 def test_a_submitted_job_is_told_as_it_was(make_lab: Make, kind: str) -> None:
     lab = make_lab(kind)
     run = lab.submit(lab.quickstart(steps=20))
