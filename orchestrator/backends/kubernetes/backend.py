@@ -35,10 +35,12 @@ class _Attempt:
 
     words: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    started: bool = False
     unstartable: str = ""
 
     def see(self, pods: Iterable[Pod], attempt: int) -> None:
         for pod in pods:
+            self.started = self.started or pod.logged
             if pod.word is not None and pod.word.get("attempt") == attempt:
                 self.words[pod.number] = pod.word
             if pod.lost and pod.node is not None:
@@ -155,6 +157,7 @@ class KubernetesBackend:
                 words=_current(attempt.words, pods),
                 trouble=found.trouble_of(submission),
                 kueue=found.kueue_of(submission),
+                started=attempt.started,
                 lost=sorted(attempt.lost),
                 unstartable=attempt.unstartable,
                 patience=self._profile.stuck_after,

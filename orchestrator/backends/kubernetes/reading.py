@@ -21,8 +21,8 @@ class Sight:
     """All there is to see of one attempt. `word` is None where its job object does not exist.
 
     `asked`: orch itself has ended it. `report` and `words` are what its agents told, by the node's number. `kueue` and
-    `trouble` tell why it waits. `lost`: nodes whose pods were seen to hang, and `unstartable` why a container could
-    not start, though these pods may be gone from the list since.
+    `trouble` tell why it waits. `started`: a container of it has run. `lost`: nodes whose pods were seen to hang, and
+    `unstartable` why a container could not start, though all these pods may be gone from the list since.
     """
 
     word: Word | None
@@ -32,6 +32,7 @@ class Sight:
     words: Mapping[int, Mapping[str, Any]]
     trouble: Trouble | None = None
     kueue: str = ""
+    started: bool = False
     lost: Sequence[str] = ()
     unstartable: str = ""
     patience: float = 600.0
@@ -164,8 +165,7 @@ def _ending(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Ob
 
 
 def _over(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Observation:
-    started = bool(sight.words) or any(pod.logged for pod in sight.pods)
-    started = started or bool(sight.lost) or records.report_of(look).attempt == submission.attempt
+    started = sight.started or bool(sight.lost) or records.report_of(look).attempt == submission.attempt
     cause, because = _end(sight)
     seen = records.over(submission, look, raw=_raw(sight), started=started, cause=cause, because=because)
     return _blaming_node(seen, min(sight.lost)) if sight.lost and seen.cause in _OF_LOST_NODE else seen
