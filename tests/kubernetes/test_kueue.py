@@ -65,7 +65,8 @@ def queue_of(namespace: str) -> list[dict[str, Any]]:
 
 def seats(kind: str) -> dict[str, Any]:
     """The resources of a pod, which has no GPU: a seat, and little else."""
-    resources = {name: {RESOURCE: "1", "cpu": "100m", "memory": "4Gi"} for name in ("requests", "limits")}
+    limits = {RESOURCE: "1", "memory": "4Gi"}
+    resources = {"requests": {**limits, "cpu": "100m"}, "limits": limits}
     if kind == "trainjob":
         return {"spec": {"trainer": {"resourcesPerNode": resources}}}
     if kind == "jobset":
