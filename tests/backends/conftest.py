@@ -89,8 +89,10 @@ class Place:
     def see(self, submission: Submission) -> Observation:
         return self.backend.observe([submission])[submission.run]
 
-    def until(self, submission: Submission, what: Callable[[Observation], bool]) -> Observation:
-        end = time.monotonic() + self.patience
+    def until(
+        self, submission: Submission, what: Callable[[Observation], bool], *, seconds: float | None = None
+    ) -> Observation:
+        end = time.monotonic() + (seconds or self.patience)
         while not what(seen := self.see(submission)):
             logs = "".join(path.read_text() for path in self.directory(submission).glob("attempts/*/*.log"))
             assert time.monotonic() < end, f"{seen}\n{logs}"

@@ -532,7 +532,7 @@ def asked(profile: Profile, changes: Mapping[str, Said] | None = None) -> set[tu
 def test_each_verb_that_is_used_is_asked_about() -> None:
     found = asked(replace(PROFILE, job_kind="jobset", claim=None, gang="volcano"))
     assert found == {
-        *((verb, "configmaps", "") for verb in ("create", "get", "patch", "delete")),
+        *((verb, "configmaps", "") for verb in ("create", "get", "list", "patch", "delete")),
         *((verb, "persistentvolumeclaims", "") for verb in ("create", "get")),
         *((verb, "pods", "") for verb in ("list", "watch", "delete")),
         ("get", "pods/log", ""),
