@@ -528,6 +528,7 @@ class Cluster(Access):
             claim_object(name, "shared", claim),
         ]
         self.apply(yaml.safe_dump_all(objects))
+        self._fill_volumes()
         return Space(name=name, claim="shared", shared=directory)
 
     def _open_directory(self, name: str) -> Path:
@@ -538,12 +539,12 @@ class Cluster(Access):
         return directory
 
     def _fill_volumes(self) -> None:
-        """As many spare volumes as ever; a used one is not bound again."""
+        """As many spare volumes as ever beside those that claims have; one that a claim has left is not bound again."""
         found = self.items("pv", "-l", f"{TEST_LABEL}={SPARE}")
         phases = {each["metadata"]["name"]: each["status"].get("phase") for each in found}
         if used := [name for name, phase in phases.items() if phase in {"Released", "Failed"}]:
             self.kubectl("delete", "pv", "--wait=false", *used)
-        missing = SPARE_VOLUMES - len([name for name in phases if name not in used])
+        missing = SPARE_VOLUMES - len([phase for phase in phases.values() if phase in {"Available", "Pending", None}])
         names = [f"{SPARE}-{secrets.token_hex(3)}" for _ in range(missing)]
         if names:
             volumes = [_volume(name, self._open_directory(name), label=SPARE) for name in names]

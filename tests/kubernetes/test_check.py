@@ -95,7 +95,7 @@ def test_a_cluster_is_told_as_it_is(
     assert one["namespace"]["found"] == space.name
     assert one["job kind"]["found"].startswith("PyTorchJob (kubeflow.org/v1), as the profile says; ")
     assert "the init container of PyTorchJob's operator" in one["PodSecurity"]["found"]
-    assert one["claim"]["found"].startswith("shared: ReadWriteMany, ReadWriteOnce, bound, 10Gi")
+    assert one["claim"]["found"].startswith("shared: ReadWriteMany, ReadWriteOnce, bound, ")
     assert one["nodes"]["found"].startswith("2 of 3 can be used: node-1, node-2; tainted")
     assert one["GPUs"]["found"] == "8 of nvidia.com/gpu for pods: 8 on node-1; other devices here: 2 amd.com/gpu"
     quota = one[f"quota {ACCOUNT}"]

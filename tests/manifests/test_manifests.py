@@ -138,7 +138,7 @@ def test_outside_the_namespace_orch_only_reads():
         ("", "nodes"): {"list"},
         ("", "namespaces"): {"get"},
         ("trainer.kubeflow.org", "clustertrainingruntimes"): {"get"},
-        ("storage.k8s.io", "storageclasses"): {"get", "list"},
+        ("storage.k8s.io", "storageclasses"): {"list"},
         ("kueue.x-k8s.io", "clusterqueues"): {"get"},
         ("kueue.x-k8s.io", "workloadpriorityclasses"): {"get"},
         ("scheduling.k8s.io", "priorityclasses"): {"get"},
