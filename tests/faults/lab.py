@@ -88,6 +88,20 @@ class Lab:
         assert [row["step"] for row in rows] == sorted({row["step"] for row in rows}), "one line a step, in order"
         return {row["step"]: row["loss"] for row in rows}
 
+    def counted(self, run: str) -> dict[int, float]:
+        """Loss by step as the run's generations count, by reading what its claims name."""
+        losses: dict[int, float] = {}
+        for generation in self.generations(run):
+            claim = json.loads((generation.parent / f"{generation.name}.json").read_text())
+            first = claim["resume"]["step"] if claim.get("resume") else 0
+            losses = {step: loss for step, loss in losses.items() if step <= first}
+            with contextlib.suppress(FileNotFoundError):
+                for line in (generation / "metrics.jsonl").read_text().splitlines():
+                    with contextlib.suppress(ValueError):
+                        row = json.loads(line)
+                        losses[row["step"]] = row["loss"]
+        return losses
+
     def checkpoints(self, run: str) -> Path:
         return self.home / "runs" / run / "ckpt"
 

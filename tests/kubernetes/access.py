@@ -7,6 +7,7 @@ import re
 import secrets
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Space:
     shared: Path | None  # the claim's directory on this machine; None where it is somewhere else
 
 
-class Access:
+class Access(ABC):
     """A cluster as its administrator sees it, through kubectl."""
 
     def __init__(
@@ -94,9 +95,9 @@ class Access:
         """Whether there are objects of a kind: a resource's name, singular or plural."""
         return self.said("get", kind, "-A").returncode == 0
 
+    @abstractmethod
     def heal(self) -> None:
         """As new for the next test."""
-        raise NotImplementedError
 
     def kubeconfig_for(self, namespace: str, serviceaccount: str) -> Path:
         """A configuration with a token of that account, good for two hours."""
@@ -134,8 +135,8 @@ class Access:
 
     # Parts
 
-    def _make_space(self, name: str, labels: Mapping[str, str]) -> Space:
-        raise NotImplementedError
+    @abstractmethod
+    def _make_space(self, name: str, labels: Mapping[str, str]) -> Space: ...
 
     def _run(self, *argv: str, input: str | None = None, timeout: float = 90) -> subprocess.CompletedProcess[str]:  # noqa: A002 - as in subprocess
         command = [str(self._kubectl), f"--kubeconfig={self.kubeconfig}", *argv]

@@ -157,20 +157,6 @@ class KubeLab(Lab):
             hint=f"{run} has finished",
         )
 
-    def counted(self, run: str) -> dict[int, float]:
-        """Loss by step as the run's generations count, by reading what its claims name."""
-        losses: dict[int, float] = {}
-        for generation in self.generations(run):
-            claim = json.loads((generation.parent / f"{generation.name}.json").read_text())
-            first = claim["resume"]["step"] if claim.get("resume") else 0
-            losses = {step: loss for step, loss in losses.items() if step <= first}
-            with contextlib.suppress(FileNotFoundError):
-                for line in (generation / "metrics.jsonl").read_text().splitlines():
-                    with contextlib.suppress(ValueError):
-                        row = json.loads(line)
-                        losses[row["step"]] = row["loss"]
-        return losses
-
     def as_if_nothing_had_happened(
         self, expected: dict[int, float], run: str = "tiny", *, seconds: float = 500
     ) -> None:

@@ -160,20 +160,6 @@ class SlurmLab(Lab):
         self.until(lambda: self.cluster.state(job) in OVER, seconds=seconds, hint=f"job {job} is over")
         return self.cluster.state(job)
 
-    def counted(self, run: str) -> dict[int, float]:
-        """Loss by step of the run as its generations count, by reading what `orch checkpoints` and claims name."""
-        losses: dict[int, float] = {}
-        for generation in self.generations(run):
-            claim = json.loads((generation.parent / f"{generation.name}.json").read_text())
-            first = claim["resume"]["step"] if claim.get("resume") else 0
-            losses = {step: loss for step, loss in losses.items() if step <= first}
-            with contextlib.suppress(FileNotFoundError):
-                for line in (generation / "metrics.jsonl").read_text().splitlines():
-                    with contextlib.suppress(ValueError):
-                        row = json.loads(line)
-                        losses[row["step"]] = row["loss"]
-        return losses
-
     def as_if_nothing_had_happened(self, expected: dict[int, float], job: str, run: str = "tiny") -> None:
         """Every step once, the losses of the undisturbed run, and nothing left behind."""
         self.until_success(run)
