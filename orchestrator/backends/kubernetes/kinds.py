@@ -21,13 +21,13 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """`conditions` in their order of belief: the first that is true decides, none of them: LIVE."""
+    """`complete`: the condition of an object that has succeeded. `Failed` is believed before it, `Suspended` after."""
 
     word: JobKind
     group: str
     version: str
     plural: str
-    conditions: tuple[tuple[str, Standing], ...]
+    complete: str
 
     def path(self, namespace: str, name: str = "") -> str:
         """Of all objects in a namespace, or of one."""
@@ -53,33 +53,21 @@ KINDS: Mapping[JobKind, Kind] = {
             group="trainer.kubeflow.org",
             version="v1alpha1",
             plural="trainjobs",
-            conditions=(
-                ("Failed", Standing.FAILED),
-                ("Complete", Standing.SUCCEEDED),
-                ("Suspended", Standing.WAITING),
-            ),
+            complete="Complete",
         ),
         Kind(
             word="jobset",
             group="jobset.x-k8s.io",
             version="v1alpha2",
             plural="jobsets",
-            conditions=(
-                ("Failed", Standing.FAILED),
-                ("Completed", Standing.SUCCEEDED),
-                ("Suspended", Standing.WAITING),
-            ),
+            complete="Completed",
         ),
         Kind(
             word="pytorchjob",
             group="kubeflow.org",
             version="v1",
             plural="pytorchjobs",
-            conditions=(
-                ("Failed", Standing.FAILED),
-                ("Succeeded", Standing.SUCCEEDED),
-                ("Suspended", Standing.WAITING),
-            ),
+            complete="Succeeded",
         ),
     )
 }
@@ -106,7 +94,8 @@ def word_of(kind: Kind, document: Mapping[str, Any]) -> Word:
     """What an operator says of its object; nothing yet is LIVE, with an empty word."""
     found: Sequence[Mapping[str, Any]] = (document.get("status") or {}).get("conditions") or ()
     true = {str(one.get("type")): one for one in found if str(one.get("status")) == "True"}
-    for name, standing in kind.conditions:
+    believed = (("Failed", Standing.FAILED), (kind.complete, Standing.SUCCEEDED), ("Suspended", Standing.WAITING))
+    for name, standing in believed:
         if name in true:
             return _word(standing, name, true[name])
     newest = sorted(true.values(), key=lambda one: str(one.get("lastTransitionTime", "")))[-1:]  # of equals the last
