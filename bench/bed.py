@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,33 @@ from tests.slurm.layout import NODES  # noqa: E402 - likewise
 PEERS = ROOT / "build" / "peers" / "bin"
 ORCH = [sys.executable, "-m", "orchestrator"]
 LIMIT = 900.0  # seconds that one measurement may take
-# A job that is as small as TorchX and submitit can have it, too: one node, one process.
-COMPONENT = """\
+# A job that is as small as the peers can have it, too: one node, one process.
+_COMPONENT = """\
 import torchx.specs as specs
 
 def job() -> specs.AppDef:
-    tiny = specs.Resource(cpu=1, gpu=1, memMB=100)
-    role = specs.Role(name="tiny", image="/tmp", entrypoint="/bin/true", resource=tiny)
+    tiny = specs.Resource(cpu=1, gpu={gpu}, memMB=100)
+    role = specs.Role(name="tiny", image="{image}", entrypoint="/bin/true", resource=tiny)
     return specs.AppDef(name="tiny", roles=[role])
 """
+
+
+def lay_out(place: Path, cluster: str, profile: Mapping[str, Any], *, image: str, gpu: int) -> Path:
+    """A configuration with one cluster, a tiny job, and the same for TorchX, with the image and GPUs of its own.
+
+    The job's file.
+    """
+    (place / "code").mkdir()
+    configuration = {"controller": "external", "default": cluster, "clusters": {cluster: profile}}
+    job = {
+        "name": "tiny", "code": "code", "run": "train.py", "resources": {"nodes": 1, "gpus_per_node": 1},
+    }  # fmt: skip
+    (place / "config.yaml").write_text(json.dumps(configuration))
+    (place / "component.py").write_text(_COMPONENT.format(image=image, gpu=gpu))
+    (place / "code" / "train.py").write_text("raise SystemExit(0)\n")
+    file = place / "job.yaml"
+    file.write_text(json.dumps(job))
+    return file
 
 
 class Bed:
@@ -39,22 +57,14 @@ class Bed:
     def __init__(self, cluster: Cluster, name: str) -> None:
         self.cluster = cluster
         self.place: Path = cluster.directory(name)
-        self.home, self.shared, self.job = self.place / "home", self.place / "shared", self.place / "job.yaml"
+        self.home, self.shared = self.place / "home", self.place / "shared"
         self.environment: dict[str, str] = cluster.environment(
             {"ORCH_HOME": str(self.home), "ORCH_CONFIG": str(self.place / "config.yaml")}
         )
-        for directory in (self.home, self.shared, self.place / "code"):
+        for directory in (self.home, self.shared):
             directory.mkdir()
         profile = {"kind": "slurm", "partition": "low", "shared_dir": str(self.shared), "device": "cpu"}
-        clusters = {"hpc": {**profile, "python": sys.executable}}
-        configuration = {"controller": "external", "default": "hpc", "clusters": clusters}
-        job = {
-            "name": "tiny", "code": "code", "run": "train.py", "resources": {"nodes": 1, "gpus_per_node": 1},
-        }  # fmt: skip
-        (self.place / "config.yaml").write_text(json.dumps(configuration))
-        (self.place / "component.py").write_text(COMPONENT)
-        (self.place / "code" / "train.py").write_text("raise SystemExit(0)\n")
-        self.job.write_text(json.dumps(job))
+        self.job = lay_out(self.place, "hpc", {**profile, "python": sys.executable}, image=str(self.place), gpu=1)
         for path in (self.place, *self.place.rglob("*")):
             cluster.own(path)
 

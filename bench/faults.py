@@ -9,31 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from after_faults import KILLED, RUN, STEP, Times
 from measure import Row
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.lab import SlurmLab
 
 ROUNDS = 2
-KILLED = 7  # the step after which the fault comes; the newest checkpoint is that of step 5
-STEP = 0.3  # seconds of a step
-RUN = "tiny"
 
 Fault = Callable[[Cluster, str], None]
-
-
-@dataclass(slots=True)
-class Times:
-    """Seconds: of orch from fault to step, of the bare job from fault to line, of the training from start to step."""
-
-    orch: list[float] = field(default_factory=list)
-    bare: list[float] = field(default_factory=list)
-    start: list[float] = field(default_factory=list)
 
 
 def measure(made: Cluster) -> list[Row]:
@@ -52,13 +39,7 @@ def _row(figure: str, made: Cluster, fault: Fault) -> Row:
         times.start.append(start)
         times.orch.append(orch)
         made.heal()
-    slurm, start, orch = (statistics.median(one) for one in (times.bare, times.start, times.orch))
-    return Row(
-        figure=figure,
-        measured=f"{orch:.1f} s",
-        baseline=f"{slurm:.1f} s (a bare job's restart) + {start:.1f} s (this training's start)",
-        ratio=orch / (slurm + start),
-    )
+    return times.row(figure, "a bare job's restart")
 
 
 def bare(made: Cluster, fault: Fault) -> float:

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import kube_faults
 from bed import ORCH, PEERS, ROOT
 from kube_bed import NO_JOBSETS, SUSPENDED, Bed, cluster, versions
-from measure import Row, milliseconds, table
+from measure import Row, medians, on_cluster, row, shown, table
 
 from tests.kubernetes.access import Unavailable
 from tests.kubernetes.cluster import Cluster
@@ -199,24 +198,6 @@ def asked(bed: Bed) -> str:
     return f"{after[0] - before[0] - logs} + {logs}"
 
 
-def row(figure: str, measured: float, baseline: float, what: str, aim: str = "") -> Row:
-    return Row(
-        figure=figure,
-        measured=shown(measured),
-        baseline=f"{shown(baseline)} ({what})",
-        ratio=measured / baseline,
-        aim=aim,
-    )
-
-
-def shown(seconds: float) -> str:
-    return milliseconds(seconds) if seconds < 1 else f"{seconds:.2f} s"
-
-
-def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
-    return {name: statistics.median(taken) for name, taken in times.items()}
-
-
 PARTS: Mapping[str, Callable[[Cluster], list[Row]]] = {
     "submit": submit,
     "many": many,
@@ -227,27 +208,7 @@ PARTS: Mapping[str, Callable[[Cluster], list[Row]]] = {
 }
 
 
-def main(words: list[str]) -> int:
-    names = [word for word in words if word != "--json"] or list(PARTS)
-    unknown = [name for name in names if name not in PARTS]
-    if unknown or not PEERS.is_dir():
-        missing = f"no {PEERS}: make bench-kubernetes installs the peers"
-        print(f"no benchmark {', '.join(unknown)}" if unknown else missing, file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the cluster ends with this process
-    try:
-        rows = measure(names)
-    except Unavailable as error:
-        print(error, file=sys.stderr)
-        return 1
-    if "--json" in words:
-        print(json.dumps([dataclasses.asdict(one) for one in rows], indent=2))
-    else:
-        print(f"{versions()}; medians, ratios are taken in one run.\n\n{table(rows)}")
-    return 0
-
-
-def measure(names: list[str]) -> list[Row]:
+def measure(names: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
     with cluster() as made:
         for name in names:
@@ -259,4 +220,4 @@ def measure(names: list[str]) -> list[Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(on_cluster(sys.argv[1:], list(PARTS), measure, versions, peers=PEERS, unavailable=Unavailable))

@@ -14,20 +14,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bed import LIMIT, ORCH, PEERS, ROOT
+from bed import LIMIT, ORCH, PEERS, ROOT, lay_out
 
 from tests.kubernetes.cluster import Cluster
 
 SUSPENDED: Mapping[str, Any] = {"overlay": {"spec": {"suspend": True}}}  # whatever is submitted waits
-# As small as TorchX can have it, too.
-COMPONENT = """\
-import torchx.specs as specs
-
-def job() -> specs.AppDef:
-    tiny = specs.Resource(cpu=1, gpu=0, memMB=100)
-    role = specs.Role(name="tiny", image="tiny:1", entrypoint="/bin/true", resource=tiny)
-    return specs.AppDef(name="tiny", roles=[role])
-"""
 # TorchX makes jobs of Volcano's. Here only their definition is served, without a schema, a webhook or a controller.
 _ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 VOLCANO = {
@@ -65,9 +56,8 @@ class Bed:
         self.cluster = cluster
         self.space = cluster.namespace(f"bench-{name}")
         self.place: Path = cluster.root / "bench" / self.space.name
-        self.home, self.job = self.place / "home", self.place / "job.yaml"
-        (self.place / "code").mkdir(parents=True)
-        self.home.mkdir()
+        self.home = self.place / "home"
+        self.home.mkdir(parents=True)
         self.kubeconfig = self._account()
         self.environment = {
             **os.environ,
@@ -80,14 +70,7 @@ class Bed:
             "image": cluster.image, "claim": self.space.claim, "python": sys.executable, "device": "cpu",
             "job_kind": "jobset", **profile,
         }  # fmt: skip
-        configuration = {"controller": "external", "default": "k8s", "clusters": {"k8s": k8s}}
-        job = {
-            "name": "tiny", "code": "code", "run": "train.py", "resources": {"nodes": 1, "gpus_per_node": 1},
-        }  # fmt: skip
-        (self.place / "config.yaml").write_text(json.dumps(configuration))
-        (self.place / "component.py").write_text(COMPONENT)
-        (self.place / "code" / "train.py").write_text("raise SystemExit(0)\n")
-        self.job.write_text(json.dumps(job))
+        self.job = lay_out(self.place, "k8s", k8s, image="tiny:1", gpu=0)
 
     def _account(self) -> Path:
         """A kubeconfig of the account that manifests/ gives orch; the server counts what it asks."""

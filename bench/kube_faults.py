@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from after_faults import KILLED, RUN, STEP, Times
 from measure import Row
 
 from tests.kubernetes.cluster import Cluster
@@ -22,24 +21,12 @@ from tests.kubernetes.operators import RESTRICTED
 from tests.kubernetes.test_kueue import RESOURCE, queue_of, seats
 
 ROUNDS = 1
-KILLED = 7  # the step after which the fault comes; the newest checkpoint is that of step 5
-STEP = 0.3  # seconds of a step
 LIMIT = 600.0  # seconds
-RUN = "tiny"
 KIND = "jobset"
 QUEUED = {"queue": "seats", "gpu_resource": RESOURCE, "overlay": seats(KIND)}
 
 Fault = Callable[[Cluster, str], None]
 Pods = list[dict[str, Any]]
-
-
-@dataclass(slots=True)
-class Times:
-    """Seconds: of orch from fault to step, of the bare job from fault to pods, of the training from pods to step."""
-
-    orch: list[float] = field(default_factory=list)
-    bare: list[float] = field(default_factory=list)
-    start: list[float] = field(default_factory=list)
 
 
 def measure(made: Cluster) -> list[Row]:
@@ -63,13 +50,7 @@ def _row(figure: str, made: Cluster, fault: Fault, profile: Mapping[str, Any]) -
         times.start.append(start)
         times.orch.append(orch)
         made.heal()
-    operator, start, orch = (statistics.median(one) for one in (times.bare, times.start, times.orch))
-    return Row(
-        figure=figure,
-        measured=f"{orch:.1f} s",
-        baseline=f"{operator:.1f} s (a bare JobSet's pods) + {start:.1f} s (this training's start)",
-        ratio=orch / (operator + start),
-    )
+    return times.row(figure, "a bare JobSet's pods")
 
 
 def bare(made: Cluster, fault: Fault, *, queued: bool) -> float:

@@ -1,13 +1,18 @@
-"""What every benchmark shares: rows of the printed table, medians, and commands run in turns."""
+"""What benchmarks share: rows of the printed table, medians, commands in turns, and the parts of one on a cluster."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+import signal
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 HEADINGS = ("figure", "measured", "baseline", "ratio", "aim")
 
@@ -41,6 +46,25 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
 
 
+def shown(seconds: float) -> str:
+    return milliseconds(seconds) if seconds < 1 else f"{seconds:.2f} s"
+
+
+def row(figure: str, measured: float, baseline: float, what: str, aim: str = "") -> Row:
+    """Of two times in seconds; `what`: that of the baseline."""
+    return Row(
+        figure=figure,
+        measured=shown(measured),
+        baseline=f"{shown(baseline)} ({what})",
+        ratio=measured / baseline,
+        aim=aim,
+    )
+
+
+def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
 def seconds_of(argv: Sequence[str], env: Mapping[str, str]) -> float:
     """Wall time of one command that must succeed; its output is dropped."""
     started = time.perf_counter()
@@ -59,4 +83,31 @@ def medians_in_turns(
             took = seconds_of(argv, environment)
             if turn:  # the first turn fills the caches
                 times[name].append(took)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    return medians(times)
+
+
+def on_cluster(
+    words: Sequence[str], parts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[Row]],
+    versions: Callable[[], str], *, peers: Path, unavailable: type[Exception],
+) -> int:  # fmt: skip
+    """Run the parts that a command line names, or all, and print their rows; the exit status.
+
+    `peers`: where those that orch is measured beside are installed. `unavailable`: raised where no cluster can be had.
+    """
+    names = [word for word in words if word != "--json"] or list(parts)
+    unknown = [name for name in names if name not in parts]
+    if unknown or not peers.is_dir():
+        missing = f"no {peers}: make bench-slurm and make bench-kubernetes install the peers"
+        print(f"no benchmark {', '.join(unknown)}" if unknown else missing, file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the cluster ends with this process
+    try:
+        rows = measure(names)
+    except unavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    if "--json" in words:
+        print(json.dumps([dataclasses.asdict(one) for one in rows], indent=2))
+    else:
+        print(f"{versions()}; medians, ratios are taken in one run.\n\n{table(rows)}")
+    return 0

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import faults
 from bed import ORCH, PEERS, Bed, cluster, command_lines, occupy, versions
-from measure import Row, milliseconds, table
+from measure import Row, medians, on_cluster, row
 
 from tests.slurm.cluster import Cluster, Unavailable
 
@@ -143,24 +141,6 @@ def asked(bed: Bed, wait: Callable[[float], object]) -> str:
     return f"{after[0] - before[0]} + {after[1] - before[1]}"
 
 
-def row(figure: str, measured: float, baseline: float, what: str, aim: str = "") -> Row:
-    return Row(
-        figure=figure,
-        measured=shown(measured),
-        baseline=f"{shown(baseline)} ({what})",
-        ratio=measured / baseline,
-        aim=aim,
-    )
-
-
-def shown(seconds: float) -> str:
-    return milliseconds(seconds) if seconds < 1 else f"{seconds:.2f} s"
-
-
-def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
-    return {name: statistics.median(taken) for name, taken in times.items()}
-
-
 IN_THE_QUEUE: Mapping[str, Callable[[Cluster], list[Row]]] = {
     "submit": submit,
     "many": many,
@@ -169,30 +149,10 @@ IN_THE_QUEUE: Mapping[str, Callable[[Cluster], list[Row]]] = {
 }
 
 
-def main(words: list[str]) -> int:
-    names = [word for word in words if word != "--json"] or [*IN_THE_QUEUE, "faults"]
-    unknown = [name for name in names if name not in {*IN_THE_QUEUE, "faults"}]
-    if unknown or not PEERS.is_dir():
-        wrong = f"no benchmark {', '.join(unknown)}" if unknown else f"no {PEERS}: make bench-slurm installs the peers"
-        print(wrong, file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the cluster ends with this process
-    try:
-        rows = measure(names)
-    except Unavailable as error:
-        print(error, file=sys.stderr)
-        return 1
-    if "--json" in words:
-        print(json.dumps([dataclasses.asdict(one) for one in rows], indent=2))
-    else:
-        print(f"{versions()}; medians, ratios are taken in one run.\n\n{table(rows)}")
-    return 0
-
-
-def measure(names: list[str]) -> list[Row]:
+def measure(names: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
     with cluster() as made:
-        if names != ["faults"]:
+        if list(names) != ["faults"]:
             occupy(made)
         for name in names:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
@@ -205,4 +165,6 @@ def measure(names: list[str]) -> list[Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(
+        on_cluster(sys.argv[1:], [*IN_THE_QUEUE, "faults"], measure, versions, peers=PEERS, unavailable=Unavailable)
+    )
