@@ -541,7 +541,7 @@ def test_each_verb_that_is_used_is_asked_about() -> None:
         *((verb, "jobsets", "jobset.x-k8s.io") for verb in ("create", "get", "list", "patch", "delete")),
         ("get", "trainjobs", "trainer.kubeflow.org"),
         ("get", "pytorchjobs", "kubeflow.org"),
-        *((verb, "podgroups", "scheduling.volcano.sh") for verb in ("create", "patch")),
+        *((verb, "podgroups", "scheduling.volcano.sh") for verb in ("create", "patch", "delete")),
         ("list", "workloads", "kueue.x-k8s.io"),
         ("get", "localqueues", "kueue.x-k8s.io"),
         ("get", "localqueues/pendingworkloads", "visibility.kueue.x-k8s.io"),

@@ -47,6 +47,8 @@ def rights(profile: Profile, answers: Answers) -> tuple[Right, ...]:
         found += (
             Right(verb=verb, resource="podgroups", group=group, needed=True, lost=lost) for verb in ("create", "patch")
         )
+        left = "the PodGroups of attempts that are over stay in the namespace"
+        found.append(Right(verb="delete", resource="podgroups", group=group, lost=left))
     if profile.job_kind in ("auto", "trainjob"):
         found.append(_of_runtime(profile))
     return tuple(found)
