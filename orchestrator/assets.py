@@ -1,4 +1,4 @@
-"""What orch carries: templates, and the library that travels into every job. In a wheel and in a checkout alike."""
+"""What orch carries: templates, manifests, and the library of every job. In a wheel and in a checkout alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUFFIX = ".j2"
 
 def load_templates(kind: str) -> dict[str, str]:
     """The text of every template of a kind of cluster, by file name; its own ones win over the common ones."""
-    root = _templates_root()
+    root = _root("templates")
     found: dict[str, str] = {}
     for directory in (root / "common", root / kind):
         for path in sorted(directory.glob(f"*{_SUFFIX}")):
@@ -61,12 +61,18 @@ def _library() -> Iterator[Path]:
         yield from (_PACKAGE / directory).rglob("*.py")
 
 
-def _templates_root() -> Path:
+def manifests() -> Path:
+    """The directory of what is applied to a Kubernetes cluster once. Raises OrchError."""
+    return _root("manifests")
+
+
+def _root(name: str) -> Path:
     """Beside the modules in a wheel, beside the package in a checkout or an editable install."""
-    for candidate in (_PACKAGE / "_templates", _PACKAGE.parent / "templates"):
+    candidates = (_PACKAGE / f"_{name}", _PACKAGE.parent / name)
+    for candidate in candidates:
         if candidate.is_dir():
             return candidate
     raise OrchError(
-        f"no templates: neither {_PACKAGE / '_templates'} nor {_PACKAGE.parent / 'templates'} is there",
+        f"no {name}: neither {candidates[0]} nor {candidates[1]} is there",
         hint="this installation is incomplete: install orch-deepspeed again",
     )

@@ -6,9 +6,9 @@ import os
 import sys
 from argparse import Namespace
 
-from orchestrator import configfile
+from orchestrator import assets, configfile
 from orchestrator.cli import context, output
-from orchestrator.cli.terminal import columns, painter
+from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, ClusterError
 from orchestrator.paths import orch_home
 from orchestrator.views import clusters
@@ -43,4 +43,6 @@ def _check(options: Namespace) -> int:
     else:
         lines = clusters.checkup_listing(found, width=columns(sys.stdout), paint=painter(sys.stdout))
         sys.stdout.write(output.lines(lines))
+    if any("manifests/" in one.todo for one in found.findings):
+        say(f"manifests/ is {assets.manifests()}")
     return ClusterError.exit_code if found.hopeless else OK

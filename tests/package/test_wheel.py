@@ -42,11 +42,13 @@ def job(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_wheel_holds_the_package_its_templates_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_package_its_templates_its_manifests_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     inside = {name.split("/")[0] for name in names}
     assert inside == {"orchestrator", next(name for name in inside if name.endswith(".dist-info"))}
+    manifests = {path.name for path in (ROOT / "manifests").iterdir()}
+    assert {f"orchestrator/_manifests/{name}" for name in manifests} <= set(names)
     templates = {path.relative_to(ROOT / "templates").as_posix() for path in (ROOT / "templates").rglob("*.j2")}
     assert {f"orchestrator/_templates/{name}" for name in templates} <= set(names)
     assert "orchestrator/py.typed" in names
