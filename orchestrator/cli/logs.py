@@ -18,7 +18,7 @@ from orchestrator.store import Store
 from orchestrator.views.phases import ENDED
 
 POLL = 0.2  # seconds between two looks at files of this machine
-POLL_ELSEWHERE = 2.0  # each look is a command there
+POLL_ELSEWHERE = 2.0  # each look is a command there, unless what is read is streamed to this machine
 # An agent repeats what its ranks and its launcher write, for schedulers that keep only the output of the agents.
 _ECHO = re.compile(rb"\[(rank|launcher) \d+\] ")
 _OF_AGENTS = ("agent", "job")  # sources that agents write to
@@ -72,10 +72,13 @@ class Printer:
 class Logs:
     """The log files of some attempts of a run, wherever they are."""
 
-    def __init__(self, run: Mapping[str, Any], rank: int | None) -> None:
+    def __init__(self, run: Mapping[str, Any], rank: int | None, *, follow: bool) -> None:
         self._read = files.reader_of(run)
         self._rank = rank
-        self._request = {"run": run["name"], **{name: run[name] for name in ("dir", "checkpoint_dir", "run_id")}}
+        self._request = {
+            "run": run["name"], "follow": follow, **{name: run[name] for name in ("dir", "checkpoint_dir", "run_id")},
+        }  # fmt: skip
+        self.pace = POLL if files.are_here(run) else POLL_ELSEWHERE
         self.known: dict[str, Source] = {}
 
     def news(self, attempts: Sequence[int], *, final: bool) -> Iterator[tuple[Source, bytes]]:
@@ -89,6 +92,8 @@ class Logs:
             request = {**self._request, "rank": self._rank, "offsets": offsets}
             answers = self._read(*[("logs", {**request, "attempt": attempt}) for attempt in more])
             for answer in answers:
+                if answer.get("streams"):
+                    self.pace = POLL
                 yield from self._lines(answer, final=final)
             more = [attempt for attempt, answer in zip(more, answers, strict=True) if answer["more"]]
 
@@ -110,7 +115,7 @@ def run(options: Namespace) -> int:
         if not 1 <= attempt <= run["attempt"]:
             raise JobError(f"{options.run} has no attempt {attempt}", hint=f"it has attempts 1 to {run['attempt']}")
         printer = Printer(options.rank)
-        logs = Logs(run, options.rank)
+        logs = Logs(run, options.rank, follow=options.follow)
         if options.follow:
             return _follow(store, options, attempt, logs, printer)
         for source, line in logs.news([attempt], final=True):
@@ -142,7 +147,7 @@ def _follow(store: Store, options: Namespace, attempt: int, logs: Logs, printer:
             if over:
                 say(f"{options.run} {run['phase']}" if run["phase"] in ENDED else f"attempt {attempt} has ended")
                 return OK
-            time.sleep(POLL if files.are_here(run) else POLL_ELSEWHERE)
+            time.sleep(logs.pace)
     except KeyboardInterrupt:
         say(f"detached; {options.run} goes on\n  come back:  orch logs {options.run} -f")
         return INTERRUPTED

@@ -17,6 +17,7 @@ from orchestrator.model.cluster import Profile
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
+CONNECTIONS = 128  # that are kept open: every stream has one to itself
 PAGE = 500  # objects in one answer to a list
 MANAGER = "orch"  # as field manager
 JSON = "application/json"
@@ -146,8 +147,11 @@ class Api:
         content: bytes = self._request("GET", path, query=query).data
         return content
 
-    def lines(self, path: str, query: Query, *, seconds: float) -> Iterator[bytes]:
-        """The lines of a stream as they come; it ends when the server ends it, or nothing came for so many seconds."""
+    def lines(self, path: str, query: Query, *, seconds: float) -> Iterator[Sequence[bytes]]:
+        """The lines of a stream as they come, those that come at once together.
+
+        It ends when the server ends it, or nothing came for so many seconds. Raises Refused and Unreachable.
+        """
         from urllib3.exceptions import HTTPError
 
         response = self._request("GET", path, query=query, read_seconds=seconds, whole=False)
@@ -155,13 +159,14 @@ class Api:
         try:
             for chunk in response.stream(65536):
                 *whole, rest = (rest + chunk).split(b"\n")
-                yield from whole
+                if whole:
+                    yield whole
         except (HTTPError, OSError):
             return
         finally:
             response.release_conn()
         if rest:
-            yield rest
+            yield [rest]
 
     def _write(self, method: str, path: str, document: Mapping[str, Any], content_type: str) -> dict[str, Any]:
         query = (("fieldManager", MANAGER), ("fieldValidation", "Strict"))
@@ -246,6 +251,7 @@ def _connect(name: str, profile: Profile) -> tuple[Any, str | None, str | None]:
         ) from error
     configuration = Configuration()
     configuration.retries = False  # a call is repeated by whoever knows what it did
+    configuration.connection_pool_maxsize = CONNECTIONS
     context = namespace = None
     try:
         named = profile.kubeconfig is not None or profile.context is not None

@@ -26,7 +26,7 @@ from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase
 from orchestrator.reach import SECONDS, Call
 
 CALM = 10.0  # seconds between two looks while every run trains; a change of a pod rings before
-BUSY = 2.0  # while something starts, waits or ends
+BUSY = 2.0  # while something starts, waits or ends, and while somebody follows a run
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,9 +132,20 @@ class KubernetesBackend:
         found = look(self._api, submissions, self._profile.queue)
         self._bell.watch_from(found.version)
         seen = {submission.run: self._observe(submission, found) for submission in submissions}
+        self._forget_others(submissions)
         calm = all(one.phase is Phase.RUNNING and not one.partial and not one.because for one in seen.values())
-        self._pace = CALM if calm else BUSY
+        watched = any(logs.is_watched for logs in self._logs.values())
+        self._pace = CALM if calm and not watched else BUSY
         return seen
+
+    def _forget_others(self, submissions: Sequence[Submission]) -> None:
+        """A controller lives for months: it keeps in memory what it looks after."""
+        keys = {key_of(submission) for submission in submissions}
+        self._attempts = {key: seen for key, seen in self._attempts.items() if key in keys}
+        self._asked &= keys
+        runs = {submission.run for submission in submissions}
+        self._reports = {run: report for run, report in self._reports.items() if run in runs}
+        self._logs = {run: logs for run, logs in self._logs.items() if run in runs}
 
     def _observe(self, submission: Submission, found: Look) -> Observation:
         pods, word = found.pods_of(submission), found.word_of(submission)
@@ -199,14 +210,21 @@ class KubernetesBackend:
         )
 
     def _read_logs(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The kept logs of an attempt, with what its living pods have said since."""
-        logs = self._logs_of(request["run"])
+        """The kept logs of an attempt, with what its living pods have said since, or stream now."""
+        logs, attempt, follow = self._logs_of(request["run"]), request["attempt"], bool(request.get("follow"))
+
+        def look() -> Sequence[Pod]:
+            return pods_of_attempt(self._api, request["run_id"], attempt)
+
         try:
-            logs.keep_all(pods_of_attempt(self._api, request["run_id"], request["attempt"]))
+            if follow:
+                logs.follow(attempt, look)
+            else:
+                logs.keep_all(look())
         except ClusterError:
-            if not logs.kept.files(request["attempt"]):
+            if not logs.kept.files(attempt):
                 raise
-        return self._reader.logs(logs.kept, request)
+        return {**self._reader.logs(logs.kept, request), "streams": follow}
 
     def _logs_of(self, run: str) -> PodLogs:
         if run not in self._logs:

@@ -48,8 +48,8 @@ class Bell:
         selector = ("labelSelector", "=".join(MANAGED))
         query = (selector, ("watch", "true"), ("resourceVersion", version), ("timeoutSeconds", str(SECONDS)))
         try:
-            for line in self._api.lines(self._api.core("pods"), query, seconds=2 * SECONDS):
-                if line.startswith(_ERROR):
+            for lines in self._api.lines(self._api.core("pods"), query, seconds=2 * SECONDS):
+                if any(line.startswith(_ERROR) for line in lines):
                     self._pause(PAUSE)
                     break
                 self._rung.set()

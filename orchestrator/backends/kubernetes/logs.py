@@ -1,4 +1,7 @@
-"""How far logs of pods are read, and when: at a slow pace, when a pod has ended, and streamed while one is leaving."""
+"""How far logs of pods are read, and when: at a slow pace, and once more when a pod has ended.
+
+They are streamed where somebody looks on, and from a pod on its way out, which may be gone before the next look.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ LOOKED_AT = 15.0  # seconds for which a person who looked counts as looking
 BYTES = 1024 * 1024  # of one read
 LAST_BYTES = 8 * BYTES  # of a log that is read once more before its pod goes
 STREAM_SECONDS = 240  # without a line, after which a stream is given up
+STREAMS = 100  # at once; of more pods the logs are read at a pace
 
 
 class PodLogs:
@@ -31,16 +35,27 @@ class PodLogs:
         self._run_dir = run_dir
         self._clock = clock
         self._read_at: float | None = None
+        self._followed_at: dict[int, float] = {}  # when the pods of an attempt were last looked for
         self._finished: set[str] = set()  # uids of pods whose whole log is kept
-        self._streamed: set[str] = set()
+        self._streams: dict[str, tuple[float, threading.Thread]] = {}  # by uid of a pod; since when
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody follows the run just now."""
+        try:
+            return time.time() - (self._run_dir / WATCHED).stat().st_mtime < LOOKED_AT
+        except OSError:
+            return False
 
     def keep(self, attempt: int, pods: Sequence[Pod], ring: Callable[[], None]) -> None:
         """Node 0's log at its pace; all of them when their pods have ended. `ring`: called when a stream has ended."""
-        head, now = newest_of(pods).get(0), self._clock()
-        due = self._read_at is None or now - self._read_at >= self._pace(attempt)
-        if head is not None and head.running and due:
-            self._read_at = now
-            self._read_on(head, BYTES)
+        head = newest_of(pods).get(0)
+        if head is not None and head.running:
+            if self.is_watched:
+                self._stream(head, ring, lambda: self.is_watched)
+            elif self._is_due(attempt):
+                self._read_at = self._clock()
+                self._read_on(head, BYTES)
         for pod in pods:
             if pod.running and pod.leaving and not pod.lost:
                 self._stream(pod, ring)
@@ -53,15 +68,19 @@ class PodLogs:
             if pod.logged and pod.uid not in self._finished and self._read_on(pod, LAST_BYTES) and not pod.running:
                 self._finished.add(pod.uid)
 
-    def _pace(self, attempt: int) -> float:
+    def follow(self, attempt: int, look: Callable[[], Sequence[Pod]]) -> None:
+        """Keep what the pods of an attempt say, as they say it. `look` asks for them, every few seconds. Its errors."""
+        last, now = self._followed_at.get(attempt), self._clock()
+        if last is not None and now - last < SOON:
+            return
+        pods = look()
+        self._followed_at[attempt] = now
+        self.keep_all([pod for pod in pods if not (pod.running and not pod.lost and self._stream(pod))])
+
+    def _is_due(self, attempt: int) -> bool:
         report = self.kept.told.report or {}
-        if report.get("attempt") != attempt or report.get("state") not in records.STEPPING:
-            return SOON
-        try:
-            looked = time.time() - (self._run_dir / WATCHED).stat().st_mtime
-        except OSError:
-            return PACE
-        return SOON if looked < LOOKED_AT else PACE
+        trains = report.get("attempt") == attempt and report.get("state") in records.STEPPING
+        return self._read_at is None or self._clock() - self._read_at >= (PACE if trains else SOON)
 
     def _read_on(self, pod: Pod, most: int) -> bool:
         """Read on in a pod's log; False when it cannot be had now: its node is away, or it has just gone."""
@@ -79,23 +98,33 @@ class PodLogs:
                 return True
         return True
 
-    def _stream(self, pod: Pod, ring: Callable[[], None]) -> None:
-        """What a pod says on its way out: the pod may be gone before the next look."""
-        if pod.uid in self._streamed:
-            return
-        self._streamed.add(pod.uid)
-        query = (*_query(pod, self.kept.last(pod)), ("follow", "true"))
+    def _stream(
+        self, pod: Pod, ring: Callable[[], None] = lambda: None, wanted: Callable[[], bool] = lambda: True
+    ) -> bool:
+        """What a pod says, from now on until it ends or is not `wanted` any more; False when there are too many."""
+        began, thread = self._streams.get(pod.uid, (None, None))
+        if (thread and thread.is_alive()) or (began is not None and self._clock() - began < SOON):
+            return True
+        if sum(one.is_alive() for _, one in self._streams.values()) >= STREAMS:
+            return False
 
         def run() -> None:
+            self._read_on(pod, LAST_BYTES)
+            query = (*_query(pod, self.kept.last(pod)), ("follow", "true"))
             try:
-                for line in self._api.lines(self._path(pod), query, seconds=STREAM_SECONDS):
-                    self.kept.add(pod, [line])
+                for lines in self._api.lines(self._path(pod), query, seconds=STREAM_SECONDS):
+                    self.kept.add(pod, lines)
+                    if not wanted():
+                        break
             except (ClusterError, OSError):
                 return
             finally:
                 ring()
 
-        threading.Thread(target=run, name=f"log of {pod.name}", daemon=True).start()
+        thread = threading.Thread(target=run, name=f"log of {pod.name}", daemon=True)
+        self._streams[pod.uid] = (self._clock(), thread)
+        thread.start()
+        return True
 
     def _path(self, pod: Pod) -> str:
         return self._api.core("pods", f"{pod.name}/log")
