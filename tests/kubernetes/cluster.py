@@ -309,14 +309,17 @@ class Cluster(Access):
         self.until(lambda: not self._operator_pods("kueue"), seconds=60, hint="Kueue is gone")
 
     def start_kwok(self, *, nodes: int, resources: Mapping[str, int | str] | None = None) -> None:
-        """Nodes that only seem to be there, called fake-1 and on; pods on them only seem to run.
+        """Nodes that only seem to be there, called fake-1 and on; pods on them seem to run until they are deleted.
 
         They have the label `type: kwok` and the taint `kwok.x-k8s.io/node=fake:NoSchedule`.
         """
         self._await_built("kwok", "kwok-stages")
         self._place_programs("kwok")
-        stages = self.binaries.manifest("kwok-stages")
-        assert stages
+        manifest = self.binaries.manifest("kwok-stages")
+        assert manifest
+        known = yaml.safe_load_all(manifest.read_text())
+        stages = self.root / "kwok-stages.yaml"
+        stages.write_text(yaml.safe_dump_all(one for one in known if one["metadata"]["name"] != "pod-complete"))
         options = {
             "kubeconfig": self.kubeconfig,
             "config": stages,
