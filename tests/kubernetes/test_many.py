@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.backends.kubernetes.api import PAGE
-from orchestrator.backends.kubernetes.backend import KubernetesBackend
+from orchestrator.backends.kubernetes.backend import CALM, KubernetesBackend
 from orchestrator.launch import submit_runs
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
@@ -99,6 +99,7 @@ def test_a_cluster_is_asked_as_often_for_many_runs_as_for_few(make_lab: Make, ki
     assert {one.phase for one in many.look().values()} == {Phase.QUEUED}
     few = reads(many)
     assert few == {("LIST", PLURALS[kind]): LOOKS, ("LIST", "pods"): LOOKS, ("LIST", "events"): LOOKS}
+    assert many.backend.pace == CALM, "nothing has changed"
     many.submit(count - FEW)
     many.lab.until(lambda: {one.phase for one in many.look().values()} == {Phase.QUEUED}, hint="all of them wait")
     pages = -(-count // PAGE)

@@ -25,8 +25,8 @@ from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
 from orchestrator.reach import SECONDS, Call
 
-CALM = 10.0  # seconds between two looks while every run trains; a change of a pod rings before
-BUSY = 2.0  # while something starts, waits or ends, and while somebody follows a run
+CALM = 10.0  # seconds between two looks while every run trains or waits as before; a change of a pod rings before
+BUSY = 2.0  # while something starts, changes or ends, and while somebody follows a run
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,6 +74,7 @@ class KubernetesBackend:
         self._served = Served(name, profile, self._api)
         self._bell = Bell(self._api)
         self._pace = BUSY
+        self._standing: Mapping[str, tuple[Phase, str]] = {}  # as of the last look
         self._attempts: dict[Key, _Attempt] = {}
         self._reports: dict[str, Mapping[str, Any]] = {}  # the newest of each run, some from pods that are gone
         self._logs: dict[str, PodLogs] = {}
@@ -133,10 +134,18 @@ class KubernetesBackend:
         self._bell.watch_from(found.version)
         seen = {submission.run: self._observe(submission, found) for submission in submissions}
         self._forget_others(submissions)
-        calm = all(one.phase is Phase.RUNNING and not one.partial and not one.because for one in seen.values())
-        watched = any(logs.is_watched for logs in self._logs.values())
-        self._pace = CALM if calm and not watched else BUSY
+        self._pace = self._pace_after(seen)
         return seen
+
+    def _pace_after(self, seen: Mapping[str, Observation]) -> float:
+        standing = {run: (one.phase, one.because) for run, one in seen.items()}
+        before, self._standing = self._standing, standing
+        waits_or_trains = all(
+            not one.partial and (one.phase is Phase.QUEUED or (one.phase is Phase.RUNNING and not one.because))
+            for one in seen.values()
+        )
+        watched = any(logs.is_watched for logs in self._logs.values())
+        return CALM if waits_or_trains and standing == before and not watched else BUSY
 
     def _forget_others(self, submissions: Sequence[Submission]) -> None:
         """A controller lives for months: it keeps in memory what it looks after."""
