@@ -317,13 +317,17 @@ class Cluster(Access):
         self._place_programs("kwok")
         manifest = self.binaries.manifest("kwok-stages")
         assert manifest
-        known = yaml.safe_load_all(manifest.read_text())
+        known = {one["metadata"]["name"]: one for one in yaml.safe_load_all(manifest.read_text())}
+        del known["pod-complete"]
+        # No kubelet says that their containers have ended, so no Job would ever let go of them.
+        known["pod-delete"]["spec"]["next"] = {"finalizers": {"empty": True}, "delete": True}
         stages = self.root / "kwok-stages.yaml"
-        stages.write_text(yaml.safe_dump_all(one for one in known if one["metadata"]["name"] != "pod-complete"))
+        stages.write_text(yaml.safe_dump_all(known.values()))
         options = {
             "kubeconfig": self.kubeconfig,
             "config": stages,
             "manage-nodes-with-annotation-selector": "kwok.x-k8s.io/node=fake",
+            "node-lease-duration-seconds": 40,
             "cidr": "10.89.0.0/16",
         }
         self._daemon("kwok", "kwok", *_flags(options))
