@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.backends.kubernetes.api import PAGE
-from orchestrator.backends.kubernetes.backend import CALM, KubernetesBackend
+from orchestrator.backends.kubernetes.api import PAGE, Api, Query
+from orchestrator.backends.kubernetes.backend import CALM, READS, KubernetesBackend
 from orchestrator.launch import submit_runs
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 from orchestrator.store import open_store
+from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.inprocess import prepared, suspended
 from tests.kubernetes.lab import KINDS, PLURALS, KubeLab
@@ -40,6 +41,18 @@ class Clock:
         return self.now
 
 
+class Reading(Api):
+    """Notes whose logs are read."""
+
+    def __init__(self, name: str, profile: Profile) -> None:
+        super().__init__(name, profile)
+        self.read: list[str] = []
+
+    def log(self, path: str, query: Query) -> bytes:
+        self.read.append(path)
+        return super().log(path, query)
+
+
 class Many:
     """Runs of one backend, all of which wait."""
 
@@ -47,7 +60,8 @@ class Many:
         self.lab = lab
         profile = json.loads(lab.config.read_text())["clusters"]["k8s"]
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in profile.items()}
-        self.backend = KubernetesBackend("k8s", Profile(**given), lab.home, clock=Clock())
+        self.api = Reading("k8s", Profile(**given))
+        self.backend = KubernetesBackend("k8s", Profile(**given), lab.home, api=self.api, clock=Clock())
         self.backend.ready()
         self.submissions: list[Submission] = []
 
@@ -118,3 +132,21 @@ def test_runs_that_have_no_object_are_asked_for_together(make_lab: Make) -> None
     many.submissions = [replace(few[0], run=f"none-{number}", run_id=f"{number:012x}") for number in range(100)]
     assert {one.phase for one in many.look().values()} == {Phase.PENDING}
     assert reads(many) == before == {("LIST", "pods"): LOOKS, ("LIST", "configmaps"): LOOKS}
+
+
+@full
+def test_a_look_reads_no_more_logs_however_many_runs_train(make_lab: Make, kube_bed: Cluster) -> None:
+    kube_bed.start_kwok(nodes=2)
+    anywhere = [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}]
+    many = Many(make_lab("jobset", node_selector={"type": "kwok"}, tolerations=anywhere))
+    many.submit(READS + 20)
+    running = ("pods", "-n", many.lab.space.name, "--field-selector=status.phase=Running")
+    many.lab.until(lambda: len(kube_bed.items(*running)) == 2 * (READS + 20), hint="all pods seem to run")
+    looks = []
+    for _ in range(2):
+        many.api.read.clear()
+        many.look()
+        looks.append(list(many.api.read))
+    assert [len(read) for read in looks] == [READS, READS]
+    assert len({*looks[0], *looks[1]}) == READS + 20, "those that have waited longest come first"
+    kube_bed.stop_kwok()

@@ -27,6 +27,7 @@ from orchestrator.reach import SECONDS, Call
 
 CALM = 10.0  # seconds between two looks while every run trains or waits as before; a change of a pod rings before
 BUSY = 2.0  # while something starts, changes or ends, and while somebody follows a run
+READS = 100  # of logs of runs that nobody follows, in one look
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,10 +133,17 @@ class KubernetesBackend:
         self._bell.begin()
         found = look(self._api, submissions, self._profile.queue)
         self._bell.watch_from(found.version)
-        seen = {submission.run: self._observe(submission, found) for submission in submissions}
+        read = self._turns(submissions, found)
+        seen = {one.run: self._observe(one, found, read=one.run in read) for one in submissions}
         self._forget_others(submissions)
         self._pace = self._pace_after(seen)
         return seen
+
+    def _turns(self, submissions: Sequence[Submission], found: Look) -> set[str]:
+        """Runs whose log is read now, those that have waited longest: a look is no slower for a thousand of them."""
+        unread = {one.run: self._logs_of(one.run).unread(one.attempt, found.pods_of(one)) for one in submissions}
+        due = [run for run, seconds in unread.items() if seconds]
+        return set(sorted(due, key=lambda run: unread[run], reverse=True)[:READS])
 
     def _pace_after(self, seen: Mapping[str, Observation]) -> float:
         standing = {run: (one.phase, one.because) for run, one in seen.items()}
@@ -156,12 +164,12 @@ class KubernetesBackend:
         self._reports = {run: report for run, report in self._reports.items() if run in runs}
         self._logs = {run: logs for run, logs in self._logs.items() if run in runs}
 
-    def _observe(self, submission: Submission, found: Look) -> Observation:
+    def _observe(self, submission: Submission, found: Look, *, read: bool) -> Observation:
         pods, word = found.pods_of(submission), found.word_of(submission)
         attempt = self._attempts.setdefault(key_of(submission), _Attempt())
         attempt.see(pods, submission.attempt)
         logs = self._logs_of(submission.run)
-        logs.keep(submission.attempt, pods, self._bell.ring)
+        logs.keep(pods, self._bell.ring, read=read)
         report = reading.newer(logs.kept.fold().report, self._reports.get(submission.run))
         for last in attempt.words.values():
             report = reading.newer(report, last.get("report"))

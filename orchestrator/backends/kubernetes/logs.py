@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 
 from orchestrator import records
@@ -47,13 +48,26 @@ class PodLogs:
         except OSError:
             return False
 
-    def keep(self, attempt: int, pods: Sequence[Pod], ring: Callable[[], None]) -> None:
-        """Node 0's log at its pace; all of them when their pods have ended. `ring`: called when a stream has ended."""
+    def unread(self, attempt: int, pods: Sequence[Pod]) -> float:
+        """Seconds since node 0's log was read, where it is time to read it again; 0 where it is not."""
+        head = newest_of(pods).get(0)
+        if head is None or not head.running or self.is_watched:
+            return 0.0
+        report = self.kept.told.report or {}
+        trains = report.get("attempt") == attempt and report.get("state") in records.STEPPING
+        since = inf if self._read_at is None else self._clock() - self._read_at
+        return since if since >= (PACE if trains else SOON) else 0.0
+
+    def keep(self, pods: Sequence[Pod], ring: Callable[[], None], *, read: bool) -> None:
+        """All logs when their pods have ended; node 0's before, if `read` or somebody looks on.
+
+        `ring`: called when a stream has ended.
+        """
         head = newest_of(pods).get(0)
         if head is not None and head.running:
             if self.is_watched:
                 self._stream(head, ring, lambda: self.is_watched)
-            elif self._is_due(attempt):
+            elif read:
                 self._read_at = self._clock()
                 self._read_on(head, BYTES)
         for pod in pods:
@@ -76,11 +90,6 @@ class PodLogs:
         pods = look()
         self._followed_at[attempt] = now
         self.keep_all([pod for pod in pods if not (pod.running and not pod.lost and self._stream(pod))])
-
-    def _is_due(self, attempt: int) -> bool:
-        report = self.kept.told.report or {}
-        trains = report.get("attempt") == attempt and report.get("state") in records.STEPPING
-        return self._read_at is None or self._clock() - self._read_at >= (PACE if trains else SOON)
 
     def _read_on(self, pod: Pod, most: int) -> bool:
         """Read on in a pod's log; False when it cannot be had now: its node is away, or it has just gone."""
