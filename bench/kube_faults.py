@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,11 +19,14 @@ from measure import Row
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.lab import TOLERATIONS, KubeLab, node_of
 from tests.kubernetes.operators import RESTRICTED
+from tests.kubernetes.test_faults import CONTROL
 from tests.kubernetes.test_kueue import RESOURCE, queue_of, seats
 
 ROUNDS = 1
 LIMIT = 600.0  # seconds
 KIND = "jobset"
+# Of three nodes two are left.
+SPARE = {"tolerations": [*TOLERATIONS, CONTROL]}
 QUEUED = {"queue": "seats", "gpu_resource": RESOURCE, "overlay": seats(KIND)}
 
 Fault = Callable[[Cluster, str], None]
@@ -33,7 +37,7 @@ def measure(made: Cluster) -> list[Row]:
     rows = [
         _row("a pod's deletion to the next step", made, pod_deleted, {}),
         # Its container goes on, and must not be through before the node is given up.
-        _row("a kubelet's death to the next step", made, kubelet_dies, {}, step=10 * STEP),
+        _row("a kubelet's death to the next step", made, kubelet_dies, SPARE, step=10 * STEP),
     ]
     made.start_kueue()
     try:
@@ -45,13 +49,15 @@ def measure(made: Cluster) -> list[Row]:
 def _row(figure: str, made: Cluster, fault: Fault, profile: Mapping[str, Any], step: float = STEP) -> Row:
     times = Times()
     for _ in range(ROUNDS):
-        times.bare.append(bare(made, fault, queued=bool(profile)))
+        times.bare.append(bare(made, fault, queued="queue" in profile))
         made.heal()
         start, orch = under_orch(made, fault, profile, step)
         times.start.append(start)
         times.orch.append(orch)
         made.heal()
-    return times.row(figure, "a bare JobSet's pods")
+    found = times.row(figure, "a bare JobSet's pods")
+    print(" | ".join(found.cells()), file=sys.stderr, flush=True)
+    return found
 
 
 def bare(made: Cluster, fault: Fault, *, queued: bool) -> float:
@@ -110,7 +116,7 @@ def under_orch(made: Cluster, fault: Fault, profile: Mapping[str, Any], step: fl
 @contextlib.contextmanager
 def laboratory(made: Cluster, profile: Mapping[str, Any]) -> Iterator[KubeLab]:
     lab = KubeLab(made, made.root / "bench" / f"faults-{time.monotonic_ns()}", KIND, **profile)
-    if profile:
+    if "queue" in profile:
         open_queue(made, lab.space.name)
     try:
         yield lab
@@ -130,8 +136,9 @@ def pod_deleted(made: Cluster, namespace: str) -> None:
 
 
 def kubelet_dies(made: Cluster, namespace: str) -> None:
-    """Of the second node; the containers there go on."""
-    made.kill_kubelet(living(made, namespace)[-1]["spec"]["nodeName"])
+    """Of the second node, or of the first where that one has the operators; the containers there go on."""
+    nodes = [pod["spec"]["nodeName"] for pod in living(made, namespace)]
+    made.kill_kubelet([node for node in nodes if node != "control"][-1])
 
 
 def preempted(made: Cluster, namespace: str) -> None:
