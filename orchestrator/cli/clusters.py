@@ -43,6 +43,6 @@ def _check(options: Namespace) -> int:
     else:
         lines = clusters.checkup_listing(found, width=columns(sys.stdout), paint=painter(sys.stdout))
         sys.stdout.write(output.lines(lines))
-    if any("manifests/" in one.todo for one in found.findings):
-        say(f"manifests/ is {assets.manifests()}")
+        if any("manifests/" in one.todo for one in found.findings):
+            say(f"manifests/ is {assets.manifests()}")
     return ClusterError.exit_code if found.hopeless else OK
