@@ -44,7 +44,7 @@ def processes_of(pod: dict[str, Any], needle: str) -> list[int]:
 
 
 def kill_a_rank(lab: KubeLab, run: str) -> None:
-    ranks = processes_of(lab.pod(run, 1), "train.py")
+    ranks = processes_of(lab.pod(run, 1), "orchestrator.agent.rank")
     os.kill(ranks[-1], signal.SIGKILL)
 
 
