@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -133,8 +134,6 @@ def test_each_rank_has_a_log_of_its_own_and_nobody_sees_what_was_meant_for_the_c
 
 
 def test_a_reader_goes_on_where_it_has_stopped(tmp_path):
-    import base64
-
     kept, reader = Kept(tmp_path), Reader()
     kept.add(pod(), [at(1, "[rank 0] one")])
     first = reader.logs(kept, {"attempt": 1, "rank": 0, "offsets": {}})
@@ -142,3 +141,40 @@ def test_a_reader_goes_on_where_it_has_stopped(tmp_path):
     kept.add(pod(), [at(2, "[rank 0] two")])
     second = reader.logs(kept, {"attempt": 1, "rank": 0, "offsets": {path: 4}})
     assert base64.b64decode(second["texts"][path]) == b"two\n"
+
+
+def asked_on(reader: Reader, kept: Kept, *, rank: int | None = None) -> dict[str, bytes]:
+    """All texts by who wrote them, asked for again and again as `orch logs` does."""
+    had: dict[str, bytes] = {}
+    more = True
+    while more:
+        offsets = {path: len(text) for path, text in had.items()}
+        answer = reader.logs(kept, {"attempt": 1, "rank": rank, "offsets": offsets})
+        for source in answer["sources"]:
+            had.setdefault(source["path"], b"")
+        for path, text in answer["texts"].items():
+            had[path] += base64.b64decode(text)
+        more = answer["more"]
+    return {path.partition("#")[2]: text for path, text in had.items()}
+
+
+@pytest.mark.parametrize("size", [1, 40, 64, 1000, 10**6])
+def test_long_logs_come_in_several_answers(tmp_path, size):
+    kept = Kept(tmp_path)
+    for node in (0, 1):
+        lines = [at(second, f"[rank {node * 2 + second % 2}] line {second}") for second in range(50)]
+        kept.add(pod(number=node, uid=f"{node}aaaaaaa"), lines)
+    wanted = {
+        f"rank {rank}": b"".join(b"line %d\n" % second for second in range(50) if second % 2 == rank % 2)
+        for rank in range(4)
+    }
+    reader = Reader(size)
+    assert asked_on(reader, kept) == wanted
+    assert asked_on(reader, kept) == wanted, "who asks anew has all of it"
+    assert asked_on(reader, kept, rank=3)["rank 3"] == wanted["rank 3"]
+
+
+def test_a_progress_bar_is_one_line(tmp_path):
+    kept = Kept(tmp_path)
+    kept.add(pod(), [at(1, "[rank 0]  1%\r 2%\r 3%"), at(2, "[rank 0] done")])
+    assert asked_on(Reader(), kept) == {"rank 0": b" 1%\r 2%\r 3%\ndone\n"}

@@ -26,7 +26,7 @@ _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d
 _ECHO = re.compile(rb"\[rank (\d+)\] ")
 _TAIL = 64 * 1024  # bytes at the end of a file in which its last whole line begins
 _CHUNK = 4 * 1024 * 1024
-ANSWER = 4 * 1024 * 1024  # bytes of logs in one answer
+ANSWER = 4 * 1024 * 1024  # bytes of kept logs that are read for one answer
 
 
 class Kept:
@@ -86,7 +86,7 @@ class Kept:
                     break
                 offset += len(whole)
                 file.seek(offset)
-                for line in whole.splitlines():
+                for line in _lines(whole):
                     yield line.partition(b" ")[2]
         self._offsets[path] = offset
 
@@ -134,54 +134,92 @@ def _mend(path: Path) -> None:
 
 @dataclass(slots=True)
 class _Source:
-    """What has been read of one kept log, parted by who wrote it: the agent, and each rank of its node."""
+    """How far one kept log was read, and how many bytes that gave of each who wrote it: the agent, and every rank."""
 
     number: int
     offset: int = 0
-    texts: dict[str, bytes] = field(default_factory=dict)
+    given: dict[str, int] = field(default_factory=dict)
 
 
 class Reader:
-    """Answers the site operation `logs` from kept logs, as if every rank had a file of its own."""
+    """Answers the site operation `logs` from kept logs, as if every rank had a file of its own.
 
-    def __init__(self) -> None:
+    It remembers where it stopped, not what it read: who asks from elsewhere makes it begin again.
+    """
+
+    def __init__(self, answer: int = ANSWER) -> None:
         self._sources: dict[Path, _Source] = {}
+        self._answer = answer
 
     def logs(self, kept: Kept, request: Any) -> dict[str, Any]:
         sources: list[dict[str, Any]] = []
         texts: dict[str, str] = {}
-        left = ANSWER
+        left, more = self._answer, False
         for path in kept.files(request["attempt"]):
-            for name, text in sorted(self._parted(path).items()):
+            source = self._source(path, request)
+            content, cut = _lines_from(path, source.offset, left) if left > 0 else (b"", True)
+            source.offset += len(content)
+            left, more = left - len(content), more or cut
+            for name, text in _parted(content, source.number).items():
+                before = source.given.get(name, 0)
+                source.given[name] = before + len(text)
+                virtual = _virtual(path, name)
+                news = text[max(0, request["offsets"].get(virtual, 0) - before) :]
+                if news and _is_wanted(name, request):
+                    texts[virtual] = base64.b64encode(news).decode("ascii")
+            section = f"attempt {request['attempt']}, {path.name.split('.')[0].replace('-', ' ')}"
+            for name in sorted(source.given):
                 kind, _, number = name.partition(" ")
-                virtual = f"{path}#{name}"
-                section = f"attempt {request['attempt']}, {path.name.split('.')[0].replace('-', ' ')}"
-                sources.append({"path": virtual, "kind": kind, "number": int(number), "section": section})
-                if request["rank"] is None or (kind, int(number)) == ("rank", request["rank"]):
-                    offset = request["offsets"].get(virtual, 0)
-                    content = text[offset : offset + left]
-                    left -= len(content)
-                    if content:
-                        texts[virtual] = base64.b64encode(content).decode("ascii")
-        return {"sources": sources, "texts": texts, "more": left == 0}
+                sources.append({"path": _virtual(path, name), "kind": kind, "number": int(number), "section": section})
+        return {"sources": sources, "texts": texts, "more": more}
 
-    def _parted(self, path: Path) -> dict[str, bytes]:
-        match = _NAME.fullmatch(path.name)
-        assert match is not None
-        source = self._sources.setdefault(path, _Source(int(match[1])))
-        with path.open("rb") as file:
-            file.seek(source.offset)
-            content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        source.offset += len(whole)
-        parts: dict[str, list[bytes]] = {}
-        for stamped in whole.splitlines():
-            line = stamped.partition(b" ")[2]
-            if line.startswith(PREFIX):
-                continue
-            echo = _ECHO.match(line)
-            name = f"rank {echo[1].decode()}" if echo else f"agent {source.number}"
-            parts.setdefault(name, []).append(line[echo.end() :] if echo else line)
-        for name, lines in parts.items():
-            source.texts[name] = source.texts.get(name, b"") + b"".join(line + b"\n" for line in lines)
-        return source.texts
+    def _source(self, path: Path, request: Any) -> _Source:
+        """Where to go on in a file; at its beginning where the asker has not had all that was given."""
+        source = self._sources.get(path)
+        if source is None or any(
+            request["offsets"].get(_virtual(path, name), 0) < given
+            for name, given in source.given.items()
+            if _is_wanted(name, request)
+        ):
+            match = _NAME.fullmatch(path.name)
+            assert match is not None
+            source = self._sources[path] = _Source(int(match[1]))
+        return source
+
+
+def _lines(content: bytes) -> list[bytes]:
+    """Of whole lines. A carriage return ends none: progress bars are made of them."""
+    return content.split(b"\n")[:-1]
+
+
+def _virtual(path: Path, name: str) -> str:
+    return f"{path}#{name}"
+
+
+def _is_wanted(name: str, request: Any) -> bool:
+    return request["rank"] is None or name == f"rank {request['rank']}"
+
+
+def _lines_from(path: Path, offset: int, most: int) -> tuple[bytes, bool]:
+    """Whole lines of a file, and whether there is more than that. A line that is longer than `most` comes whole."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read(most)
+        if len(content) < most:
+            return content[: content.rfind(b"\n") + 1], False
+        if not content.endswith(b"\n"):
+            content = content[: content.rfind(b"\n") + 1] or content + file.readline()
+    return (content, True) if content.endswith(b"\n") else (b"", False)
+
+
+def _parted(content: bytes, node: int) -> dict[str, bytes]:
+    """Lines by who wrote them, without their times; none of what was meant for the controller."""
+    parts: dict[str, list[bytes]] = {}
+    for stamped in _lines(content):
+        line = stamped.partition(b" ")[2]
+        if line.startswith(PREFIX):
+            continue
+        echo = _ECHO.match(line)
+        name = f"rank {echo[1].decode()}" if echo else f"agent {node}"
+        parts.setdefault(name, []).append(line[echo.end() :] if echo else line)
+    return {name: b"".join(line + b"\n" for line in lines) for name, lines in parts.items()}

@@ -103,7 +103,7 @@ class PodLogs:
             cut = len(content) >= left
             whole = content[: content.rfind(b"\n") + 1] if cut else content
             left -= len(content)
-            if not self.kept.add(pod, whole.splitlines()) or not cut:
+            if not self.kept.add(pod, whole.split(b"\n")) or not cut:
                 return True
         return True
 
