@@ -40,7 +40,13 @@ class Echo:
         if end == 0 and (final or len(chunk) == _CHUNK):
             end = len(chunk)
         self._offsets[word] += end
-        return chunk[:end].decode("utf-8", "replace").splitlines()
+        lines = chunk[:end].decode("utf-8", "replace").split("\n")
+        return [_shown(line) for line in (lines if lines[-1] else lines[:-1])]  # the last is what has no end yet
+
+
+def _shown(line: str) -> str:
+    """A progress bar rewrites its line: what a terminal shows of it in the end."""
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 def tail(path: Path, size: int = 16 * 1024) -> str:
