@@ -42,7 +42,11 @@ def write_fenced(member: Member, ended: Ended) -> None:
 
 
 def _watch_nodes(member: Member) -> None:
-    """Ends the generation when a node is missing, lost, or when nothing moves any more."""
+    """Ends the generation when a node is missing, lost, or when nothing moves any more.
+
+    Whoever is lost will not say how it ended, however node 0 did: its own ranks may have felt it first.
+    """
+    _lose(member, member.peers.lost(node for node in member.peers.still_running() if node != 0))
     if member.result is not None and member.result not in ("done", "stopped"):
         return
     timeouts, missing = member.node.job.timeouts, member.peers.missing()
@@ -55,7 +59,6 @@ def _watch_nodes(member: Member) -> None:
         _lose(member, dict.fromkeys(missing[:1], ("node_lost", sentence)))
     if missing and fence.refusal_of_peer(member.node.root, member.node.options, member.claim.nodes):
         member.end()
-    _lose(member, member.peers.lost(node for node in member.peers.still_running() if node != 0))
     hang = timeouts.hang
     if hang is not None and member.result is None and member.progress_stands_still() > hang:
         member.end_hung(f"Nothing has moved for {hang:g} s; the ranks' logs say where they were.")

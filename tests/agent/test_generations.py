@@ -299,6 +299,31 @@ def test_a_node_that_stands_still_is_lost_after_its_heartbeat(make_cluster: Make
     assert not _alive(cluster)
 
 
+def test_a_node_is_found_lost_also_where_the_ranks_of_node_0_have_felt_it_first(make_cluster: MakeCluster) -> None:
+    """As on two machines: a connection is reset at once, and nobody can see that the other's agent is gone."""
+    script = """
+    if RANK == 0:
+        metric(1)
+        while not (HERE / "lost").exists():
+            time.sleep(0.05)
+        raise RuntimeError("Read error: Connection reset by peer")
+    time.sleep(60)
+    """
+    reset = {"cause": "network", "pattern": "Connection reset by peer", "retry": True, "echo": True}
+    cluster = make_cluster(script, timeouts={"join": 20, "heartbeat": 4, "grace": 20}, signatures=[reset])
+    agents = cluster.start()
+    cluster.until_step(1)
+    os.kill(agents[1].pid, signal.SIGSTOP)
+    (cluster.generation(1) / "lost").touch()
+    cluster.until((cluster.generation(1) / "exit-0.json").exists, hint="node 0 has ended")
+    assert not (cluster.generation(1) / "outcome.json").exists()
+    assert cluster.wait([agents[0]], seconds=30) == [84]
+    assert cluster.outcome(1)["cause"] == "node_lost"
+    os.kill(agents[1].pid, signal.SIGCONT)
+    assert cluster.wait([agents[1]]) == [84]
+    assert not _alive(cluster)
+
+
 def test_ranks_that_stand_still_are_ended_and_say_where_they_hang(make_cluster: MakeCluster) -> None:
     script = """
     def waits_for_ever():
