@@ -87,9 +87,8 @@ class PodLogs:
         last, now = self._followed_at.get(attempt), self._clock()
         if last is not None and now - last < SOON:
             return
-        pods = look()
-        self._followed_at[attempt] = now
-        self.keep_all([pod for pod in pods if not (pod.running and not pod.lost and self._stream(pod))])
+        self._followed_at[attempt] = now  # also where nobody answers
+        self.keep_all([pod for pod in look() if not (pod.running and not pod.lost and self._stream(pod))])
 
     def _read_on(self, pod: Pod, most: int) -> bool:
         """Read on in a pod's log; False when it cannot be had now: its node is away, or it has just gone."""
@@ -118,9 +117,9 @@ class PodLogs:
             return False
 
         def run() -> None:
-            self._read_on(pod, LAST_BYTES)
-            query = (*_query(pod, self.kept.last(pod)), ("follow", "true"))
             try:
+                self._read_on(pod, LAST_BYTES)
+                query = (*_query(pod, self.kept.last(pod)), ("follow", "true"))
                 for lines in self._api.lines(self._path(pod), query, seconds=STREAM_SECONDS):
                     self.kept.add(pod, lines)
                     if not wanted():
