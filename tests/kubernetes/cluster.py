@@ -170,9 +170,14 @@ class Cluster(Access):
         self.daemons.end(f"containerd-{node}")
 
     def start_containerd(self, node: str) -> None:
-        if self.daemons.alive(f"containerd-{node}"):
+        """And wait until it serves kubelets: one that comes sooner ends at once, and nobody starts it again."""
+        name = f"containerd-{node}"
+        if self.daemons.alive(name):
             return
-        self.daemons.start(f"containerd-{node}", ["containerd", "-c", f"{self.root}/{node}/containerd.toml"])
+        log = self.root / "log" / f"{name}.log"
+        before = log.stat().st_size if log.exists() else 0
+        self.daemons.start(name, ["containerd", "-c", f"{self.root}/{node}/containerd.toml"])
+        self.until(lambda: b"Start streaming server" in log.read_bytes()[before:], hint=f"{name} serves kubelets")
 
     def crash(self, node: str) -> None:
         """As if the machine lost its power: kubelet, containerd and every container, all by kill -9."""

@@ -14,7 +14,7 @@ import pytest
 
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
-from tests.kubernetes.lab import KINDS, SLOW, TOLERATIONS, KubeLab, node_of
+from tests.kubernetes.lab import KINDS, SLOW, STEPS, TOLERATIONS, KubeLab, node_of
 
 pytestmark = [pytest.mark.deepspeed, pytest.mark.timeout(900)]
 full = pytest.mark.full
@@ -157,8 +157,8 @@ exec(open(os.path.join(os.environ["ORCH_BUNDLE"], "code", "train.py")).read())
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_container_that_ran_out_of_memory_once(make_lab: Make, expected: dict[int, float], kind: str) -> None:
     lab = make_lab(kind)
-    lab.job()
-    path = lab.script("tiny", HUNGRY, run=f"tiny.py --steps 30 --seconds {SLOW}", env={"ORCH_TEST_SECONDS": "8"})
+    path = lab.job(run=f"hungry.py --steps {STEPS} --seconds {SLOW}", env={"ORCH_TEST_SECONDS": "8"})
+    (lab.jobs / "code" / "hungry.py").write_text(HUNGRY)
     lab.profile(overlay=limits(kind, "3Gi"))
     run = lab.submit(path)
     lab.as_if_nothing_had_happened(expected, run)
