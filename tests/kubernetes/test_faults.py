@@ -143,7 +143,7 @@ import os, sys
 if os.environ["ORCH_GENERATION"] == "1" and os.environ["RANK"] == "1":
     import threading, time
     def eat():
-        time.sleep(float(os.environ["ORCH_TEST_SECONDS"]))
+        time.sleep(float(os.environ["HUNGRY_AFTER"]))
         hoard = []
         while True:
             hoard.append(bytearray(b"x" * (64 << 20)))
@@ -157,7 +157,7 @@ exec(open(os.path.join(os.environ["ORCH_BUNDLE"], "code", "train.py")).read())
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_container_that_ran_out_of_memory_once(make_lab: Make, expected: dict[int, float], kind: str) -> None:
     lab = make_lab(kind)
-    path = lab.job(run=f"hungry.py --steps {STEPS} --seconds {SLOW}", env={"ORCH_TEST_SECONDS": "8"})
+    path = lab.job(run=f"hungry.py --steps {STEPS} --seconds {SLOW}", env={"HUNGRY_AFTER": "8"})
     (lab.jobs / "code" / "hungry.py").write_text(HUNGRY)
     lab.profile(overlay=limits(kind, "3Gi"))
     run = lab.submit(path)
