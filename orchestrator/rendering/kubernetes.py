@@ -83,8 +83,18 @@ def values(request: RenderRequest) -> dict[str, object]:
         "secrets": _secrets(request),
         "resources": _resources(request),
         "shm": f"{request.plan.topology.ranks_per_node * SHM_MIB_PER_RANK}Mi",
-        "grace_seconds": needs.save_seconds(request.plan) + KILL_MARGIN_SECONDS,
+        "grace_seconds": _grace_seconds(request, kind),
     }
+
+
+def _grace_seconds(request: RenderRequest, kind: JobKind) -> int | None:
+    """None for a TrainJob in a queue.
+
+    Kueue 0.19 writes that back without it; JobSet's webhook refuses what has changed then, and nothing starts.
+    """
+    if kind == "trainjob" and request.cluster.profile.queue:
+        return None
+    return needs.save_seconds(request.plan) + KILL_MARGIN_SECONDS
 
 
 def job_kind(request: RenderRequest) -> JobKind:
@@ -144,6 +154,12 @@ def warnings(request: RenderRequest) -> tuple[str, ...]:
 
 def _lost_to_trainjob(profile: Profile) -> Iterator[str]:
     runtime = profile.runtime
+    if profile.queue:
+        yield (
+            "queue: Kueue 0.19 drops a TrainJob's grace period, so its pods have that of the runtime (600 s in orch's "
+            "own): set terminationGracePeriodSeconds in a copy of manifests/runtime.yaml and name that in runtime, or "
+            "take job_kind: jobset"
+        )
     if profile.priority_class:
         yield (
             f"priority_class: a TrainJob cannot set it; set priorityClassName: {profile.priority_class} in a copy of "
