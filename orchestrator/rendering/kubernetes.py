@@ -149,17 +149,21 @@ def lost(profile: Profile, kind: JobKind) -> tuple[str, ...]:
 
 def warnings(request: RenderRequest) -> tuple[str, ...]:
     """What whoever submits or renders the job should know of its manifests."""
-    return (*lost(request.cluster.profile, job_kind(request)), *_needs_of_namespace(request.cluster.profile))
+    profile, kind = request.cluster.profile, job_kind(request)
+    return (*lost(profile, kind), *_of_queue(profile, kind), *_needs_of_namespace(profile))
+
+
+def _of_queue(profile: Profile, kind: JobKind) -> Iterator[str]:
+    if kind == "trainjob" and profile.queue:
+        yield (
+            "queue: Kueue 0.19 drops a TrainJob's grace period, so pods have that of the runtime, 600 s in orch's own; "
+            "for a longer save set terminationGracePeriodSeconds in a copy of manifests/runtime.yaml and name that in "
+            "runtime, or take job_kind: jobset"
+        )
 
 
 def _lost_to_trainjob(profile: Profile) -> Iterator[str]:
     runtime = profile.runtime
-    if profile.queue:
-        yield (
-            "queue: Kueue 0.19 drops a TrainJob's grace period, so its pods have that of the runtime (600 s in orch's "
-            "own): set terminationGracePeriodSeconds in a copy of manifests/runtime.yaml and name that in runtime, or "
-            "take job_kind: jobset"
-        )
     if profile.priority_class:
         yield (
             f"priority_class: a TrainJob cannot set it; set priorityClassName: {profile.priority_class} in a copy of "

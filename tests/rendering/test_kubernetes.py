@@ -467,3 +467,16 @@ def test_the_library_of_this_version_fits_a_config_map():
     from orchestrator import assets
 
     assert len(assets.load_library().content) < LIMIT / 2, "half of a ConfigMap is for the user's code"
+
+
+def test_a_job_has_time_for_a_save_and_a_trainjob_in_a_queue_that_of_its_runtime(kind):
+    """Kueue writes a TrainJob back without its own, and JobSet's webhook takes no other one then."""
+    (plain,) = {pod["terminationGracePeriodSeconds"] for pod in pods(job(kind))}
+    (queued,) = {pod["terminationGracePeriodSeconds"] for pod in pods(job(kind, replace(PLAIN, queue="gpus")))}
+    said = warnings(request("kubernetes", replace(PLAIN, job_kind=kind, queue="gpus")))
+    if kind == "trainjob":
+        assert "terminationGracePeriodSeconds" not in str(job(kind, replace(PLAIN, queue="gpus")))
+        assert (queued, plain != queued) == (600, True)
+        assert "600 s" in said[-1]
+    else:
+        assert (queued, said) == (plain, ())
