@@ -95,13 +95,21 @@ def out_of_memory_kills() -> int:
 
 
 def _memory_files(groups: str) -> Iterator[Path]:
-    """Where the kernel counts such kills for the control groups in a /proc/PID/cgroup, of either version."""
+    """Where the kernel counts such kills for the control groups in a /proc/PID/cgroup, of either version.
+
+    Where a group is not to be found under its name, this is a container that sees its own group as the root.
+    """
     for line in groups.splitlines():
         _, controllers, group = line.split(":", 2)
         if not controllers:
-            yield Path("/sys/fs/cgroup" + group.rstrip("/"), "memory.events")
+            yield _own(Path("/sys/fs/cgroup"), group, "memory.events")
         elif "memory" in controllers.split(","):
-            yield Path("/sys/fs/cgroup/memory" + group.rstrip("/"), "memory.oom_control")
+            yield _own(Path("/sys/fs/cgroup/memory"), group, "memory.oom_control")
+
+
+def _own(root: Path, group: str, name: str) -> Path:
+    named = root / group.lstrip("/") / name
+    return named if named.exists() else root / name
 
 
 def _oom_kills(path: Path) -> int:
