@@ -94,6 +94,10 @@ def _grace_seconds(request: RenderRequest, kind: JobKind) -> int | None:
     """
     if kind == "trainjob" and request.cluster.profile.queue:
         return None
+    return _seconds_to_save(request)
+
+
+def _seconds_to_save(request: RenderRequest) -> int:
     return needs.save_seconds(request.plan) + KILL_MARGIN_SECONDS
 
 
@@ -150,15 +154,16 @@ def lost(profile: Profile, kind: JobKind) -> tuple[str, ...]:
 def warnings(request: RenderRequest) -> tuple[str, ...]:
     """What whoever submits or renders the job should know of its manifests."""
     profile, kind = request.cluster.profile, job_kind(request)
-    return (*lost(profile, kind), *_of_queue(profile, kind), *_needs_of_namespace(profile))
+    return (*lost(profile, kind), *_of_queue(request, kind), *_needs_of_namespace(profile))
 
 
-def _of_queue(profile: Profile, kind: JobKind) -> Iterator[str]:
-    if kind == "trainjob" and profile.queue:
+def _of_queue(request: RenderRequest, kind: JobKind) -> Iterator[str]:
+    if kind == "trainjob" and request.cluster.profile.queue:
         yield (
-            "queue: Kueue 0.19 drops a TrainJob's grace period, so pods have that of the runtime, 600 s in orch's own; "
-            "for a longer save set terminationGracePeriodSeconds in a copy of manifests/runtime.yaml and name that in "
-            "runtime, or take job_kind: jobset"
+            f"queue: a save of this job may take {_seconds_to_save(request)} s, and its pods have the grace period of "
+            "the runtime, 600 s in orch's own, as Kueue 0.19 drops a TrainJob's; where that is too short set "
+            "terminationGracePeriodSeconds in a copy of manifests/runtime.yaml and name that in runtime, or take "
+            "job_kind: jobset"
         )
 
 

@@ -477,6 +477,7 @@ def test_a_job_has_time_for_a_save_and_a_trainjob_in_a_queue_that_of_its_runtime
     if kind == "trainjob":
         assert "terminationGracePeriodSeconds" not in str(job(kind, replace(PLAIN, queue="gpus")))
         assert (queued, plain != queued) == (600, True)
-        assert "600 s" in said[-1]
+        assert f"may take {plain} s" in said[-1]
+        assert "600 s in orch's own" in said[-1]
     else:
         assert (queued, said) == (plain, ())
