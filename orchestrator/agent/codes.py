@@ -7,7 +7,7 @@ import errno
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a full disk answers
 
 SUCCESS = 0  # the success marker exists
-SLOT_TAKEN = 81  # another agent holds this slot: nothing was done
+SLOT_TAKEN = 81  # another agent of this start holds this slot, or did: nothing was done
 STOPPED = 82  # asked to stop
 FENCED = 83  # a newer claim counts
 FAILED = 84  # another attempt may help

@@ -36,21 +36,38 @@ def note_progress(options: Options, job: Job) -> None:
 
 
 def take_slot(options: Options) -> int | None:
-    """Locks the slot for the life of this process; the descriptor must stay open. Raises Ended when it is taken."""
+    """Locks the slot for the life of this process; the descriptor must stay open.
+
+    A start has each slot once: whoever hands an attempt over again may start a second agent beside one that is slow to
+    get here, and the slow one must do nothing, also when the other has ended by then. Raises Ended when the slot is
+    taken, or was.
+    """
     if options.slot_lock is None:
         return None
     options.slot_lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(options.slot_lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = "was held"
     except BlockingIOError:
-        holder = os.read(descriptor, 1000).decode(errors="replace").strip()
+        held = "is held"
+    holder = os.read(descriptor, 1000).decode(errors="replace").strip()
+    if held == "is held" or _start_of(holder) == options.start:
         os.close(descriptor)
-        because = f"{options.slot_lock} is held by another agent of this slot ({holder}); this one does nothing."
-        raise Ended(SLOT_TAKEN, "fenced", because) from None
+        because = f"{options.slot_lock} {held} by another agent of this slot ({holder}); this one does nothing."
+        raise Ended(SLOT_TAKEN, "fenced", because)
     os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
     os.write(descriptor, json.dumps({"pid": os.getpid(), "start": options.start}).encode() + b"\n")
     return descriptor
+
+
+def _start_of(holder: str) -> str | None:
+    try:
+        value = json.loads(holder)
+    except ValueError:
+        return None  # nobody held it, or died before it had said so
+    return value.get("start") if isinstance(value, dict) else None
 
 
 def own_directory(job: Job) -> None:

@@ -40,6 +40,8 @@ def test_a_slot_has_one_agent_and_the_second_does_nothing(cluster: Cluster) -> N
     assert not cluster.root.joinpath("generations/000002.json").exists()
     first.kill()
     first.wait()
+    assert cluster.wait([cluster.agent(0, "--slot-lock", str(lock))]) == [81], "of the start that had it, only later"
+    assert json.loads(lock.read_text())["pid"] == first.pid
     again = cluster.agent(0, "--slot-lock", str(lock), start="start-3")
     cluster.until(lambda: cluster.root.joinpath("generations/000002.json").exists(), hint="a claim after the kill")
     assert again.poll() is None

@@ -25,6 +25,9 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 81
+    if json.loads(os.read(lock, 1000) or b"{}").get("start") == options.start:
+        return 81
+    os.lseek(lock, 0, os.SEEK_SET)
     os.ftruncate(lock, 0)
     os.write(lock, json.dumps({"pid": os.getpid(), "start": options.start}).encode())
     job = json.loads(Path(options.bundle, "job.json").read_text())
