@@ -122,12 +122,20 @@ def says_nonsense(handler: Handler) -> None:
     handler.wfile.write(b"<html>\n\xff\x00\n")
 
 
+def goes_on_in_chunks(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(f"{len(CHANGE):x}\r\n".encode() + CHANGE + b"\r\n")
+    handler.server.ended.wait()
+
+
 WATCHES = (
     is_not_answered, says_nothing, ends_at_once, is_refused_as_too_old, says_that_it_is_too_old, repeats_itself,
-    is_cut_in_the_middle, says_nonsense,
+    is_cut_in_the_middle, says_nonsense, goes_on_in_chunks,
 )  # fmt: skip
 FAILED = (is_refused_as_too_old, says_that_it_is_too_old)
-CHANGED = (repeats_itself, is_cut_in_the_middle)
+CHANGED = (repeats_itself, is_cut_in_the_middle, goes_on_in_chunks)
 
 
 @contextmanager
@@ -188,6 +196,15 @@ def test_a_watch_rings_at_changes_and_rests_after_it_has_failed(
         elif watch in FAILED:
             until(lambda: pauses == [PAUSE])
             assert not bell.is_rung
+
+
+def test_nothing_is_asked_on_the_connection_of_a_stream_that_was_given_up(tmp_path: Path) -> None:
+    with serving(goes_on_in_chunks, tmp_path) as (_, profile):
+        api = Api("k8s", profile)
+        for lines in api.lines(api.core("pods"), (("watch", "true"),), seconds=60):
+            assert lines == [CHANGE.rstrip()]
+            break
+        assert api.list(api.core("pods")).items == [POD]
 
 
 def until(what: Callable[[], bool]) -> None:
