@@ -37,6 +37,7 @@ def train(session: Session) -> None:
 
     from orchestrator.training.arguments import make_arguments
     from orchestrator.training.callback import OrchCallback
+    from orchestrator.training.compiler import leave_out
     from orchestrator.training.operators import load_operators
     from orchestrator.training.packing import Rows, trim
     from orchestrator.training.quiet import hush, hush_printer
@@ -46,6 +47,7 @@ def train(session: Session) -> None:
     hush()
     ds_config = _read_ds_config(environment.ds_config)
     cpu = not torch.cuda.is_available()
+    leave_out(ds_config)
     load_operators(session, ds_config, cpu=cpu)
     if cpu:
         # transformers starts DeepSpeed's own communication only on a GPU, but ZeRO 3 makes the model with it.

@@ -8,6 +8,8 @@ import torch
 from deepspeed.pipe import LayerSpec, PipelineModule
 from torch import nn
 
+from orchestrator.training.compiler import leave_out
+
 COMMON = {"train_micro_batch_size_per_gpu": 1, "zero_allow_untested_optimizer": True}
 
 
@@ -32,6 +34,7 @@ def pipeline(out: str) -> None:
 
 if __name__ == "__main__":
     deepspeed.init_distributed("gloo")
+    leave_out({})
     for number in range(4):
         zero(number, f"{sys.argv[1]}/stage-{number}")
     pipeline(f"{sys.argv[1]}/pipeline")
