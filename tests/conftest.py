@@ -22,7 +22,8 @@ from tests.slurm.cluster import Cluster, Unavailable
 GRACE = 10.0  # seconds that processes of a finished test have to end by themselves
 SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
 KUBERNETES = "kube_cluster"  # and on a real Kubernetes
-ORDER = ("", "slurm", "kubernetes", "deepspeed")
+CLUSTERS = ("slurm", "kubernetes")
+ORDER = ("", *CLUSTERS, "deepspeed")
 TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limit for others is in pyproject.toml
 
 
@@ -30,8 +31,9 @@ TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limi
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts training goes last, and so does what runs on a cluster: there is one of each, which starts once.
 
-    Each of these groups has a worker to itself and runs one after another there, so two trainings at most share the
-    cores. Kubernetes comes late, for it may be built meanwhile; and there Kueue last, for it meddles with all jobs.
+    What runs on a cluster has a worker to itself, one after another; other trainings then go to whichever is free, so
+    no more share the cores than there are workers. Kubernetes comes late, for it may be built meanwhile; and there
+    Kueue last, for it meddles with all jobs.
     """
     items.sort(key=lambda item: (ORDER.index(_group(item)), "kueue" in getattr(item, "fixturenames", ())))
     waiting = next((item for item in items if _group(item) == "kubernetes"), None)
@@ -42,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             pass
         elif item.get_closest_marker("deepspeed") or _group(item) == "kubernetes":
             item.add_marker(pytest.mark.timeout(TRAINING_TIMEOUT))
-        if group := _group(item):
+        if (group := _group(item)) in CLUSTERS:
             item.add_marker(pytest.mark.xdist_group(group))
             _tell_xdist(item, group)
 
