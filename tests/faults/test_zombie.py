@@ -41,7 +41,10 @@ def _start(lab: Lab, bundle: Path, run_dir: Path, attempt: int) -> subprocess.Po
     return agents[0]
 
 
-@pytest.mark.parametrize("attempt", [pytest.param(2, id="older-attempt"), pytest.param(1, id="older-generation")])
+@pytest.mark.parametrize(
+    "attempt",
+    [pytest.param(2, id="older-attempt"), pytest.param(1, id="older-generation", marks=pytest.mark.full)],
+)
 def test_nothing_that_a_zombie_writes_or_prunes_counts(
     lab: Lab, undisturbed: Callable[..., dict[int, float]], attempt: int
 ) -> None:

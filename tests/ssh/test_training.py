@@ -20,7 +20,7 @@ def hosts_of_generation(lab: SshLab, run: str, number: int) -> list[str]:
     return [json.loads(record.read_text())["host"] for record in records]
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "deepspeed"])
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("deepspeed", marks=pytest.mark.full)])
 def test_two_hosts_train_as_one_machine_does(make_lab: Labs, undisturbed: Losses, launcher: str) -> None:
     lab = make_lab(2)
     run = lab.submit(lab.job(launcher=launcher))
@@ -53,7 +53,7 @@ def _all_hosts(lab: SshLab, run: str) -> None:
 @pytest.mark.parametrize(
     "victim",
     [
-        pytest.param(_rank, id="rank"),
+        pytest.param(_rank, id="rank", marks=pytest.mark.full),
         pytest.param(_agent, id="agent", marks=pytest.mark.full),
         pytest.param(_host, id="everything-on-a-host"),
         pytest.param(_all_hosts, id="everything", marks=pytest.mark.full),
