@@ -48,26 +48,18 @@ def take_slot(options: Options) -> int | None:
     descriptor = os.open(options.slot_lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = "was held"
+        held = False
     except BlockingIOError:
-        held = "is held"
-    holder = os.read(descriptor, 1000).decode(errors="replace").strip()
-    if held == "is held" or _start_of(holder) == options.start:
+        held = True
+    holder = read_json(options.slot_lock) or {}  # none where nobody held it, or died before it had said so
+    if held or holder.get("start") == options.start:
         os.close(descriptor)
-        because = f"{options.slot_lock} {held} by another agent of this slot ({holder}); this one does nothing."
+        who = f"another agent of this slot (process {holder.get('pid', 'unknown')}, start {holder.get('start')})"
+        because = f"{options.slot_lock} {'is' if held else 'was'} held by {who}; this one does nothing."
         raise Ended(SLOT_TAKEN, "fenced", because)
     os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
     os.write(descriptor, json.dumps({"pid": os.getpid(), "start": options.start}).encode() + b"\n")
     return descriptor
-
-
-def _start_of(holder: str) -> str | None:
-    try:
-        value = json.loads(holder)
-    except ValueError:
-        return None  # nobody held it, or died before it had said so
-    return value.get("start") if isinstance(value, dict) else None
 
 
 def own_directory(job: Job) -> None:
