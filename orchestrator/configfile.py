@@ -66,6 +66,8 @@ def _rules(config: Config) -> Iterator[tuple[str, str]]:
 def _profile_rules(profile: Profile) -> Iterator[tuple[str, str]]:
     for place, problem in toleration_problems(profile.tolerations):
         yield "tolerations", f"the toleration {place + 1} is none: {problem}"
+    if profile.gang_queue is not None and profile.gang != "volcano":
+        yield "gang_queue", "only Volcano has queues for gangs; set gang: volcano too, or take queue for one of Kueue's"
 
 
 _RULES: Mapping[type, Rule] = {Config: _rules, Profile: _profile_rules}

@@ -204,6 +204,14 @@ class Profile:
         default=None,
         metadata=key("Scheduler that starts all pods of a job or none, by a PodGroup.", kinds=("kubernetes",)),
     )
+    gang_queue: str | None = field(
+        default=None,
+        metadata=key(
+            "Volcano's Queue that the PodGroup is in; absent: its default one.",
+            pattern=SUBDOMAIN,
+            kinds=("kubernetes",),
+        ),
+    )
     node_selector: Mapping[str, str] = field(
         default_factory=dict,
         metadata=key("Labels that a node must have.", names=NODE_LABEL, values=LABEL_VALUE, kinds=("kubernetes",)),

@@ -179,6 +179,12 @@ def _lost_to_trainjob(profile: Profile) -> Iterator[str]:
             f"gang: a TrainJob's PodGroup is made by its runtime; set podGroupPolicy: {{{profile.gang}: {{}}}} in a "
             "copy of manifests/runtime.yaml and name that in runtime, or take job_kind: jobset"
         )
+    if profile.gang_queue:
+        yield (
+            "gang_queue: a TrainJob's PodGroup is made by its runtime; annotate the template of a copy of "
+            f"manifests/runtime.yaml with scheduling.volcano.sh/queue-name: {profile.gang_queue} and name that in "
+            "runtime, or take job_kind: jobset"
+        )
     if profile.rdma and profile.rdma.host_network:
         yield (
             "rdma: a TrainJob cannot ask for the node's network; set hostNetwork: true and dnsPolicy: "
@@ -242,7 +248,7 @@ def _gang(profile: Profile, kind: JobKind) -> dict[str, str | None] | None:
     if profile.gang is None or kind == "trainjob":
         return None
     of_pods = profile.priority_class if profile.gang == "volcano" else None  # the other has no such field
-    return {"version": _GANGS[profile.gang]["version"], "priority": of_pods}
+    return {"version": _GANGS[profile.gang]["version"], "priority": of_pods, "queue": profile.gang_queue}
 
 
 def _of_gang(request: RenderRequest, kind: JobKind, gang: Gang, name: str) -> list[tuple[str, str]]:

@@ -332,6 +332,13 @@ def test_a_gang_starts_whole_or_not_at_all(kind, gang, version, scheduler, where
         assert template["metadata"][where][name] == group["metadata"]["name"] == "orch-tiny-llama-2"
 
 
+@pytest.mark.parametrize("kind", ["jobset", "pytorchjob"])
+def test_the_gang_is_in_the_queue_of_volcanos_that_is_named(kind):
+    rendered = of_kind(kind, replace(PLAIN, gang="volcano", gang_queue="research", priority_class="high"))
+    group = yaml.safe_load(rendered.text("podgroup.yaml"))
+    assert group["spec"] == {"minMember": 2, "queue": "research", "priorityClassName": "high"}
+
+
 def test_without_a_gang_there_is_no_pod_group(kind):
     assert "podgroup.yaml" not in {file.path for file in of_kind(kind).files}
 
@@ -347,6 +354,7 @@ def test_the_stream_ends_with_the_job(kind):
     [
         ({"priority_class": "high"}, "priorityClassName: high"),
         ({"gang": "volcano"}, "podGroupPolicy: {volcano: {}}"),
+        ({"gang_queue": "research"}, "scheduling.volcano.sh/queue-name: research"),
         ({"rdma": Rdma(resource="rdma/hca")}, "hostNetwork: true"),
         ({"runtime": "torch-distributed"}, "torch-distributed is not orch's own"),
         ({"runtime": "TrainingRuntime/mine"}, "TrainingRuntime/mine is not orch's own"),

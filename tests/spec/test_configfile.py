@@ -110,6 +110,8 @@ CLUSTER = "clusters:\n  a:\n    kind: {kind}\n    {line}\n"
         ("kubernetes", f"queue: {'a' * 64}", "queue", "at most 63 characters"),
         ("kubernetes", "priority_class: High", "priority_class", "Kubernetes name"),
         ("kubernetes", "gang: kueue", "gang", "wanted volcano or coscheduling"),
+        ("kubernetes", "gang_queue: Research", "gang_queue", "Kubernetes name"),
+        ("kubernetes", "gang_queue: research", "gang_queue", "set gang: volcano too"),
         ("kubernetes", "gpu_resource: gpu", "gpu_resource", "as in nvidia.com/gpu"),
         ("kubernetes", "pull_secrets: [a, B]", "pull_secrets[1]", "Kubernetes name"),
         ("kubernetes", "rdma: {count: 1}", "rdma.resource", "is missing"),
@@ -164,6 +166,12 @@ def test_what_is_wrong_in_a_cluster_is_refused(kind, line, field, words):
         ("clusters:\n  a b: {kind: local}", 2, "clusters.a b", "1 to 63 letters"),
         ("clusters:\n  slurm: {kind: ssh}", 2, "clusters.slurm.kind", "the name slurm stands for"),
         ("clusters:\n  a: {kind: ssh, hosts: [a], hostfile: /b}", 2, "clusters.a.hostfile", "stands beside"),
+        (
+            "clusters:\n  a: {kind: kubernetes, gang: coscheduling, gang_queue: b}",
+            2,
+            "clusters.a.gang_queue",
+            "only Volcano has queues for gangs",
+        ),
         (
             "clusters:\n  a: {kind: kubernetes, claim: a, storage_class: b}",
             2,
