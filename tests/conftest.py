@@ -19,7 +19,7 @@ from tests.kubernetes.cluster import Cluster as KubeCluster
 from tests.kubernetes.given import GivenCluster
 from tests.slurm.cluster import Cluster, Unavailable
 
-GRACE = 10.0  # seconds that processes of a finished test have to end by themselves
+GRACE = 30.0  # seconds that processes of a finished test have to end by themselves
 SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
 KUBERNETES = "kube_cluster"  # and on a real Kubernetes
 CLUSTERS = ("slurm", "kubernetes")

@@ -39,7 +39,7 @@ def _finish(cluster: Cluster, agents: list[subprocess.Popen[bytes]]) -> None:
     """All agents end well, every step has one line, and nothing is left."""
     assert set(cluster.wait(agents)) == {0}
     assert [line["step"] for line in report.read_metrics(cluster.root)] == list(range(1, 31))
-    cluster.until(lambda: not _alive(cluster), seconds=10, hint="no process is left")
+    cluster.until(lambda: not _alive(cluster), seconds=30, hint="no process is left")
 
 
 def test_a_run_of_two_nodes_finishes_and_says_so(make_cluster: MakeCluster) -> None:
@@ -95,7 +95,7 @@ def test_after_kill_9_of_an_agent_the_other_ends_and_names_it(make_cluster: Make
     outcome = cluster.outcome(1)
     assert (outcome["cause"], outcome["retry"], outcome["restart"]) == ("agent_lost", True, False)
     assert f"The agent of node {node}" in outcome["because"]
-    cluster.until(lambda: not _alive(cluster), seconds=10, hint="the dead agent's ranks are dead too")
+    cluster.until(lambda: not _alive(cluster), seconds=30, hint="the dead agent's ranks are dead too")
     _finish(cluster, cluster.start(attempt=2, start="start-2"))
 
 
@@ -317,7 +317,7 @@ def test_a_node_is_found_lost_also_where_the_ranks_of_node_0_have_felt_it_first(
     (cluster.generation(1) / "lost").touch()
     cluster.until((cluster.generation(1) / "exit-0.json").exists, hint="node 0 has ended")
     assert not (cluster.generation(1) / "outcome.json").exists()
-    assert cluster.wait([agents[0]], seconds=30) == [84]
+    assert cluster.wait([agents[0]], seconds=60) == [84]
     assert cluster.outcome(1)["cause"] == "node_lost"
     os.kill(agents[1].pid, signal.SIGCONT)
     assert cluster.wait([agents[1]]) == [84]
@@ -354,7 +354,7 @@ def test_deepspeeds_ranks_die_with_their_agent(make_cluster: MakeCluster) -> Non
     cluster.rank_pid(0)
     agent.kill()
     agent.wait()
-    cluster.until(lambda: not _alive(cluster), seconds=10, hint="no process is left")
+    cluster.until(lambda: not _alive(cluster), seconds=30, hint="no process is left")
 
 
 def test_secrets_reach_the_ranks_and_no_file(make_cluster: MakeCluster) -> None:

@@ -37,7 +37,7 @@ def _start(place: Path, script: str, command: list[str], *, agent: int | None = 
 
 
 def _run(place: Path, script: str, *arguments: str) -> int:
-    return _start(place, script, ["train.py", *arguments]).wait(timeout=30)
+    return _start(place, script, ["train.py", *arguments]).wait(timeout=60)
 
 
 def _record(place: Path, kind: str) -> Any:
@@ -143,7 +143,7 @@ if __name__ == "__main__":
 def test_a_module_of_the_code_can_be_run(place: Path) -> None:
     (place / "bundle/code/pkg/__init__.py").touch()
     (place / "bundle/code/pkg/go.py").write_text("import sys; print(__name__, sys.argv[1:])")
-    assert _start(place, "", ["-m", "pkg.go", "--flag"]).wait(timeout=30) == 0
+    assert _start(place, "", ["-m", "pkg.go", "--flag"]).wait(timeout=60) == 0
     assert _log(place) == "__main__ ['--flag']\n"
 
 
@@ -160,7 +160,7 @@ def test_a_rank_dies_with_its_agent_whatever_its_parent_does(place: Path) -> Non
         time.sleep(0.02)
     agent.kill()
     agent.wait()
-    assert rank.wait(timeout=10) == -signal.SIGKILL
+    assert rank.wait(timeout=30) == -signal.SIGKILL
 
 
 def test_an_error_is_told_although_the_disk_is_full(place: Path) -> None:

@@ -76,7 +76,7 @@ def test_logs_are_followed_there_until_the_run_ends(elsewhere: Elsewhere) -> Non
     with (logs / "rank-0.log").open("a") as file:
         file.write("f\nlast")
     elsewhere.store.record("tiny", "succeeded", {"cause": "completed"})
-    rest, talk = program.communicate(timeout=30)
+    rest, talk = program.communicate(timeout=60)
     assert (program.returncode, rest) == (0, "[rank 0] half\n[rank 0] last\n")
     assert talk.splitlines()[-1] == "tiny succeeded"
 

@@ -102,7 +102,7 @@ def test_following_goes_on_into_new_generations_and_attempts_until_the_end(orch_
     assert program.stdout.readline() == "[rank 0] four\n"
     time.sleep(0.5)
     store.record("tiny", "succeeded", {"cause": "completed"})
-    rest, talk = program.communicate(timeout=10)
+    rest, talk = program.communicate(timeout=60)
     assert (program.returncode, rest) == (0, "[rank 0] last\n")
     assert talk.splitlines()[-1] == "tiny succeeded"
     store.close()

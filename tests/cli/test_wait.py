@@ -85,7 +85,7 @@ def test_an_interrupt_detaches_and_says_how_to_come_back(orch_home: Path, tmp_pa
     program = start(*line, ORCH_CONFIG=external(tmp_path))
     time.sleep(1.0)
     program.send_signal(signal.SIGINT)
-    _, talk = program.communicate(timeout=10)
+    _, talk = program.communicate(timeout=60)
     assert program.returncode == 130
     assert "detached" in talk
     assert f"orch {' '.join(line)}" in talk

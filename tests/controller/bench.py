@@ -140,7 +140,7 @@ class Bench:
     def kinds(self, name: str = "tiny") -> list[str]:
         return [event.kind for event in self.store.events(name)]
 
-    def until(self, what: Callable[[Run], bool], *, name: str = "tiny", seconds: float = 30) -> Run:
+    def until(self, what: Callable[[Run], bool], *, name: str = "tiny", seconds: float = 60) -> Run:
         """Tick until a run is as wanted."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -22,7 +22,7 @@ from tests.controller.bench import Bench, prepared
 ELSEWHERE = "another-boot/other-node/17"
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 15) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not happen in time"

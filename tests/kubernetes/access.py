@@ -119,7 +119,7 @@ class Access(ABC):
                 counts[labels["verb"], labels["resource"]] += int(float(line.rpartition(" ")[2]))
         return counts
 
-    def until(self, what: Callable[[], object], *, seconds: float = 30, hint: str = "") -> Any:
+    def until(self, what: Callable[[], object], *, seconds: float = 120, hint: str = "") -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if value := what():

@@ -241,7 +241,7 @@ def _child(parent: int) -> int | None:
     return None
 
 
-def _until(what: Callable[[], object], hint: str, *, seconds: float = 20) -> None:
+def _until(what: Callable[[], object], hint: str, *, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:

@@ -229,7 +229,7 @@ def test_nothing_outlives_a_session_that_was_killed(kube_bed: Cluster) -> None:
         assert session.stdout
         assert session.stdout.readline().strip() == "up"
         session.send_signal(signal.SIGKILL)
-    kube_bed.until(lambda: not traces(heir.root), seconds=20, hint="processes, mounts and links are gone by themselves")
+    kube_bed.until(lambda: not traces(heir.root), seconds=60, hint="processes, mounts and links are gone by themselves")
     assert heir.root.exists(), "its files are there"
     heir.start()
     assert traces(heir.root)

@@ -133,9 +133,9 @@ def test_a_submission_that_was_cut_short_is_finished_by_the_next_controller(insi
     inside.kubectl("delete", "pod", before, "--grace-period=1")
     inside.await_pod()
     assert inside.pod() != before
-    status = inside.until_phase("cut", "starting", seconds=60)
+    status = inside.until_phase("cut", "starting")
     assert status["attempt"] == 1
     assert inside.objects() == ["jobset.jobset.x-k8s.io/orch-cut-1"]
     inside.orch("cancel", "cut", "--now")
-    inside.until_phase("cut", "cancelled", seconds=60)
+    inside.until_phase("cut", "cancelled")
     assert inside.objects() == []

@@ -122,14 +122,14 @@ def test_who_is_asked_to_stop_saves_first(make_lab: Make, kind: str) -> None:
     assert (outcome["result"], outcome["cause"]) == ("stopped", "asked_to_stop")
     assert outcome["step"] >= before
     lab.orch("cancel", run)
-    lab.until_phase(run, "cancelled", seconds=90)
+    lab.until_phase(run, "cancelled")
 
 
 def test_a_cancel_saves_and_leaves_nothing(make_lab: Make) -> None:
     lab = make_lab("pytorchjob")
     run = training(lab)
     lab.orch("cancel", run)
-    status = lab.until_phase(run, "cancelled", seconds=90)
+    status = lab.until_phase(run, "cancelled")
     assert lab.objects(run) == []
     assert not [pod for pod in lab.pods(run) if pod["status"]["phase"] == "Running"]
     assert lab.outcomes(run)[-1]["cause"] == "asked_to_stop"

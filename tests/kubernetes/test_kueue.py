@@ -86,7 +86,7 @@ def test_a_preempted_job_saves_waits_and_goes_on(queued: Any, expected: dict[int
     lab.until_step(run, 8)
     lab.profile(queue="seats", overlay=seats(kind), workload_priority="urgent")
     urgent = lab.submit(lab.script("urgent", "import time; time.sleep(5)", resources={"nodes": 2, "gpus_per_node": 1}))
-    status = lab.until_phase(run, "queued", seconds=60)
+    status = lab.until_phase(run, "queued")
     assert "Kueue" in status["because"], status
     lab.finish(urgent)
     lab.as_if_nothing_had_happened(expected, run)
@@ -103,10 +103,10 @@ def test_a_job_that_waits_for_quota_says_where_it_stands(queued: Any, kind: str)
     lab.profile(queue="seats", overlay=seats(kind))
     both = {"resources": {"nodes": 2, "gpus_per_node": 1}}
     first = lab.submit(lab.script("first", "import time; time.sleep(600)", **both))
-    lab.until_phase(first, "starting", "running", seconds=60)
+    lab.until_phase(first, "starting", "running")
     second = lab.submit(lab.script("second", "print('done')", **both))
     lab.until(lambda: "it waits in Kueue's queue seats" in lab.status(second)["because"], seconds=60, hint="told")
     assert lab.status(second)["phase"] == "queued"
     lab.orch("cancel", first)
-    lab.until_phase(first, "cancelled", seconds=60)
+    lab.until_phase(first, "cancelled")
     lab.finish(second)

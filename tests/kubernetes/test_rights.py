@@ -85,7 +85,7 @@ def test_a_run_is_followed_cancelled_and_tried_again_when_its_object_was_deleted
     assert "forbidden" not in str(lab.events(run))
     lab.until(lambda: len(lab.pods(run, attempt=2)) == 2, hint="attempt 2 has pods")
     lab.orch("cancel", run, "--now")
-    lab.until_phase(run, "cancelled", seconds=60)
+    lab.until_phase(run, "cancelled")
     lab.until(lambda: not lab.objects(run) and not lab.pods(run), hint="nothing of it is left")
     assert "forbidden" not in (lab.home / "controller.log").read_text()
 

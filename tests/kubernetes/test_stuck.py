@@ -36,7 +36,7 @@ def told(lab: KubeLab, run: str, words: str) -> dict[str, Any]:
 
 def stops(lab: KubeLab, run: str, words: str) -> None:
     """It ends by itself, needs its user, and nothing of it is left."""
-    status = lab.until_phase(run, "stopped", seconds=60)
+    status = lab.until_phase(run, "stopped")
     assert status["cause"] == "stuck"
     assert words in status["because"]
     lab.until(lambda: not lab.objects(run) and not lab.pods(run), seconds=60, hint="nothing of it is left")
@@ -66,7 +66,7 @@ def test_more_gpus_than_there_are_is_waited_for(make_lab: Make) -> None:
     run = submitted(lab, resources={"nodes": 1, "gpus_per_node": 3})
     assert told(lab, run, "Insufficient nvidia.com/gpu")["phase"] == "queued"
     lab.orch("cancel", run)
-    lab.until_phase(run, "cancelled", seconds=30)
+    lab.until_phase(run, "cancelled")
 
 
 def test_pods_that_podsecurity_refuses(make_lab: Make) -> None:
@@ -122,7 +122,7 @@ def test_a_claim_that_is_missing(make_lab: Make) -> None:
 def test_an_interpreter_that_the_image_does_not_have(make_lab: Make) -> None:
     lab = make_lab(python="/opt/none/python3")
     run = submitted(lab, restart={"max_failures": 0})
-    status = lab.until_phase(run, "failed", "stopped", seconds=90)
+    status = lab.until_phase(run, "failed", "stopped")
     assert "/opt/none/python3" in status["because"], status
 
 

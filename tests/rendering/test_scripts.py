@@ -343,11 +343,13 @@ def test_a_no_of_slurms_is_told_and_not_asked_for_again(tmp_path, words):
     slurm = Slurm(tmp_path, Profile(kind="slurm"))
     (slurm.probes / "exit-0").write_text("82")
     (slurm.probes / "no").write_text(words)
-    began = time.monotonic()
+    sleep = slurm.commands / "sleep"
+    sleep.write_text('#!/usr/bin/env bash\ntouch "$PROBE/slept"\n')
+    sleep.chmod(0o755)
     done = slurm.run("bash", str(slurm.bundle / "job.sbatch"))
     assert done.returncode == 82
     assert words in done.stderr
-    assert time.monotonic() - began < 5, "the next try would come after 5 s"
+    assert not (slurm.probes / "slept").exists(), "it waits for the next try"
 
 
 def test_a_job_that_is_asked_to_stop_before_its_agents_start_starts_none(tmp_path):

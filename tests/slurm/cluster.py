@@ -106,7 +106,7 @@ class Cluster:
         if self._lock is None:
             return  # what is there is another session's
         with contextlib.suppress(Exception):
-            self.admin("scancel", "--full", *self.jobs(), timeout=10)
+            self.admin("scancel", "--full", *self.jobs(), timeout=60)
         for name in (*NODES, "slurmctld", "slurmdbd", "mariadbd", "munged", "keeper"):
             self._end(name, signal.SIGKILL if name in {*NODES, "keeper"} else signal.SIGTERM)
         for pid in self.processes():
@@ -318,7 +318,7 @@ class Cluster:
     def until_idle(self, *, seconds: float = 60) -> None:
         self.until(lambda: self.idle() == len(NODES), seconds=seconds, hint="every node is idle")
 
-    def until(self, what, *, seconds: float = 30, hint: str = "") -> object:
+    def until(self, what, *, seconds: float = 90, hint: str = "") -> object:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if value := what():

@@ -50,7 +50,7 @@ def until_ranks(lab: SshLab) -> None:
 
 
 def nobody_is_left(lab: SshLab) -> None:
-    lab.until(lambda: not any(host.processes("orchestrator") for host in lab.bed.hosts), seconds=30)
+    lab.until(lambda: not any(host.processes("orchestrator") for host in lab.bed.hosts), seconds=60)
 
 
 def test_a_bundle_runs_on_two_hosts(make_lab: Labs) -> None:

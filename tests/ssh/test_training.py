@@ -29,7 +29,7 @@ def test_two_hosts_train_as_one_machine_does(make_lab: Labs, undisturbed: Losses
     assert lab.losses(run) == undisturbed()
     assert hosts_of_generation(lab, run, 1) == ["gpu1", "gpu2"]
     assert [event["kind"] for event in lab.events(run)][-1] == "succeeded"
-    lab.until(lambda: not [host for host in lab.bed.hosts if host.processes("orchestrator.agent")], seconds=20)
+    lab.until(lambda: not [host for host in lab.bed.hosts if host.processes("orchestrator.agent")], seconds=60)
 
 
 def _rank(lab: SshLab, run: str) -> None:
