@@ -23,6 +23,7 @@ def _environment(rule: quoting.Rule, templates: tuple[tuple[str, str], ...]) -> 
         keep_trailing_newline=True,
         comment_start_string="{//",  # Jinja's own {# is in every ${#array[@]} of a shell
         comment_end_string="//}",
+        optimized=False,  # folding constants takes a third of the compilation, and most templates are rendered once
     )
     environment.filters["words"] = quoting.shell_words
     environment.filters["sbatch"] = quoting.sbatch
