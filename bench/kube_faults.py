@@ -19,8 +19,9 @@ from measure import Row
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.lab import TOLERATIONS, KubeLab, node_of
 from tests.kubernetes.operators import RESTRICTED
+from tests.kubernetes.seats import RESOURCE, seats
 from tests.kubernetes.test_faults import CONTROL
-from tests.kubernetes.test_kueue import RESOURCE, queue_of, seats
+from tests.kubernetes.test_kueue import queue_of
 
 ROUNDS = 1
 LIMIT = 600.0  # seconds

@@ -29,9 +29,10 @@ training-operator cluster github.com/kubeflow/training-operator/cmd/training-ope
 jobset cluster sigs.k8s.io/jobset
 trainer cluster github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager
 kwok cluster sigs.k8s.io/kwok/cmd/kwok
+gang-scheduler cluster ./gangs
 kueue kueue sigs.k8s.io/kueue/cmd/kueue
 '
-# name, module directory, module, directory in it for `kubectl kustomize`
+# name, module directory, module, directory in it for `kubectl kustomize`, or a file as it is
 manifests='
 training-operator cluster github.com/kubeflow/training-operator manifests/overlays/standalone
 jobset cluster sigs.k8s.io/jobset config/default
@@ -39,6 +40,7 @@ trainer cluster github.com/kubeflow/trainer/v2 manifests/overlays/manager
 trainer-runtimes cluster github.com/kubeflow/trainer/v2 manifests/overlays/runtimes
 kwok cluster sigs.k8s.io/kwok kustomize/kwok
 kwok-stages cluster sigs.k8s.io/kwok kustomize/stage/fast
+gang-scheduler cluster sigs.k8s.io/scheduler-plugins config/crd/bases/scheduling.x-k8s.io_podgroups.yaml
 kueue kueue sigs.k8s.io/kueue config/default
 '
 version=$(awk '$1 == "k8s.io/kubernetes" {print $2}' cluster/go.mod)
@@ -94,7 +96,10 @@ manifest() { # NAME MODULE_DIRECTORY MODULE PATH
     if [ "$1" = trainer ]; then
         sed -i '/third-party\/jobset/d' "$work/source/overlays/manager/kustomization.yaml"
     fi
-    "$(program kubectl)" kustomize --load-restrictor LoadRestrictionsNone "$work/source/${4#*/}" >"$work/$1.yaml"
+    case $4 in
+    *.yaml) cp "$work/source/${4#*/}" "$work/$1.yaml" ;;
+    *) "$(program kubectl)" kustomize --load-restrictor LoadRestrictionsNone "$work/source/${4#*/}" >"$work/$1.yaml" ;;
+    esac
     mv "$work/$1.yaml" "$cache/manifests/$1.yaml"
 }
 

@@ -35,6 +35,7 @@ NEEDED = (
 )  # fmt: skip
 ETCD = "http://127.0.0.1:12379"
 STORAGE_CLASS = "shared"  # the default one
+GANGS = "podgroups.scheduling.x-k8s.io"
 SPARE_VOLUMES = 12  # for claims of that class which a test, or what it tests, makes
 SPARE = "spare"
 
@@ -312,6 +313,25 @@ class Cluster(Access):
         self._installed.remove("kueue")
         self.kubectl("delete", "--wait=false", "--ignore-not-found", "-f", "-", input=self._adapted("kueue").rest)
         self.until(lambda: not self._operator_pods("kueue"), seconds=60, hint="Kueue is gone")
+
+    def start_gangs(self) -> None:
+        """A second scheduler, for pods that name it: all of their PodGroup start, or none."""
+        self._await_built("gang-scheduler", "gang-scheduler")
+        self._place_programs("gang-scheduler")
+        self.apply(self._definition_of_gangs())
+        self.kubectl("wait", "crd", GANGS, "--for=condition=Established", "--timeout=60s")
+        config = self.root / "gang-scheduler.yaml"
+        config.write_text(yaml.safe_dump(operators.gang_scheduler(self.kubeconfig)))
+        self._daemon("gang-scheduler", "gang-scheduler", *_flags({"config": config, "secure-port": 10261}))
+
+    def stop_gangs(self) -> None:
+        self.daemons.end("gang-scheduler")
+        self.kubectl("delete", "-f", "-", input=self._definition_of_gangs())
+
+    def _definition_of_gangs(self) -> str:
+        manifest = self.binaries.manifest("gang-scheduler")
+        assert manifest
+        return manifest.read_text()
 
     def start_kwok(self, *, nodes: int, resources: Mapping[str, int | str] | None = None) -> None:
         """Nodes that only seem to be there, called fake-1 and on; pods on them seem to run until they are deleted.

@@ -91,6 +91,23 @@ def adapted(kind: str, manifest: Path) -> Manifest:
     return Manifest(definitions=_stream(definitions), rest=_stream(rest))
 
 
+def gang_scheduler(kubeconfig: Path) -> dict[str, Any]:
+    """The configuration of a scheduler beside the usual one, by the name that its own chart gives it."""
+    plugin = {"enabled": [{"name": "Coscheduling"}]}
+    profile = {
+        "schedulerName": "scheduler-plugins-scheduler",
+        "plugins": {"queueSort": {**plugin, "disabled": [{"name": "*"}]}, "multiPoint": plugin},
+        "pluginConfig": [{"name": "Coscheduling", "args": {"permitWaitingTimeSeconds": 10}}],
+    }
+    return {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "leaderElection": {"leaderElect": False},
+        "clientConnection": {"kubeconfig": str(kubeconfig)},
+        "profiles": [profile],
+    }
+
+
 def admitted(kind: str) -> str:
     return yaml.safe_dump({**ADMITTED[kind], "metadata": {"name": "probe"}})
 

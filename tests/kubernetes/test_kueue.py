@@ -10,10 +10,10 @@ import pytest
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.lab import SLOW, KubeLab
+from tests.kubernetes.seats import RESOURCE, seats
 
 full = pytest.mark.full
 KINDS = ["jobset", pytest.param("pytorchjob", marks=full), pytest.param("trainjob", marks=full)]
-RESOURCE = "example.com/seat"  # what the queue counts; each node has two
 
 
 @pytest.fixture
@@ -61,19 +61,6 @@ def queue_of(namespace: str) -> list[dict[str, Any]]:
         },
         {"apiVersion": api, "kind": "WorkloadPriorityClass", "metadata": {"name": "urgent"}, "value": 1000},
     ]
-
-
-def seats(kind: str) -> dict[str, Any]:
-    """The resources of a pod, which has no GPU: a seat, and little else."""
-    limits = {RESOURCE: "1", "memory": "4Gi"}
-    resources = {"requests": {**limits, "cpu": "100m"}, "limits": limits}
-    if kind == "trainjob":
-        return {"spec": {"trainer": {"resourcesPerNode": resources}}}
-    if kind == "jobset":
-        pod = {"template": {"spec": {"containers": [{"name": "node", "resources": resources}]}}}
-        return {"spec": {"replicatedJobs": [{"name": "node", "template": {"spec": pod}}]}}
-    role = {"template": {"spec": {"containers": [{"name": "pytorch", "resources": resources}]}}}
-    return {"spec": {"pytorchReplicaSpecs": {"Master": role, "Worker": role}}}
 
 
 @pytest.mark.deepspeed
