@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +73,7 @@ class Memory:
     `silent` are clusters that left a request of this very tick unanswered: each may wait until a time-out, so the rest
     is for the next tick. `asked` is what each run's attempt was asked last, and when; `reasons` what its cluster said
     last of why it is where it is, `ends` why the newest start of its attempt ended, `unmirrored` what kept its metrics
-    from being written here.
+    from being written here, `bugs` what of orch's own went wrong with it.
     """
 
     still: dict[tuple[str, str], Still] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Memory:
     ends: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     unmirrored: dict[str, str] = field(default_factory=dict)
+    bugs: dict[str, str] = field(default_factory=dict)
 
     def standing(self, run: str, what: str, value: object, monotonic: float) -> Still:
         """Since when `what` of a run has had this value."""
@@ -131,8 +133,21 @@ def tick(desk: Desk) -> int:
             print(f"{run.name}: {error}", file=sys.stderr, flush=True)
             if isinstance(error, Unreachable):
                 lost.add(run.cluster)
+        except Exception as error:  # noqa: BLE001 - a bug that one run meets must not end the care for all others
+            _tell_bug(desk.memory, run.name, error)
     desk.store.update({name: values for name, values in current.items() if values}, lease=desk.lease)
     return len(unfinished)
+
+
+def _tell_bug(memory: Memory, run: str, error: Exception) -> None:
+    """In the controller's log with its traceback, once until it is another one."""
+    words = f"{type(error).__name__}: {error}"
+    if memory.bugs.get(run) == words:
+        return
+    memory.bugs[run] = words
+    print(f"{run}: a bug in orch: {words}", file=sys.stderr)
+    traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.flush()
 
 
 def _by_cluster(runs: Sequence[Run]) -> list[list[Run]]:

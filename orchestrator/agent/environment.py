@@ -61,7 +61,8 @@ def make(
     """All variables of a rank, but those that its launcher sets."""
     root, bundle = job.checkpoint_dir, options.bundle
     library = str(bundle / "lib.zip")
-    path = [library, *(entry for entry in base.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != library)]
+    wanted = [*job.env.get("PYTHONPATH", "").split(os.pathsep), *base.get("PYTHONPATH", "").split(os.pathsep)]
+    path = [library, *dict.fromkeys(entry for entry in wanted if entry and entry != library)]
     resume = {"ORCH_RESUME_FROM": str(root / claim.resume.path)} if claim.resume else {}
     search = job.env.get("PATH") or base.get("PATH") or os.defpath
     inherited = {key: value for key, value in base.items() if key != "ORCH_RESUME_FROM"}

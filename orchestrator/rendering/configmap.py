@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 
@@ -12,6 +14,10 @@ from orchestrator.rendering import quoting
 
 LIMIT = 2**20  # bytes of all values; the API server refuses more
 
+_WAY_OUT = (
+    "put the code into the image or on the claim and leave `code:` out, or list what it does not need in .gitignore"
+)
+_ROLES = 2
 _EXECUTABLE = 0o555
 _NAMED_BIGGEST = 3
 _NO_KEY = re.compile(r"[^-._a-zA-Z0-9]")
@@ -26,6 +32,11 @@ class ConfigMap:
     binary: dict[str, str]
     items: list[dict[str, str | int]]
 
+    @property
+    def digest(self) -> str:
+        """Of all values by their keys."""
+        return hashlib.sha256(json.dumps([self.data, self.binary], sort_keys=True).encode()).hexdigest()
+
 
 def config_map_of(bundle: Bundle) -> ConfigMap:
     """The ConfigMap that carries `bundle`. Raises JobError when it is too big, or a path cannot be in a volume."""
@@ -39,6 +50,7 @@ def config_map_of(bundle: Bundle) -> ConfigMap:
         else:
             made.data[key] = text
         made.items.append(_item(key, file))
+    _refuse_too_many(made)
     return made
 
 
@@ -76,6 +88,18 @@ def _item(key: str, file: File) -> dict[str, str | int]:
     return {**item, "mode": _EXECUTABLE} if file.executable else item
 
 
+def _refuse_too_many(made: ConfigMap) -> None:
+    """The volume names every file, in a PyTorchJob once for each role."""
+    total = _ROLES * len(json.dumps(made.items))
+    if total > LIMIT:
+        raise JobError(
+            f"this job has {len(made.items)} files, whose names alone may take {total} bytes of the job object; an "
+            f"object of Kubernetes holds about {LIMIT}",
+            hint=_WAY_OUT,
+            field="code",
+        )
+
+
 def _refuse_too_big(bundle: Bundle) -> None:
     total = sum(len(file.content) for file in bundle.files)
     if total <= LIMIT:
@@ -84,7 +108,6 @@ def _refuse_too_big(bundle: Bundle) -> None:
     listed = ", ".join(f"{file.path} ({len(file.content)} bytes)" for file in biggest)
     raise JobError(
         f"the files of this job take {total} bytes, a Kubernetes ConfigMap holds {LIMIT}; the biggest: {listed}",
-        hint="put the code into the image or on the claim and leave `code:` out, or list what it does not need "
-        "in .gitignore",
+        hint=_WAY_OUT,
         field="code",
     )

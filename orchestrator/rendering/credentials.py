@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from orchestrator.errors import JobError
 from orchestrator.rendering.request import RenderRequest
@@ -22,10 +22,12 @@ _KNOWN: Mapping[str, re.Pattern[str]] = {
         "a Slack token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
         "a Google API key": r"\bAIza[A-Za-z0-9_-]{30,}",
         "a JSON Web Token": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+        "the key of an Azure account": r"\b(AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{32,}={0,2}",
         "a URL with a password in it": r"://[^/\s:@]*:[^/\s@]+@",
     }.items()
 }
-_NAME = re.compile(r"(^|_)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.ASCII | re.IGNORECASE)
+_NAME = re.compile(r"((^|_)(TOKEN|KEY|SECRET|CREDENTIALS?)|APIKEY|PASSWORD|PASSWD)$", re.ASCII | re.IGNORECASE)
+_AWS = (re.compile("SECRET_ACCESS_KEY$", re.IGNORECASE), re.compile(r"[A-Za-z0-9/+]{40}", re.ASCII))
 _PUBLIC = re.compile("PUBLIC", re.IGNORECASE)
 _SHORTEST = 20  # of a value that its name gives away
 _BITS = 3.0  # of entropy in a character: random hexadecimal has 3.6 and more, a repeated or constant text less
@@ -44,6 +46,30 @@ def refuse_credentials(request: RenderRequest) -> None:
                     hint=f"take it out of env; where it is kept goes to the job: {_instead(name, request)}",
                     field=f"{where}.{name}",
                 )
+    profile, cluster = request.cluster.profile, f"clusters.{request.cluster.name}"
+    texts = [*((f"{cluster}.annotations", text) for text in profile.annotations.items())]
+    texts += [(f"{cluster}.overlay", text) for text in _texts(profile.overlay)]
+    for where, (name, value) in texts:
+        found = looks_like(name, value)
+        if found is not None:
+            raise JobError(
+                f"{name} holds what looks like {found}, and it would be written to the job's files",
+                hint="take it out; a pod is given a secret by the job: secrets: {NAME: {kubernetes: NAME/KEY}}",
+                field=where,
+            )
+
+
+def _texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in an overlay by its name: its key, or where it is the `value` of a variable that one's."""
+    if isinstance(value, Mapping):
+        variable = value.get("name")
+        for key, child in value.items():
+            yield from _texts(child, variable if key == "value" and isinstance(variable, str) else str(key))
+    elif isinstance(value, list | tuple):
+        for child in value:
+            yield from _texts(child, name)
+    elif isinstance(value, str):
+        yield name, value
 
 
 def looks_like(name: str, value: str) -> str | None:
@@ -51,6 +77,8 @@ def looks_like(name: str, value: str) -> str | None:
     for what, pattern in _KNOWN.items():
         if pattern.search(value):
             return what
+    if _AWS[0].search(name) and _AWS[1].fullmatch(value):
+        return "a secret"
     by_name = _NAME.search(name) and not _PUBLIC.search(name)
     if by_name and len(value) >= _SHORTEST and not _ORDINARY.search(value) and _bits(value) >= _BITS:
         return "a secret"

@@ -24,16 +24,20 @@ DEFAULT_IMAGE = "orch-train:1"  # where no profile names one: `manifests/README.
 DEFAULT_PYTHON = "python3"
 
 # A shell tells an interpreter that is not there by status 127; a runtime by 128, after which operators start it again.
-_EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
+# It also keeps what the image has on its PYTHONPATH.
+_EXEC = ("/bin/sh", "-c", f'export PYTHONPATH={BUNDLE_MOUNT}/lib.zip${{PYTHONPATH:+:$PYTHONPATH}}; exec "$0" "$@"')
 
 KILL_MARGIN_SECONDS = 60  # between the end of a save and the kubelet's kill
 DEAD_NODE_SECONDS = 60
 SHM_MIB_PER_RANK = 1024
 
-# Exit codes of the agent in a pod. What is in neither is counted by the Job: 184, a failure that another start may mend
-# and that the agents count by themselves, and whatever befalls a pod before an agent runs.
-PERMANENT = [83, 85, 86]
+# Exit codes of a pod's container. What is in neither is counted by the Job: 184, a failure that another start may mend
+# and that the agents count by themselves, and kills. Python itself ends with 1 and 2 where it cannot run the agent, a
+# shell with 126 and 127 where there is no such interpreter; for the operator of PyTorchJobs all below 128 are final.
+PERMANENT = [1, 2, 83, 85, 86, 126, 127]
 STOPPED = [182]
+_FIRST_PORT, _PORTS = 20000, 10000  # below those of NodePorts, and those that systems give out
+_INT32 = 2**31 - 1  # the most that a Job's backoffLimit can be
 PODS_A_FAILURE = 10  # failed pods of each node, for each failure that the run may have: far more than agents allow
 
 _ATTEMPT_DIGITS = 3  # kept free in the names of attempts
@@ -80,6 +84,7 @@ def values(request: RenderRequest) -> dict[str, object]:
         "claim_mount": CLAIM_MOUNT,
         "home": HOME,
         "word": WORD,
+        "port": _port(request, kind),
         "secrets": _secrets(request),
         "resources": _resources(request),
         "shm": f"{request.plan.topology.ranks_per_node * SHM_MIB_PER_RANK}Mi",
@@ -206,8 +211,38 @@ def _needs_of_namespace(profile: Profile) -> Iterator[str]:
 
 def _overlaid(file: File, overlay: Mapping[str, Any], request: RenderRequest) -> File:
     at = Field((f"clusters.{request.cluster.name}.overlay",))
-    text = write(lay_over(read(file.content.decode()), overlay, at))
+    job = read(file.content.decode())
+    merged = lay_over(job, _of_this_size(overlay, request), at)
+    _refuse_pods_without_containers(merged, at / "spec")
+    text = write(merged)
     return text_file(file.path, f"# With the overlay of the cluster's profile.\n{text}")
+
+
+def _of_this_size(overlay: Mapping[str, Any], request: RenderRequest) -> Mapping[str, Any]:
+    """What is meant for workers, of which a PyTorchJob of one node has none, is left out of it."""
+    spec = overlay.get("spec")
+    roles = spec.get("pytorchReplicaSpecs") if isinstance(spec, Mapping) else None
+    if not isinstance(spec, Mapping) or not isinstance(roles, Mapping) or request.plan.topology.nodes > 1:
+        return overlay
+    master = {role: value for role, value in roles.items() if role != "Worker"}
+    return {**overlay, "spec": {**spec, "pytorchReplicaSpecs": master}}
+
+
+def _refuse_pods_without_containers(job: Mapping[str, Any], at: Field) -> None:
+    """A role or a replicated job that only the overlay has, as by a slip in a name."""
+    spec = job.get("spec")
+    for place in ("pytorchReplicaSpecs", "replicatedJobs"):
+        found = spec.get(place) if isinstance(spec, Mapping) else None
+        named = found.items() if isinstance(found, Mapping) else [(one.get("name"), one) for one in found or ()]
+        for name, one in named:
+            pod = one.get("template") if isinstance(one, Mapping) else None
+            for key in ("spec",) if place == "pytorchReplicaSpecs" else ("spec", "template", "spec"):
+                pod = pod.get(key) if isinstance(pod, Mapping) else None
+            if not isinstance(pod, Mapping) or not pod.get("containers"):
+                (at / place / str(name)).refuse(
+                    f"{name} has no containers",
+                    hint="a PyTorchJob of orch's has the roles Master and Worker, a JobSet the replicated job node",
+                )
 
 
 def _arguments(request: RenderRequest, kind: JobKind) -> list[str]:
@@ -274,13 +309,25 @@ def _runtime(profile: Profile) -> dict[str, str]:
     return {"kind": kind or "ClusterTrainingRuntime", "name": name}
 
 
+def _port(request: RenderRequest, kind: JobKind) -> int | None:
+    """A port of this run's own where its operator would claim 23456 of every machine, for one job alone at a time.
+
+    The operator gives every PyTorchJob that port, and in the network of the node it becomes the node's.
+    """
+    rdma = request.cluster.profile.rdma
+    if kind != "pytorchjob" or rdma is None or not rdma.host_network:
+        return None
+    return _FIRST_PORT + int(request.run_id, 16) % _PORTS
+
+
 def _replicas(request: RenderRequest) -> list[tuple[str, int]]:
     workers = request.plan.topology.nodes - 1
     return [("Master", 1), ("Worker", workers)] if workers else [("Master", 1)]
 
 
 def _backoff_limit(request: RenderRequest) -> int:
-    return request.plan.topology.nodes * (request.spec.restart.max_failures + 1) * PODS_A_FAILURE
+    wanted = request.plan.topology.nodes * (request.spec.restart.max_failures + 1) * PODS_A_FAILURE
+    return min(wanted, _INT32)
 
 
 def _secrets(request: RenderRequest) -> list[tuple[str, str, str]]:

@@ -57,6 +57,13 @@ def test_a_path_of_the_job_is_kept_behind_it(tmp_path: Path, interpreter: Path) 
     assert made["PATH"] == f"{interpreter.parent}:/opt/cuda/bin"
 
 
+def test_modules_of_the_job_and_of_the_machine_are_found_behind_orchs_own(tmp_path: Path) -> None:
+    base = {"PYTHONPATH": "/opt/image:/opt/other", "PATH": SYSTEM}
+    library, *others = _make(tmp_path, base, env={"PYTHONPATH": "/opt/mine:/opt/image:"})["PYTHONPATH"].split(":")
+    assert library.endswith("/lib.zip")
+    assert others == ["/opt/mine", "/opt/image", "/opt/other"]
+
+
 def test_a_directory_that_is_on_the_path_stays_where_it_is(tmp_path: Path, interpreter: Path) -> None:
     path = f"/opt/gcc/bin:{interpreter.parent}:{SYSTEM}"
     assert _make(tmp_path, {"PATH": path}, python="python")["PATH"] == path

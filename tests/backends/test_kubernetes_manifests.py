@@ -12,6 +12,7 @@ from orchestrator.backends.kubernetes.manifests import manifests_of, pod_specs, 
 from orchestrator.errors import JobError
 from orchestrator.model.run import Submission
 from tests.rendering.build import PROFILES, SPEC, bundle
+from tests.rendering.pods import templates
 
 KINDS = ["pytorchjob", "jobset", "trainjob"]
 SUBMISSION = Submission(
@@ -68,6 +69,36 @@ def test_another_attempt_has_its_own_name_everywhere(kind):
         assert told["--start"].startswith("orch-tiny-llama-7")
         assert told["--address"].startswith("orch-tiny-llama-7-")
         assert told["--run-dir"] == "/shared/runs/tiny-llama"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_users_have_named_like_an_attempt_keeps_its_name(kind):
+    named = {
+        "claim": "orch-tiny-llama-1", "storage_class": None, "service_account": "orch-tiny-llama-1",
+        "annotations": {"example.com/a": "orch-tiny-llama-1"}, "pull_secrets": ("orch-tiny-llama-1",),
+    }  # fmt: skip
+    job = manifests_of(rendered(kind, **named), SUBMISSION).job
+    assert job["metadata"]["annotations"]["example.com/a"] == "orch-tiny-llama-1"
+    for pod in pod_specs(job):
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert volumes["shared"]["persistentVolumeClaim"]["claimName"] == "orch-tiny-llama-1"
+        assert volumes["bundle"]["configMap"]["name"] == "orch-tiny-llama-7"
+        assert pod["serviceAccountName"] == pod["imagePullSecrets"][0]["name"] == "orch-tiny-llama-1"
+
+
+@pytest.mark.parametrize("kind", ["jobset", "pytorchjob"])
+@pytest.mark.parametrize(
+    ("gang", "place", "name"),
+    [
+        ("volcano", "annotations", "scheduling.k8s.io/group-name"),
+        ("coscheduling", "labels", "scheduling.x-k8s.io/pod-group"),
+    ],
+)
+def test_the_pods_of_another_attempt_are_in_its_own_gang(kind, gang, place, name):
+    made = manifests_of(rendered(kind, gang=gang), SUBMISSION)
+    assert made.others[0]["metadata"]["name"] == "orch-tiny-llama-7"
+    for template in templates(made.job):
+        assert template["metadata"][place][name] == "orch-tiny-llama-7"
 
 
 @pytest.mark.parametrize("kind", KINDS)

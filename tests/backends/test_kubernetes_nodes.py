@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.kubernetes.nodes import fits
+from orchestrator.backends.kubernetes.nodes import fits, may_return
 from orchestrator.model.cluster import Profile
 
 PROFILE = Profile(kind="kubernetes", node_selector={"pool": "a100"})
@@ -41,3 +41,29 @@ NO_SCHEDULE = {"key": "dedicated", "value": "ml", "effect": "NoSchedule"}
 )
 def test_a_node_that_a_job_cannot_get_is_no_room_for_it(node: Any, profile: Any, *, fit: bool) -> None:
     assert fits({**NODE, **node}, replace(PROFILE, **profile)) is fit
+
+
+AWAY = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("node", "profile", "hope"),
+    [
+        ({"spec": {"taints": [AWAY]}}, {}, True),
+        (
+            {
+                "spec": {
+                    "taints": [AWAY, {"key": "node.cloudprovider.kubernetes.io/uninitialized", "effect": "NoSchedule"}]
+                }
+            },
+            {},
+            True,
+        ),
+        ({"spec": {"taints": [AWAY, NO_SCHEDULE]}}, {}, False),
+        ({"spec": {"taints": [AWAY, NO_SCHEDULE]}}, {"tolerations": ({"key": "dedicated", "value": "ml"},)}, True),
+        ({"spec": {"taints": [AWAY]}, "metadata": {"name": "x", "labels": {}}}, {}, False),
+        ({}, {}, False),
+    ],
+)
+def test_a_node_that_is_only_away_may_come_back(node: Any, profile: Any, *, hope: bool) -> None:
+    assert may_return({**NODE, **node}, replace(PROFILE, **profile)) is hope

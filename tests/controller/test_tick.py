@@ -6,7 +6,7 @@ import dataclasses
 import json
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import pytest
 
 from orchestrator import controller, launch, processes
 from orchestrator.backends import Backend
+from orchestrator.backends.local import LocalBackend
 from orchestrator.checkpoints import generations
 from orchestrator.errors import JobError
 from orchestrator.handover import hand_over
-from orchestrator.model.run import Cause, Phase
-from tests.controller.bench import Bench, prepared
+from orchestrator.model.run import Cause, Generation, Phase, Submission
+from tests.controller.bench import PROFILE, Bench, prepared
 
 
 def test_a_run_succeeds_when_its_job_left_the_marker(bench: Bench) -> None:
@@ -46,6 +47,25 @@ def test_an_attempt_whose_agents_were_killed_is_followed_by_another(bench: Bench
     assert (run.phase, run.attempt, run.generation) == (Phase.SUCCEEDED, 2, 2)
     lost = next(event for event in bench.store.events("tiny") if event.kind == "lost")
     assert lost.data["cause"] == "agent_lost"
+
+
+class Slip(LocalBackend):
+    """With a bug that one run meets."""
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        if submission.run == "odd":
+            raise KeyError("template")
+        return super().generations(submission, after)
+
+
+def test_a_bug_that_one_run_meets_harms_no_other(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.backend = Slip("local", PROFILE, bench.home)
+    bench.submit(prepared("train 0.05", name="odd"))
+    bench.submit(prepared(steps=20))
+    assert bench.until_end().phase is Phase.SUCCEEDED
+    told = capsys.readouterr().err
+    assert told.count("odd: a bug in orch: KeyError: 'template'") == 1, "once, however often it is met"
+    assert "in generations" in told
 
 
 def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: Bench) -> None:

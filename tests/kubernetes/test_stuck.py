@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from typing import Any
 
 import pytest
 
+from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
+from tests.kubernetes.inprocess import suspended
 from tests.kubernetes.lab import KubeLab
 
 full = pytest.mark.full
@@ -58,6 +62,36 @@ def test_a_node_selector_that_no_node_has(make_lab: Make) -> None:
     run = submitted(lab)
     told(lab, run, "cannot be scheduled")
     stops(lab, run, "affinity/selector")
+
+
+@full
+def test_nodes_that_are_away_are_waited_for(make_lab: Make, kube_bed: Cluster) -> None:
+    lab = make_lab(node_selector={"kubernetes.io/hostname": "node-2"}, stuck_after=BOUND)
+    kube_bed.kubectl("taint", "node", "node-2", "node.kubernetes.io/away:NoSchedule")
+    try:
+        run = submitted(lab, resources={"nodes": 1, "gpus_per_node": 1})
+        assert told(lab, run, "untolerated taint")["phase"] == "queued"
+        time.sleep(2 * BOUND)
+        assert lab.status(run)["phase"] == "queued", "its node may come back"
+    finally:
+        kube_bed.kubectl("taint", "node", "node-2", "node.kubernetes.io/away-")
+    lab.finish(run)
+
+
+def test_files_of_the_same_run_from_elsewhere_are_not_taken_for_ones_own(make_lab: Make) -> None:
+    lab = make_lab("jobset", overlay=suspended("jobset"))
+    lab.submit(lab.script("short", DONE))
+    lab.kubectl("delete", "jobset", "orch-short-1")
+    lab.kill_orch()
+    shutil.rmtree(lab.home)
+    lab.home.mkdir()
+    done = lab.orch("submit", str(lab.script("short", "print('mended')")), check=False)
+    assert done.returncode == 4
+    assert "files of the same run that are not these" in done.stderr
+    assert "kubectl delete configmap orch-short-1" in done.stderr
+    lab.kubectl("delete", "configmap", "orch-short-1")
+    lab.orch("submit", str(lab.jobs / "short.yaml"), "--name", "again")
+    assert lab.objects("again") == ["orch-again-1"]
 
 
 @pytest.mark.full
@@ -119,8 +153,11 @@ def test_a_claim_that_is_missing(make_lab: Make) -> None:
     stops(lab, run, "not found")
 
 
-def test_an_interpreter_that_the_image_does_not_have(make_lab: Make) -> None:
-    lab = make_lab(python="/opt/none/python3")
+@pytest.mark.parametrize(
+    "kind", ["jobset", pytest.param("pytorchjob", marks=full), pytest.param("trainjob", marks=full)]
+)
+def test_an_interpreter_that_the_image_does_not_have(make_lab: Make, kind: str) -> None:
+    lab = make_lab(kind, python="/opt/none/python3")
     run = submitted(lab, restart={"max_failures": 0})
     status = lab.until_phase(run, "failed", "stopped")
     assert "/opt/none/python3" in status["because"], status

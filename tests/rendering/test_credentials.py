@@ -20,6 +20,7 @@ KEYS = {
     "a GitLab token": "glpat-" + "Xy1_Zz2-Aa3Bb4Cc5Dd6",
     "a Slack token": "xoxb-" + "123456789012-abcdefGHIJKL",
     "a Google API key": "AIza" + "SyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q",
+    "the key of an Azure account": "AccountKey=" + "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsu==",
     "a private key": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----",
     "a JSON Web Token": "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTYifQ." + "dozjgNryP4J3jVmNHl0w",
     "a URL with a password in it": "postgres://me:" + "hunter2@db.example/runs",
@@ -34,7 +35,8 @@ def test_a_key_is_known_by_its_form_whatever_the_variables_name(what):
 
 
 @pytest.mark.parametrize(
-    "name", ["HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "token", "CLIENT_SECRET"]
+    "name",
+    ["HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "PGPASSWORD", "token", "CLIENT_SECRET"],
 )
 @pytest.mark.parametrize("value", [HEX, "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"])
 def test_a_random_value_is_a_secret_where_the_name_says_so(name, value):
@@ -77,3 +79,23 @@ def test_a_key_in_env_is_refused_by_its_field_and_not_repeated(kind, of_cluster)
     assert refused.value.field == (f"clusters.{kind}.env.MY_SETTING" if of_cluster else "env.MY_SETTING")
     assert "secrets: {MY_SETTING: {" in refused.value.hint
     assert env["MY_SETTING"] not in f"{refused.value} {refused.value.hint}"
+
+
+def test_an_aws_secret_that_begins_like_a_path_is_none():
+    assert looks_like("AWS_SECRET_ACCESS_KEY", "/JalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY") == "a secret"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"annotations": {"example.com/note": KEYS["a Hugging Face token"]}}, "annotations"),
+        ({"overlay": {"spec": {"x": [{"env": [{"name": "API_KEY", "value": HEX}]}]}}}, "overlay"),
+        ({"overlay": {"spec": {"x": {"args": ["--token", KEYS["a GitLab token"]]}}}}, "overlay"),
+    ],
+)
+def test_a_key_elsewhere_in_a_profile_is_refused_too(change, field):
+    with pytest.raises(JobError, match="looks like") as refused:
+        render(request("kubernetes", replace(PROFILES["kubernetes"], **change)))
+    assert refused.value.field == f"clusters.kubernetes.{field}"
+    for secret in (KEYS["a Hugging Face token"], KEYS["a GitLab token"], HEX):
+        assert secret not in f"{refused.value} {refused.value.hint}"

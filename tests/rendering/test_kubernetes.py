@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
 
 import jsonschema
@@ -15,7 +17,7 @@ from orchestrator.model.kubernetes import Rdma
 from orchestrator.model.spec import Checkpoint, Restart, Secret
 from orchestrator.rendering import warnings
 from orchestrator.rendering.configmap import LIMIT
-from orchestrator.rendering.kubernetes import lost, manifests
+from orchestrator.rendering.kubernetes import PERMANENT, lost, manifests
 from tests.rendering import crds
 from tests.rendering.build import PAYLOAD, PROFILES, RICH, SPEC, bundle, nodes, request
 from tests.rendering.pods import KINDS, containers, inner_job, job_of, of_kind, pods, templates
@@ -93,7 +95,8 @@ def test_a_job_has_one_pod_a_node(kind, count):
 )
 def test_the_agent_is_told_its_node_its_start_and_its_address_by_the_operator(kind, node, start, address):
     for container in containers(job(kind, attempt=3)):
-        assert container["command"] == ["/bin/sh", "-c", 'exec "$0" "$@"', "python3", "-m", "orchestrator.agent"]
+        assert container["command"][:2] == ["/bin/sh", "-c"]
+        assert container["command"][3:] == ["python3", "-m", "orchestrator.agent"]
         told = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
         assert told == {
             "--bundle": "/orch/bundle",
@@ -112,8 +115,18 @@ def test_the_agent_is_told_its_node_its_start_and_its_address_by_the_operator(ki
 def test_what_an_argument_names_is_in_the_environment_before_it(kind):
     for container in containers(job(kind)):
         known = {entry["name"] for entry in container["env"]}
-        assert {"PYTHONPATH", "HOME", "USER", "ORCH_HOST", "ORCH_POD_UID"} <= known
+        assert {"HOME", "USER", "ORCH_HOST", "ORCH_POD_UID"} <= known
         assert ("ORCH_JOB_UID" in known) == any("$(ORCH_JOB_UID)" in word for word in container["args"])
+
+
+@pytest.mark.parametrize("of_image", [None, "", "/opt/a:/opt/b"])
+def test_what_an_image_has_on_its_pythonpath_stays_there_behind_orch(kind, of_image):
+    environment = {"PATH": os.environ["PATH"], **({} if of_image is None else {"PYTHONPATH": of_image})}
+    for container in containers(job(kind)):
+        assert "PYTHONPATH" not in {entry["name"] for entry in container["env"]}
+        shell = [word.replace("$$", "$") for word in container["command"][:3]]
+        told = subprocess.check_output([*shell, "printenv", "PYTHONPATH"], env=environment, text=True)
+        assert told.strip().split(":") == ["/orch/bundle/lib.zip", *(of_image.split(":") if of_image else [])]
 
 
 def test_the_operators_own_variables_are_left_alone(kind):
@@ -217,12 +230,13 @@ def test_a_job_ends_where_another_start_cannot_help_and_counts_no_eviction(kind)
     made = job(kind)
     inner = inner_job(made)
     assert inner["podFailurePolicy"]["rules"] == [
-        {"action": "FailJob", "onExitCodes": {"containerName": "node", "operator": "In", "values": [83, 85, 86]}},
+        {"action": "FailJob", "onExitCodes": {"containerName": "node", "operator": "In", "values": PERMANENT}},
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "Ignore", "onExitCodes": {"containerName": "node", "operator": "In", "values": [182]}},
     ]
     assert inner["template"]["spec"]["restartPolicy"] == "Never"
     assert inner["backoffLimit"] > 2 * SPEC.restart.max_failures
+    assert {1, 2, 126, 127} < set(PERMANENT), "what a shell and Python say where no agent could begin"
 
 
 def test_the_limit_of_failed_pods_grows_with_nodes_and_failures():
@@ -231,6 +245,8 @@ def test_the_limit_of_failed_pods_grows_with_nodes_and_failures():
         for count, failures in ((2, 0), (4, 0), (4, 9))
     ]
     assert [inner["backoffLimit"] for inner in limits] == [20, 40, 400]
+    endless = job("jobset", spec=replace(SPEC, restart=Restart(max_failures=10**9)))
+    assert inner_job(endless)["backoffLimit"] == 2**31 - 1
 
 
 def test_a_jobset_itself_starts_nothing_again():
@@ -301,6 +317,22 @@ def test_rdma_in_a_network_of_the_pods_own_leaves_the_nodes_alone(kind):
     for pod in pods(job(kind, replace(PLAIN, rdma=Rdma(resource="rdma/hca", host_network=False)))):
         assert "hostNetwork" not in pod
         assert pod["containers"][0]["securityContext"]["capabilities"]["add"] == ["IPC_LOCK"]
+
+
+def ports(kind, run_id, **rdma):
+    made = job(kind, replace(PLAIN, rdma=Rdma(resource="rdma/hca", **rdma)), run_id=run_id)
+    return [container.get("ports") for container in containers(made)]
+
+
+def test_two_pytorchjobs_in_the_network_of_their_nodes_do_not_want_the_same_port():
+    first, second = ports("pytorchjob", "0123456789ab"), ports("pytorchjob", "0123456789ac")
+    assert first != second
+    [port] = first[0]
+    assert port["name"] == "pytorchjob-port", "the operator adds 23456 unless it finds one of this name"
+    assert 20000 <= port["containerPort"] < 30000
+    assert first == [[port]] * 2
+    assert ports("pytorchjob", "0123456789ab", host_network=False) == [None, None]
+    assert ports("jobset", "0123456789ab") == [None]
 
 
 @pytest.mark.parametrize("kind", ["jobset", "pytorchjob"])
@@ -469,6 +501,22 @@ def test_what_no_config_map_holds_is_refused_with_the_way_out():
         bundle("kubernetes", payload=payload)
     assert refused.value.field == "code"
     assert "image" in refused.value.hint
+
+
+def test_more_files_than_a_job_object_can_name_are_refused():
+    many = tuple(File(path=f"code/part-of-the-vocabulary-{number:06}", content=b"") for number in range(8000))
+    with pytest.raises(JobError, match=r"8[0-9]{3} files, whose names alone") as refused:
+        of_kind("jobset", PLAIN, payload=(*PAYLOAD, *many))
+    assert refused.value.field == "code"
+    assert "image" in refused.value.hint
+
+
+def test_files_are_told_apart_by_their_digest_in_every_attempt():
+    def digest(**changes):
+        return yaml.safe_load(of_kind("jobset", **changes).text("configmap.yaml"))["metadata"]["annotations"]
+
+    other = (*PAYLOAD, File(path="code/own.py", content=b"x = 2\n"))
+    assert digest() == digest() != digest(payload=other)
 
 
 def test_the_library_of_this_version_fits_a_config_map():

@@ -13,7 +13,7 @@ from orchestrator.rendering import quoting
 from orchestrator.rendering.overlay import Field, lay_over
 from orchestrator.rendering.yamltext import read, write
 from tests.rendering import crds
-from tests.rendering.build import PROFILES
+from tests.rendering.build import PROFILES, nodes
 from tests.rendering.pods import KINDS, containers, job_of, of_kind, pods, templates
 
 AT = Field(("overlay",))
@@ -133,6 +133,27 @@ def test_an_overlay_reaches_into_the_pods_of_every_kind(kind):
     for container in containers(made):
         assert {"name": "scratch", "mountPath": "/scratch"} in container["volumeMounts"]
         assert len(container["volumeMounts"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "field"),
+    [
+        ("pytorchjob", {"pytorchReplicaSpecs": {"worker": {"replicas": 1}}}, "pytorchReplicaSpecs.worker"),
+        ("pytorchjob", {"pytorchReplicaSpecs": {"Evaluator": {}}}, "pytorchReplicaSpecs.Evaluator"),
+        ("jobset", {"replicatedJobs": [{"name": "typo", "template": {}}]}, "replicatedJobs.typo"),
+    ],
+)
+def test_pods_that_only_the_overlay_has_need_containers(kind, spec, field):
+    with pytest.raises(JobError, match="has no containers") as refused:
+        of_kind(kind, replace(PLAIN, overlay={"spec": spec}))
+    assert refused.value.field == f"clusters.kubernetes.overlay.spec.{field}"
+
+
+def test_an_overlay_for_workers_is_nothing_to_a_job_of_one_node():
+    overlay = overlay_of_pods("pytorchjob", {"spec": {"hostname": "here"}})
+    made = job_of(of_kind("pytorchjob", replace(PLAIN, overlay=overlay), plan=nodes(1)))
+    assert list(made["spec"]["pytorchReplicaSpecs"]) == ["Master"]
+    assert [pod["hostname"] for pod in pods(made)] == ["here"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

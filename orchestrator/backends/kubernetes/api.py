@@ -24,7 +24,11 @@ JSON = "application/json"
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
-_NEVER = "failed to create typed patch object"  # a 500 for a field that no schema has
+_NEVER = (  # in the message of a 500
+    "failed to create typed patch object",  # a field that no schema has
+    "request is too large",  # etcd's own words
+    "message larger than max",
+)
 _NOT_LET_IN, _FORBIDDEN = 401, 403
 _NOBODY = '"system:anonymous"'  # who asks without credentials, as when a kubeconfig's plugin has failed
 _UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -219,7 +223,7 @@ class Api:
         except (ValueError, AttributeError):
             reason, message = "", response.data.decode(errors="replace")[:300]
         status = int(response.status)
-        if status in _PASSING and not message.startswith(_NEVER):
+        if status in _PASSING and not any(words in message for words in _NEVER):
             return Unreachable(f"the API server of {self._name} cannot answer now ({status}): {message}")
         if status == _NOT_LET_IN or (status == _FORBIDDEN and _NOBODY in message):
             return Unreachable(

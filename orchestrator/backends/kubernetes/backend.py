@@ -131,7 +131,7 @@ class KubernetesBackend:
         if not submissions:
             return {}
         self._bell.begin()
-        found = look(self._api, submissions, self._profile.queue)
+        found = look(self._api, submissions, self._profile)
         self._bell.watch_from(found.version)
         read = self._turns(submissions, found)
         seen = {one.run: self._observe(one, found, read=one.run in read) for one in submissions}

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator import faults
 from orchestrator.backends.kubernetes.api import Api, Refused
 from orchestrator.backends.kubernetes.kinds import Kind, handle_of
-from orchestrator.backends.kubernetes.manifests import ASKED, RUN, RUN_ID, Manifests, manifests_of, tombstone
+from orchestrator.backends.kubernetes.manifests import ASKED, DIGEST, RUN, RUN_ID, Manifests, manifests_of, tombstone
 from orchestrator.backends.kubernetes.pods import Pod
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
@@ -35,10 +35,10 @@ def submit(api: Api, submission: Submission, bundle: Bundle, *, cluster: str) ->
         api.apply(made.kind.path(api.namespace, submission.name), made.job)
     except Refused as refused:
         if not _is_there(api, submission, made):
-            _forget(api, submission)
+            _forget(api, submission, made)
             raise ClusterError(
                 f"Kubernetes refused attempt {submission.attempt} of {submission.run}: {refused.message}",
-                hint=f"mend the profile {cluster} or the job; orch clusters check {cluster} shows what is there",
+                hint=_hint(refused, cluster),
             ) from refused
     faults.point("kubernetes.job")
     _sweep(api, submission, made)
@@ -57,9 +57,24 @@ def _lay_down(api: Api, submission: Submission, config_map: Mapping[str, Any]) -
             ) from refused
     else:
         return False
-    labels = labels_of(api.get(api.core("configmaps", submission.name), metadata_only=True))
+    found = api.get(api.core("configmaps", submission.name), metadata_only=True)
+    labels = labels_of(found)
     _check_owner(api, submission, labels, "configmap")
-    return ASKED in labels
+    if ASKED in labels:
+        return True
+    _check_files(api, submission, found, config_map)
+    return False
+
+
+def _check_files(api: Api, submission: Submission, found: Mapping[str, Any], config_map: Mapping[str, Any]) -> None:
+    """What a job would read under this name is what it was submitted with; files that say nothing of it are old."""
+    there, wanted = ((one["metadata"].get("annotations") or {}).get(DIGEST) for one in (found, config_map))
+    if there is not None and there != wanted:
+        raise ClusterError(
+            f"the name {submission.name} is taken in {api.namespace} by files of the same run that are not these: it "
+            f"was submitted from elsewhere, with other code; kubectl delete configmap {submission.name} when it is of "
+            "no use any more, or submit the job under another name"
+        )
 
 
 def _create_claim(api: Api, claim: Mapping[str, Any] | None) -> None:
@@ -107,9 +122,17 @@ def _sweep(api: Api, submission: Submission, made: Manifests) -> None:
         return  # it only costs room
 
 
-def _forget(api: Api, submission: Submission) -> None:
-    """No job came of these files."""
+def _hint(refused: Refused, cluster: str) -> str:
+    if "runtimePatches" in refused.message:
+        return f"orch's TrainJobs need Kubeflow Trainer 2.3 or newer; set job_kind: jobset in the profile {cluster}"
+    return f"mend the profile {cluster} or the job; orch clusters check {cluster} shows what is there"
+
+
+def _forget(api: Api, submission: Submission, made: Manifests) -> None:
+    """No job came of these files, nor of what was made for it."""
     try:
+        for document in made.others:
+            api.delete(f"{_path_of(document, api.namespace, named=False)}/{submission.name}")
         api.delete(api.core("configmaps", submission.name))
     except ClusterError:
         return

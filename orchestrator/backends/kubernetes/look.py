@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.backends.kubernetes import events
+from orchestrator.backends.kubernetes import events, nodes
 from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.hand import labels_of
 from orchestrator.backends.kubernetes.kinds import Standing, Word, kind_of, word_of
 from orchestrator.backends.kubernetes.manifests import ASKED, ATTEMPT, MANAGED, RUN_ID
-from orchestrator.backends.kubernetes.pods import Pod, pods_of
+from orchestrator.backends.kubernetes.pods import TAINTED, Pod, pods_of
 from orchestrator.errors import Unreachable
+from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Submission
 
 MANY = 200  # runs, above which a selector names them no more
@@ -28,14 +29,17 @@ def key_of(submission: Submission) -> Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
-    """What Kueue says: its workloads by their owners' uid and their places, or `words` about why it says nothing."""
+    """What Kueue says: its workloads by their owners' uid and their places, or `words` about why it says nothing.
 
-    workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    `workloads` is None where it was not asked.
+    """
+
+    workloads: Mapping[str, Mapping[str, Any]] | None = None
     positions: Mapping[str, int] = field(default_factory=dict)
     words: str = ""
 
     def words_of(self, job: Mapping[str, Any]) -> str:
-        if self.words or not self.workloads:
+        if self.words or self.workloads is None:
             return self.words
         return events.kueue_of(self.workloads.get(str(job["metadata"].get("uid"))), self.positions)
 
@@ -75,13 +79,14 @@ class Look:
         return self.queues.words_of(job)
 
 
-def look(api: Api, submissions: Sequence[Submission], queue: str | None) -> Look:
+def look(api: Api, submissions: Sequence[Submission], profile: Profile) -> Look:
     """Raises Unreachable, also where the cluster no longer lets its objects be listed; Refused for its pods."""
+    queue = profile.queue
     selector = (("labelSelector", _selector(submissions)),)
     jobs = _jobs(api, submissions, selector)
     listed = api.list(api.core("pods"), selector)
     pods: dict[Key, list[Pod]] = {}
-    for pod in pods_of(listed.items, listed.at):
+    for pod in _hopeful(api, pods_of(listed.items, listed.at), profile):
         pods.setdefault((pod.run_id, pod.attempt), []).append(pod)
     silent = any(
         key_of(one) in jobs and not any(pod.logged for pod in pods.get(key_of(one), ())) for one in submissions
@@ -95,6 +100,19 @@ def look(api: Api, submissions: Sequence[Submission], queue: str | None) -> Look
         queues=_queues(api, queue) if waiting and queue is not None else Queues(),
         version=listed.version,
     )
+
+
+def _hopeful(api: Api, pods: list[Pod], profile: Profile) -> list[Pod]:
+    """The pods, of which those wait that only nodes have no place for which are away just now: one more list."""
+    if not any(TAINTED in pod.stuck for pod in pods):
+        return pods
+    try:
+        listed = api.list("/api/v1/nodes").items
+    except Refused:
+        return pods  # told by `orch clusters check`
+    if not any(nodes.may_return(node, profile) for node in listed):
+        return pods
+    return [replace(pod, stuck="") if TAINTED in pod.stuck else pod for pod in pods]
 
 
 def pods_of_attempt(api: Api, run_id: str, attempt: int) -> list[Pod]:

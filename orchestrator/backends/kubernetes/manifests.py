@@ -19,8 +19,12 @@ from orchestrator.model.bundle import Bundle
 from orchestrator.model.run import Submission
 
 RUN, RUN_ID, ATTEMPT, ASKED = "orch/run", "orch/run-id", "orch/attempt", "orch/asked"
+DIGEST = "orch/digest"  # annotation of a ConfigMap
 MANAGED = ("app.kubernetes.io/managed-by", "orch")
 _FIRST = 1  # the attempt that bundles are rendered for
+_POD = ("template", "spec", "template", "spec")  # where a replicated job has that of its pods
+_GROUPS = ("scheduling.x-k8s.io/pod-group", "scheduling.k8s.io/group-name")  # by what a pod names its PodGroup
+_NAMING = ("--start", "--address")  # arguments of the agent with the attempt's name in them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +69,12 @@ def tombstone(submission: Submission) -> dict[str, Any]:
 def pod_specs(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The pod templates' specs of a job object, of any kind; those of a TrainJob are patches."""
     spec = job["spec"]
-    for replica in (spec.get("pytorchReplicaSpecs") or {}).values():
-        yield replica["template"]["spec"]
-    for replicated in spec.get("replicatedJobs") or ():
-        yield replicated["template"]["spec"]["template"]["spec"]
+    found = [_at(replica, "template", "spec") for replica in (spec.get("pytorchReplicaSpecs") or {}).values()]
+    found += [_at(replicated, *_POD) for replicated in spec.get("replicatedJobs") or ()]
     for patch in spec.get("runtimePatches") or ():
-        for replicated in _at(patch, "trainingRuntimeSpec", "template", "spec", "replicatedJobs") or ():
-            pod = _at(replicated, "template", "spec", "template", "spec")
-            if pod is not None:
-                yield pod
+        replicated_jobs = _at(patch, "trainingRuntimeSpec", "template", "spec", "replicatedJobs") or ()
+        found += [_at(replicated, *_POD) for replicated in replicated_jobs]
+    yield from (pod for pod in found if isinstance(pod, dict))
 
 
 def _at(value: Any, *names: str) -> Any:
@@ -84,36 +85,49 @@ def _at(value: Any, *names: str) -> Any:
     return value
 
 
-def _numbered(document: Any, submission: Submission) -> Any:
-    """The document with the attempt's name and number for those of attempt 1."""
-    name = re.compile(rf"(?<![-a-z0-9]){re.escape(f'orch-{submission.run}-{_FIRST}')}(?=$|\.|-master-|-node-)")
+def _numbered(document: Mapping[str, Any], submission: Submission) -> dict[str, Any]:
+    """The document with the attempt's name and number for those of attempt 1, where orch itself has put them."""
+    first = f"orch-{submission.run}-{_FIRST}"
     number = str(submission.attempt)
 
     def walk(value: Any) -> Any:
-        if isinstance(value, str):
-            return name.sub(submission.name, value)
         if isinstance(value, list):
-            return _arguments([walk(one) for one in value], submission)
+            return _arguments([walk(one) for one in value], first, submission)
         if isinstance(value, dict):
-            return {key: number if key == ATTEMPT else walk(one) for key, one in value.items()}
+            found: dict[str, Any] = {key: number if key == ATTEMPT else walk(one) for key, one in value.items()}
+            found |= {key: submission.name for key in _GROUPS if found.get(key) == first}
+            if _at(found, "configMap", "name") == first:
+                found["configMap"] = {**found["configMap"], "name": submission.name}
+            return found
         return value
 
-    if document.get("kind") == "ConfigMap":  # its data are files, which say nothing of an attempt
-        return {**document, "metadata": walk(document["metadata"])}
-    walked: dict[str, Any] = walk(document)
-    return walked
+    metadata: dict[str, Any] = walk(document["metadata"])
+    metadata["name"] = submission.name
+    # The data of a ConfigMap are files, which say nothing of an attempt.
+    rest = document if document.get("kind") == "ConfigMap" else walk(dict(document))
+    return {**rest, "metadata": metadata}
 
 
-def _arguments(values: list[Any], submission: Submission) -> list[Any]:
+def _arguments(values: list[Any], first: str, submission: Submission) -> list[Any]:
+    """What the agent is told, of this attempt; any other list as it is."""
     if "--attempt" not in values:
         return values
-    place = values.index("--attempt") + 1
-    told = [*values[:place], str(submission.attempt), *values[place + 1 :]]
+    told = list(values)
+    told[values.index("--attempt") + 1] = str(submission.attempt)
+    for name in _NAMING:
+        if name in values:
+            place = values.index(name) + 1
+            told[place] = _renamed(told[place], first, submission.name)
     if submission.from_scratch:
         told.append("--from-scratch")
     if submission.from_step is not None:
         told += ["--from-step", str(submission.from_step)]
     return told
+
+
+def _renamed(text: str, first: str, name: str) -> str:
+    """A start or a host name, of which the attempt's name is a part; a host name in a domain has it twice."""
+    return re.sub(rf"(?<![-a-z0-9]){re.escape(first)}(?=$|\.|-master-|-node-)", name, text)
 
 
 def _exclude(pod: dict[str, Any], nodes: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.model.cluster import Profile
 
 _KEEPS_OFF = frozenset({"NoSchedule", "NoExecute"})
+_PASSING = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")  # not ready, under pressure, being set up
 
 Node = Mapping[str, Any]
 
@@ -20,6 +21,12 @@ def fits(node: Node, profile: Profile) -> bool:
     has_devices = profile.device == "cpu" or str(allocatable(node).get(profile.gpu_resource, "0")) != "0"
     tainted = set(hindering(node, profile)) - {profile.gpu_resource}
     return is_chosen(node, profile) and is_usable(node) and has_devices and not tainted
+
+
+def may_return(node: Node, profile: Profile) -> bool:
+    """Whether nothing keeps pods off but what Kubernetes itself has said of the node, and takes back by itself."""
+    taints = hindering(node, profile)
+    return is_chosen(node, profile) and bool(taints) and all(taint.startswith(_PASSING) for taint in taints)
 
 
 def is_chosen(node: Node, profile: Profile) -> bool:

@@ -34,6 +34,7 @@ _NUMBERS = (
     "training.kubeflow.org/replica-index",
     "batch.kubernetes.io/job-completion-index",
 )
+TAINTED = "untolerated taint"  # in the words of the scheduler, which does not say which taint that is
 OVERDUE = 30.0  # seconds after its grace period that a pod may take to go where its node is alive
 
 
@@ -181,7 +182,7 @@ def _never_schedulable(message: str) -> bool:
     _, _, reasons = message.partition("nodes are available: ")
     reasons = reasons.partition(" preemption:")[0].partition(". ")[0]
     parts = [part.strip() for part in reasons.split(",") if part.strip()]
-    return bool(parts) and all("affinity/selector" in part or "untolerated taint" in part for part in parts)
+    return bool(parts) and all("affinity/selector" in part or TAINTED in part for part in parts)
 
 
 def _word(message: Any) -> Mapping[str, Any] | None:
