@@ -65,7 +65,7 @@ def _torchrun(cluster: Cluster) -> int:
 @pytest.mark.parametrize(
     ("victim", "cause", "because"),
     [
-        pytest.param(_rank, "rank_killed", "Rank 1 on node 1 was killed by SIGKILL", id="rank"),
+        pytest.param(_rank, "rank_killed", "Rank 1 on node 1 was killed by SIGKILL", id="rank", marks=pytest.mark.full),
         pytest.param(_torchrun, "launcher_lost", "The launcher on node 1 was killed by SIGKILL", id="torchrun"),
     ],
 )
@@ -83,7 +83,7 @@ def test_after_kill_9_all_nodes_start_again_together(
     assert cluster.claim(2)["resume"]["step"] == 5
 
 
-@pytest.mark.parametrize("node", [0, 1])
+@pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_after_kill_9_of_an_agent_the_other_ends_and_names_it(make_cluster: MakeCluster, node: int) -> None:
     cluster = make_cluster(STEPS, timeouts={"join": 20, "heartbeat": 30, "grace": 20})
     agents = cluster.start()
@@ -91,7 +91,7 @@ def test_after_kill_9_of_an_agent_the_other_ends_and_names_it(make_cluster: Make
     agents[node].kill()
     began = time.monotonic()
     assert cluster.wait([agents[1 - node]]) == [84]
-    assert time.monotonic() - began < 10, "on the same machine nobody waits for a heartbeat"
+    assert time.monotonic() - began < 25, "on the same machine nobody waits for a heartbeat"
     outcome = cluster.outcome(1)
     assert (outcome["cause"], outcome["retry"], outcome["restart"]) == ("agent_lost", True, False)
     assert f"The agent of node {node}" in outcome["because"]
@@ -155,7 +155,7 @@ def test_between_two_generations_nobody_waits_for_a_node_0_that_is_gone(
     agents = cluster.start()
     cluster.until((cluster.generation(2) / "outcome.json").exists, hint="the pause after the second failure")
     getattr(agents[0], act)()
-    assert cluster.wait([agents[1]], 10) == [code]
+    assert cluster.wait([agents[1]], 30) == [code]
     assert agents[0].wait() == (82 if act == "terminate" else -signal.SIGKILL)
     assert not cluster.root.joinpath("generations/000003.json").exists()
 
@@ -251,7 +251,9 @@ def test_a_rank_that_does_not_leave_is_killed_when_the_grace_is_over(make_cluste
     assert not _alive(cluster)
 
 
-@pytest.mark.parametrize("attempt", [pytest.param(2, id="older-attempt"), pytest.param(1, id="older-generation")])
+@pytest.mark.parametrize(
+    "attempt", [pytest.param(2, id="older-attempt"), pytest.param(1, id="older-generation", marks=pytest.mark.full)]
+)
 def test_a_start_that_wakes_after_another_went_on_is_fenced_and_nothing_of_it_counts(
     make_cluster: MakeCluster, attempt: int
 ) -> None:

@@ -38,7 +38,7 @@ def _everything(lab: Lab, run: str) -> None:
 @pytest.mark.parametrize(
     "victim",
     [
-        pytest.param(_agent, id="agent"),
+        pytest.param(_agent, id="agent", marks=pytest.mark.full),
         pytest.param(_everything, id="everything"),
         pytest.param(_launcher, id="torchrun", marks=pytest.mark.full),
         pytest.param(_rank, id="rank", marks=pytest.mark.full),

@@ -69,7 +69,7 @@ def _killed_controller(lab: SlurmLab, job: str) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(_rank, id="rank-killed"),
+        pytest.param(_rank, id="rank-killed", marks=pytest.mark.full),
         pytest.param(_requeue, id="requeued-by-an-administrator", marks=pytest.mark.full),
         pytest.param(_accounting_down, id="requeued-without-accounting"),
         pytest.param(_agent, id="agent-killed", marks=pytest.mark.full),

@@ -31,7 +31,7 @@ def kinds(lab: SlurmLab, run: str) -> list[str]:
 
 
 @training
-@pytest.mark.parametrize("nodes", [pytest.param(2, marks=pytest.mark.full), 4])
+@pytest.mark.parametrize("nodes", [2, pytest.param(4, marks=pytest.mark.full)])
 def test_a_quickstart_job_is_told_as_it_was(lab: SlurmLab, nodes: int) -> None:
     run = lab.submit(lab.quickstart(nodes=nodes))
     job = lab.until_scheduled(run)

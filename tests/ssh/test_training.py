@@ -55,7 +55,7 @@ def _all_hosts(lab: SshLab, run: str) -> None:
     [
         pytest.param(_rank, id="rank", marks=pytest.mark.full),
         pytest.param(_agent, id="agent", marks=pytest.mark.full),
-        pytest.param(_host, id="everything-on-a-host"),
+        pytest.param(_host, id="everything-on-a-host", marks=pytest.mark.full),
         pytest.param(_all_hosts, id="everything", marks=pytest.mark.full),
     ],
 )
