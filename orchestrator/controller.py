@@ -191,6 +191,12 @@ def observe(desk: Desk, runs: Sequence[Run]) -> dict[str, Observation]:
         except (OrchError, OSError) as error:
             unknown = Observation(phase=Phase.UNKNOWN, because=str(error))
             seen.update({submission.run: unknown for submission in submissions})
+        except Exception as error:  # noqa: BLE001 - nor may one that a cluster meets
+            _tell_bug(desk.memory, cluster, error)
+            unknown = Observation(
+                phase=Phase.UNKNOWN, because=f"a bug in orch, told in the controller's log: {error!r}"
+            )
+            seen.update({submission.run: unknown for submission in submissions})
         recorded = {run.name: _recorded(run) for run in theirs}
         desk.memory.looks[cluster] = Look(at=time.monotonic(), recorded=recorded)
     nothing = Observation(phase=Phase.UNKNOWN, because="there is no word of it")

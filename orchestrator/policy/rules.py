@@ -116,7 +116,7 @@ class Situation:
     @property
     def ended_stuck(self) -> bool:
         """It was ended because it could not start, and has not started meanwhile."""
-        return self.gone and self.run.phase is Phase.STOPPING and self.run.cause is Cause.STUCK and not self.began
+        return self.gone and self.run.cause is Cause.STUCK and not self.began
 
     @property
     def failures(self) -> int:

@@ -167,6 +167,23 @@ def test_an_eviction_by_the_node_is_told_by_its_recorded_status(message, cause):
     assert message[:20] in seen.because
 
 
+def test_what_ended_a_pod_that_another_has_followed_is_over():
+    old, new = living(phase="Failed", containerStatuses=terminated(137, "OOMKilled")), copy.deepcopy(living())
+    new["metadata"] |= {"name": "newer", "uid": "newer", "creationTimestamp": "2027-01-01T00:00:00Z"}
+    new["status"] |= {"phase": "Failed", "containerStatuses": terminated(1, message="Traceback")}
+    failed = Word(standing=Standing.FAILED, raw="Failed", because="")
+    assert see(word=failed, pods=pods(old)).cause is Cause.HOST_OOM
+    seen = see(word=failed, pods=pods(old, new))
+    assert seen.cause is Cause.AGENT_LOST
+    assert "pod newer" in seen.because
+
+
+def test_a_last_word_of_another_form_is_none():
+    strange = json.dumps({"node": 0, "attempt": 1, "report": ["x"]})
+    [pod] = pods(living(phase="Failed", containerStatuses=terminated(1, message=strange)))
+    assert pod.word is None
+
+
 def test_pods_that_have_all_ended_wait_for_their_operator_and_not_in_a_queue():
     assert see(pods=pods(worker())).phase is not Phase.QUEUED
 
@@ -224,7 +241,7 @@ def test_a_container_that_could_not_start_at_all_is_stuck():
 def test_an_operator_that_could_make_no_pod_says_why_in_an_event(message, words, stuck):
     event = {"reason": "FailedCreatePod", "message": message, "involvedObject": {"name": "orch-tiny-1"}}
     other = {"reason": "FailedCreatePod", "message": "x", "involvedObject": {"name": "orch-tiny-12"}}
-    found = events.trouble_of(events.by_name([other, event])["orch-tiny-1"])
+    found = events.trouble_of(events.by_name([other, event])["orch-tiny-1"], missing=True)
     assert found is not None
     assert words in found.words
     assert found.stuck is stuck
@@ -239,7 +256,8 @@ def test_the_newest_event_is_believed():
         "involvedObject": {"name": "a"},
     }
     found = events.trouble_of(
-        [{**old, "lastTimestamp": "2026-01-01T00:00:00Z"}, {**new, "lastTimestamp": "2026-01-02T00:00:00Z"}]
+        [{**old, "lastTimestamp": "2026-01-01T00:00:00Z"}, {**new, "lastTimestamp": "2026-01-02T00:00:00Z"}],
+        missing=True,
     )
     assert found is not None
     assert "quota" in found.words

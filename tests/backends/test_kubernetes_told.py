@@ -58,6 +58,18 @@ def test_lines_that_are_told_again_fill_gaps_and_change_nothing_else():
     assert [line["step"] for line in fold.lines()] == [1, 2, 3]
 
 
+def test_a_gap_that_is_filled_bit_by_bit_is_a_change_each_time():
+    fold = Told()
+    fold.take(told(generation(1), metrics(1, 1, 9)))
+    for step in (2, 3):
+        before = fold.changes
+        fold.take(told(metrics(1, step)))
+        assert fold.changes > before, "else a reader would take the end for what is new"
+    before = fold.changes
+    fold.take(told(metrics(1, 10)))
+    assert fold.changes == before
+
+
 def test_the_end_of_a_generation_is_not_forgotten_by_an_older_record_of_it():
     fold = Told()
     fold.take(told(generation(1, result="failed"), generation(1)))
@@ -103,6 +115,18 @@ def test_a_line_that_a_kill_has_cut_is_read_again(tmp_path):
     assert kept.file(pod()).read_bytes().splitlines() == [
         at(1, "whole"), at(2, "cut in the middle"), at(3, "after")
     ]  # fmt: skip
+
+
+def test_lines_may_be_longer_than_what_is_read_of_a_files_end(tmp_path):
+    kept, long = Kept(tmp_path), "x" * 300_000
+    first = pod()
+    kept.add(first, [at(1, "short"), at(2, long)])
+    assert kept.last(first).startswith(b"2026-11-26T10:00:02")
+    assert kept.add(first, [at(1, "short"), at(2, long)]) == 0
+    with kept.file(first).open("ab") as file:
+        file.write(at(3, long))  # cut by a kill
+    assert kept.add(first, [at(3, "whole")]) == 1
+    assert [line[-5:] for line in kept.file(first).read_bytes().split(b"\n")[:-1]] == [b"short", b"xxxxx", b"whole"]
 
 
 def test_a_new_process_knows_from_the_files_alone_what_was_told(tmp_path):

@@ -127,9 +127,7 @@ def test_a_submission_that_was_cut_short_is_finished_by_the_next_controller(insi
     """`orch submit` is killed, and the pod with it deleted, before its controller could see the run."""
     inside.start(overlay=quiet("jobset", f"echo {point}; {QUIET}"))
     before = inside.pod()
-    for pid in inside.cluster.processes(inside.space.name, before):
-        os.kill(pid, signal.SIGSTOP)
-    assert inside.submit("cut", fault=point) == 137
+    inside.cluster.until(lambda: submitted_beside(inside, before, point) == 137, hint=f"it is killed at {point}")
     inside.kubectl("delete", "pod", before, "--grace-period=1")
     inside.await_pod()
     assert inside.pod() != before
@@ -139,3 +137,14 @@ def test_a_submission_that_was_cut_short_is_finished_by_the_next_controller(insi
     inside.orch("cancel", "cut", "--now")
     inside.until_phase("cut", "cancelled")
     assert inside.objects() == []
+
+
+def submitted_beside(inside: Inside, pod: str, fault: str) -> int:
+    """The exit status of a submission while the pod's controller stands still: not with the store in its hands."""
+    controller = inside.cluster.processes(inside.space.name, pod)
+    for pid in controller:
+        os.kill(pid, signal.SIGSTOP)
+    status = inside.submit("cut", fault=fault)
+    for pid in controller if status != 137 else ():
+        os.kill(pid, signal.SIGCONT)
+    return status

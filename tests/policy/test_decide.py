@@ -309,6 +309,13 @@ def test_a_run_whose_attempt_was_ended_for_being_stuck_needs_its_user() -> None:
     assert (decision.action, decision.cause, decision.because) == (Action.STOP, Cause.STUCK, stopping.because)
 
 
+def test_why_it_was_ended_is_not_forgotten_while_nobody_answers() -> None:
+    unknown = a_run(phase=Phase.UNKNOWN, cause=Cause.STUCK, because="it could not start: gone")
+    seen = Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED, because="cancelled before it began")
+    decision = decide(unknown, seen, NOW)
+    assert (decision.action, decision.cause, decision.because) == (Action.STOP, Cause.STUCK, unknown.because)
+
+
 def test_an_attempt_that_began_while_it_was_ended_for_being_stuck_goes_on() -> None:
     stopping = a_run(phase=Phase.STOPPING, cause=Cause.STUCK, because="it could not start: gone")
     began = Report(attempt=1, generation=1, result="stopped", cause=Cause.ASKED_TO_STOP)

@@ -17,6 +17,7 @@ from orchestrator.model.cluster import Profile
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
+LOG_SECONDS = 5.0  # of a kubelet, which may be away
 CONNECTIONS = 128  # that are kept open: every stream has one to itself
 PAGE = 500  # objects in one answer to a list
 MANAGER = "orch"  # as field manager
@@ -148,7 +149,7 @@ class Api:
 
     def log(self, path: str, query: Query) -> bytes:
         """A part of a pod's log. Raises Refused and Unreachable."""
-        content: bytes = self._request("GET", path, query=query).data
+        content: bytes = self._request("GET", path, query=query, read_seconds=LOG_SECONDS).data
         return content
 
     def lines(self, path: str, query: Query, *, seconds: float) -> Iterator[Sequence[bytes]]:

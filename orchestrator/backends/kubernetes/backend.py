@@ -22,11 +22,12 @@ from orchestrator.backends.kubernetes.served import Served
 from orchestrator.errors import ClusterError
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+from orchestrator.model.run import Cause, Generation, Mark, Metrics, Observation, Phase, Submission
 from orchestrator.reach import SECONDS, Call
 
 CALM = 10.0  # seconds between two looks while every run trains or waits as before; a change of a pod rings before
 BUSY = 2.0  # while something starts, changes or ends, and while somebody follows a run
+WORDLESS = 3  # pods of one node that end before their agents could say a word, after which the next will, too
 READS = 100  # of logs of runs that nobody follows, in one look
 
 
@@ -38,6 +39,8 @@ class _Attempt:
     lost: set[str] = field(default_factory=set)
     started: bool = False
     unstartable: str = ""
+    wordless: dict[int, set[str]] = field(default_factory=dict)
+    last: str = ""
 
     def see(self, pods: Iterable[Pod], attempt: int) -> None:
         for pod in pods:
@@ -50,6 +53,19 @@ class _Attempt:
                 self.unstartable = f"pod {pod.name}: {pod.stuck}"
             elif pod.running:
                 self.unstartable = ""
+            if pod.word is not None:
+                self.wordless.pop(pod.number, None)
+            elif pod.phase == "Failed" and not pod.leaving and pod.ended_by is not Cause.PREEMPTED:
+                self.wordless.setdefault(pod.number, set()).add(pod.uid)
+                self.last = f"pod {pod.name}: {pod.because}"
+
+    def cannot_start(self, report: Mapping[str, Any] | None, attempt: int) -> str:
+        """Why none of its containers can start, or none of its agents begin, though its operator tries it for ever."""
+        began = report is not None and report.get("attempt") == attempt
+        again = max((len(uids) for uids in self.wordless.values()), default=0)
+        if self.unstartable or began or again < WORDLESS:
+            return self.unstartable
+        return f"{again} pods of a node have ended one after another before orch could begin in them; {self.last}"
 
 
 class KubernetesBackend:
@@ -134,7 +150,7 @@ class KubernetesBackend:
         found = look(self._api, submissions, self._profile)
         self._bell.watch_from(found.version)
         read = self._turns(submissions, found)
-        seen = {one.run: self._observe(one, found, read=one.run in read) for one in submissions}
+        seen = {one.run: self._observe_alone(one, found, read=one.run in read) for one in submissions}
         self._forget_others(submissions)
         self._pace = self._pace_after(seen)
         return seen
@@ -164,6 +180,14 @@ class KubernetesBackend:
         self._reports = {run: report for run, report in self._reports.items() if run in runs}
         self._logs = {run: logs for run, logs in self._logs.items() if run in runs}
 
+    def _observe_alone(self, submission: Submission, found: Look, *, read: bool) -> Observation:
+        """What is wrong with one run's files here, or with what its pods have said, hides no other run."""
+        try:
+            return self._observe(submission, found, read=read)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            because = f"what its pods tell cannot be read here: {type(error).__name__}: {error}"
+            return Observation(phase=Phase.UNKNOWN, because=because)
+
     def _observe(self, submission: Submission, found: Look, *, read: bool) -> Observation:
         pods, word = found.pods_of(submission), found.word_of(submission)
         attempt = self._attempts.setdefault(key_of(submission), _Attempt())
@@ -187,7 +211,7 @@ class KubernetesBackend:
                 kueue=found.kueue_of(submission),
                 started=attempt.started,
                 lost=sorted(attempt.lost),
-                unstartable=attempt.unstartable,
+                unstartable=attempt.cannot_start(report, submission.attempt),
                 patience=self._profile.stuck_after,
             ),
         )

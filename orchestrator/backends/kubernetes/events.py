@@ -10,6 +10,9 @@ from typing import Any
 # Reasons of events that tell why an operator could not make a pod.
 _CREATION = re.compile(r"FailedCreate\w*|JobCreationFailed|ServicesCreationFailed|\w*CreationFailed")
 _MADE = re.compile("-(?:master|worker|node)-")  # in the name of what was made for a job object, behind the job's own
+_PASSING = re.compile(
+    r"failed calling webhook|[Ii]nternal error|timed? ?out|deadline exceeded|connection refused|etcdserver"
+)
 _MOUNT = frozenset({"FailedMount", "FailedAttachVolume"})
 
 
@@ -31,11 +34,14 @@ def by_name(events: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, 
     return found
 
 
-def trouble_of(events: Iterable[Mapping[str, Any]]) -> Trouble | None:
-    """Why an object has no pods, or its pods do not start, by the newest warning of those about it."""
+def trouble_of(events: Iterable[Mapping[str, Any]], *, missing: bool) -> Trouble | None:
+    """Why an object lacks pods, or its pods do not start, by the newest warning of those about it.
+
+    `missing`: it has fewer pods than it wants. Otherwise what was said of making them is over.
+    """
     for event in sorted(events, key=_time, reverse=True):
         reason, message = str(event.get("reason", "")), " ".join(str(event.get("message", "")).split())
-        if _CREATION.fullmatch(reason):
+        if _CREATION.fullmatch(reason) and missing:
             return _refused(message)
         if reason in _MOUNT:
             return Trouble(words=f"{reason}: {message[:300]}", stuck=False)
@@ -57,6 +63,8 @@ def _refused(message: str) -> Trouble:
         return Trouble(words=f"the namespace's quota has no room for its pods: {message[:400]}", stuck=False)
     if "violates PodSecurity" in message:
         return Trouble(words=f"the namespace's PodSecurity level refuses its pods: {message[:500]}", stuck=True)
+    if _PASSING.search(message):
+        return Trouble(words=f"its pods cannot be made just now: {message[:400]}", stuck=False)
     if "admission webhook" in message:
         return Trouble(words=f"a webhook refuses its pods: {message[:400]}", stuck=True)
     return Trouble(words=f"its pods cannot be made: {message[:400]}", stuck=True)

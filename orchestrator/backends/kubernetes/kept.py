@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from orchestrator import filelock
 from orchestrator.backends.kubernetes.pods import Pod
@@ -24,7 +24,7 @@ DIRECTORY = "pods"
 _NAME = re.compile(r"node-(\d+)\.([0-9TZ]+)\.([0-9a-f]+)\.log")
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 _ECHO = re.compile(rb"\[rank (\d+)\] ")
-_TAIL = 64 * 1024  # bytes at the end of a file in which its last whole line begins
+_TAIL = 64 * 1024  # bytes at the end of a file in which its last whole line begins, as a rule
 _CHUNK = 4 * 1024 * 1024
 ANSWER = 4 * 1024 * 1024  # bytes of kept logs that are read for one answer
 
@@ -112,11 +112,13 @@ def _time(line: bytes) -> bytes:
 def _last_time(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            lines = file.read().split(b"\n")[:-1]
+            for tail in _tails(file):
+                lines = tail.split(b"\n")[:-1]
+                if time := next((time for line in reversed(lines) if (time := _time(line))), b""):
+                    return time
     except FileNotFoundError:
-        return b""
-    return next((time for line in reversed(lines) if (time := _time(line))), b"")
+        pass
+    return b""
 
 
 def _mend(path: Path) -> None:
@@ -126,10 +128,23 @@ def _mend(path: Path) -> None:
     except FileNotFoundError:
         return
     with path.open("rb+") as file:
-        file.seek(max(0, size - _TAIL))
-        tail = file.read()
-        if tail and not tail.endswith(b"\n"):
-            file.truncate(size - len(tail) + tail.rfind(b"\n") + 1)
+        for tail in _tails(file):
+            end = tail.rfind(b"\n") + 1
+            if end or len(tail) == size:
+                if end < len(tail):
+                    file.truncate(size - len(tail) + end)
+                return
+
+
+def _tails(file: BinaryIO) -> Iterator[bytes]:
+    """The end of a file, and longer and longer ones, up to all of it: a line may be of any length."""
+    size, length = os.fstat(file.fileno()).st_size, _TAIL
+    while True:
+        file.seek(max(0, size - length))
+        yield file.read()
+        if length >= size:
+            return
+        length *= 8
 
 
 @dataclass(slots=True)

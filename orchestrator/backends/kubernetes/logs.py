@@ -23,6 +23,7 @@ SOON = 2.0
 LOOKED_AT = 15.0  # seconds for which a person who looked counts as looking
 BYTES = 1024 * 1024  # of one read
 LAST_BYTES = 8 * BYTES  # of a log that is read once more before its pod goes
+LARGEST = 64 * BYTES
 STREAM_SECONDS = 240  # without a line, after which a stream is given up
 STREAMS = 100  # at once; of more pods the logs are read at a pace
 
@@ -51,7 +52,7 @@ class PodLogs:
     def unread(self, attempt: int, pods: Sequence[Pod]) -> float:
         """Seconds since node 0's log was read, where it is time to read it again; 0 where it is not."""
         head = newest_of(pods).get(0)
-        if head is None or not head.running or self.is_watched:
+        if head is None or not head.running or head.lost or self.is_watched:
             return 0.0
         report = self.kept.told.report or {}
         trains = report.get("attempt") == attempt and report.get("state") in records.STEPPING
@@ -64,12 +65,12 @@ class PodLogs:
         `ring`: called when a stream has ended.
         """
         head = newest_of(pods).get(0)
-        if head is not None and head.running:
+        if head is not None and head.running and not head.lost:
             if self.is_watched:
                 self._stream(head, ring, lambda: self.is_watched)
             elif read:
-                self._read_at = self._clock()
                 self._read_on(head, BYTES)
+                self._read_at = self._clock()
         for pod in pods:
             if pod.running and pod.leaving and not pod.lost:
                 self._stream(pod, ring)
@@ -79,7 +80,9 @@ class PodLogs:
     def keep_all(self, pods: Sequence[Pod]) -> None:
         """What is new in the logs of pods, before they go."""
         for pod in pods:
-            if pod.logged and pod.uid not in self._finished and self._read_on(pod, LAST_BYTES) and not pod.running:
+            if not pod.logged or pod.lost or pod.uid in self._finished:
+                continue  # nobody answers for a dead node
+            if self._read_on(pod, LAST_BYTES) and not pod.running:
                 self._finished.add(pod.uid)
 
     def follow(self, attempt: int, look: Callable[[], Sequence[Pod]]) -> None:
@@ -91,20 +94,27 @@ class PodLogs:
         self.keep_all([pod for pod in look() if not (pod.running and not pod.lost and self._stream(pod))])
 
     def _read_on(self, pod: Pod, most: int) -> bool:
-        """Read on in a pod's log; False when it cannot be had now: its node is away, or it has just gone."""
-        left = most
+        """Read on in a pod's log, so many bytes or a little more; whether all of it is kept now.
+
+        It is not when it cannot be had: its node is away, or it has just gone.
+        """
+        left = limit = most
         while left > 0:
-            limit = ("limitBytes", str(left))
+            query = (*_query(pod, self.kept.last(pod)), ("limitBytes", str(limit)))
             try:
-                content = self._api.log(self._path(pod), (*_query(pod, self.kept.last(pod)), limit))
+                content = self._api.log(self._path(pod), query)
             except (Refused, Unreachable):
                 return False
-            cut = len(content) >= left
-            whole = content[: content.rfind(b"\n") + 1] if cut else content
-            left -= len(content)
-            if not self.kept.add(pod, whole.split(b"\n")) or not cut:
+            if len(content) < limit:
+                self.kept.add(pod, content.split(b"\n"))
                 return True
-        return True
+            if self.kept.add(pod, content[: content.rfind(b"\n") + 1].split(b"\n")):
+                left -= len(content)
+            elif limit < LARGEST:
+                limit *= 4  # a second's lines, which is how exactly one can ask, or one line, are more than that
+            else:
+                return False
+        return False
 
     def _stream(
         self, pod: Pod, ring: Callable[[], None] = lambda: None, wanted: Callable[[], bool] = lambda: True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from orchestrator.backends.kubernetes.api import Api, Listed, Refused
 from orchestrator.backends.kubernetes.hand import labels_of
 from orchestrator.backends.kubernetes.kinds import Standing, Word, kind_of, word_of
 from orchestrator.backends.kubernetes.manifests import ASKED, ATTEMPT, MANAGED, RUN_ID
-from orchestrator.backends.kubernetes.pods import TAINTED, Pod, pods_of
+from orchestrator.backends.kubernetes.pods import TAINTED, Pod, newest_of, pods_of
 from orchestrator.errors import Unreachable
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Submission
@@ -67,10 +67,11 @@ class Look:
         return _word(submission, self.jobs)
 
     def trouble_of(self, submission: Submission) -> events.Trouble | None:
-        """Why an attempt of which nothing has run has no pods."""
-        if any(pod.logged for pod in self.pods_of(submission)):
+        """Why an attempt lacks pods, or some of its pods have not started."""
+        pods = newest_of(self.pods_of(submission))
+        if _started(pods.values()) >= submission.nodes:
             return None
-        return events.trouble_of(self.warnings.get(submission.name, ()))
+        return events.trouble_of(self.warnings.get(submission.name, ()), missing=len(pods) < submission.nodes)
 
     def kueue_of(self, submission: Submission) -> str:
         word, job = self.word_of(submission), self.jobs.get(key_of(submission))
@@ -89,7 +90,8 @@ def look(api: Api, submissions: Sequence[Submission], profile: Profile) -> Look:
     for pod in _hopeful(api, pods_of(listed.items, listed.at), profile):
         pods.setdefault((pod.run_id, pod.attempt), []).append(pod)
     silent = any(
-        key_of(one) in jobs and not any(pod.logged for pod in pods.get(key_of(one), ())) for one in submissions
+        key_of(one) in jobs and _started(newest_of(pods.get(key_of(one), ())).values()) < one.nodes
+        for one in submissions
     )
     waiting = any((word := _word(one, jobs)) is not None and word.standing is Standing.WAITING for one in submissions)
     return Look(
@@ -113,6 +115,10 @@ def _hopeful(api: Api, pods: list[Pod], profile: Profile) -> list[Pod]:
     if not any(nodes.may_return(node, profile) for node in listed):
         return pods
     return [replace(pod, stuck="") if TAINTED in pod.stuck else pod for pod in pods]
+
+
+def _started(pods: Iterable[Pod]) -> int:
+    return sum(pod.logged for pod in pods)
 
 
 def pods_of_attempt(api: Api, run_id: str, attempt: int) -> list[Pod]:

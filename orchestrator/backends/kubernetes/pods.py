@@ -191,7 +191,8 @@ def _word(message: Any) -> Mapping[str, Any] | None:
         return None
     with contextlib.suppress(ValueError):
         value = json.loads(message)
-        if isinstance(value, dict) and isinstance(value.get("node"), int):
+        report = value.get("report") if isinstance(value, dict) else None
+        if isinstance(value, dict) and isinstance(value.get("node"), int) and isinstance(report, dict | None):
             return value
     return None
 

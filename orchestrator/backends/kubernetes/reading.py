@@ -122,13 +122,13 @@ def _waits(sight: Sight) -> tuple[str, str]:
     """(why it waits, why it can't start): of the object first, then of the pods."""
     if sight.kueue:
         return sight.kueue, ""
-    if sight.unstartable:
-        return sight.unstartable, sight.unstartable
     waiting = [pod for pod in sight.pods if pod.alive and pod.waits]
     told = next((pod for pod in waiting if pod.stuck), waiting[0] if waiting else None)
     if told is not None:
         words = f"pod {told.name}: {told.waits}"
         return words, words if told.stuck else ""
+    if sight.unstartable:
+        return sight.unstartable, sight.unstartable
     if sight.trouble is not None:
         return sight.trouble.words, sight.trouble.words if sight.trouble.stuck else ""
     if sight.word is not None and sight.word.standing is Standing.WAITING:
@@ -185,10 +185,11 @@ def _end(sight: Sight) -> tuple[Cause, str]:
     """What there is to say of an end that the agents said nothing about."""
     if sight.lost:
         return Cause.NODE_LOST, _node_lost(sight.lost)
-    told = next((pod for pod in sight.pods if pod.ended_by is not Cause.NONE), None)
+    pods = newest_of(sight.pods).values()  # what befell those before them was mended by another start
+    told = next((pod for pod in pods if pod.ended_by is not Cause.NONE), None)
     if told is not None:
         return told.ended_by, f"pod {told.name}: {told.because}"
-    failed = next((pod for pod in sight.pods if pod.phase == "Failed" and pod.because), None)
+    failed = next((pod for pod in pods if pod.phase == "Failed" and pod.because), None)
     if failed is not None:
         return Cause.AGENT_LOST, f"pod {failed.name}: {failed.because}"
     if sight.word is None:

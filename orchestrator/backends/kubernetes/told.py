@@ -61,12 +61,13 @@ class Told:
             self.generations[number] = record
 
     def _metrics(self, lines: Iterable[Any]) -> None:
+        last = max(self.metrics, default=-1)
         for line in lines:
             step = line.get("step") if isinstance(line, dict) else None
             if not isinstance(step, int) or self.metrics.get(step) == line:
                 continue
-            if step in self.metrics or (self.metrics and step < next(reversed(self.metrics))):
-                self.changes += 1
+            self.changes += step <= last
+            last = max(last, step)
             self.metrics[step] = line
 
     def lines(self) -> list[dict[str, Any]]:
