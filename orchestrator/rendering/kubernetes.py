@@ -25,7 +25,7 @@ DEFAULT_PYTHON = "python3"
 
 # A shell tells an interpreter that is not there by status 127; a runtime by 128, after which operators start it again.
 # It also keeps what the image has on its PYTHONPATH.
-_EXEC = ("/bin/sh", "-c", f'export PYTHONPATH={BUNDLE_MOUNT}/lib.zip${{PYTHONPATH:+:$PYTHONPATH}}; exec "$0" "$@"')
+_EXEC = ("/bin/sh", "-c", f'export PYTHONPATH="{BUNDLE_MOUNT}/lib.zip${{PYTHONPATH:+:$PYTHONPATH}}"; exec "$0" "$@"')
 
 KILL_MARGIN_SECONDS = 60  # between the end of a save and the kubelet's kill
 DEAD_NODE_SECONDS = 60

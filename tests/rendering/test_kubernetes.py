@@ -119,7 +119,7 @@ def test_what_an_argument_names_is_in_the_environment_before_it(kind):
         assert ("ORCH_JOB_UID" in known) == any("$(ORCH_JOB_UID)" in word for word in container["args"])
 
 
-@pytest.mark.parametrize("of_image", [None, "", "/opt/a:/opt/b"])
+@pytest.mark.parametrize("of_image", [None, "", "/opt/a:/opt/with a $(b) 'c'"])
 def test_what_an_image_has_on_its_pythonpath_stays_there_behind_orch(kind, of_image):
     environment = {"PATH": os.environ["PATH"], **({} if of_image is None else {"PYTHONPATH": of_image})}
     for container in containers(job(kind)):
