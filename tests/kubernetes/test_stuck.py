@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.backends.kubernetes.backend import KubernetesBackend
+from orchestrator.errors import Unreachable
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Profile
+from orchestrator.model.run import Submission
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
-from tests.kubernetes.inprocess import suspended
+from tests.kubernetes.inprocess import prepared, submission, suspended
 from tests.kubernetes.lab import KubeLab
 
 full = pytest.mark.full
@@ -117,6 +122,30 @@ def test_a_quota_with_no_room_is_waited_for_until_there_is(make_lab: Make) -> No
     assert told(lab, run, "exceeded quota")["phase"] == "queued"
     lab.kubectl("delete", "quota", "small")
     lab.finish(run)
+
+
+def test_another_attempt_waits_for_the_room_that_the_one_before_it_takes(make_lab: Make) -> None:
+    lab = make_lab("jobset", overlay=suspended("jobset"))
+    lab.kubectl("create", "quota", "one", "--hard=count/jobsets.jobset.x-k8s.io=1")
+    given = json.loads(lab.config.read_text())["clusters"]["k8s"]
+    profile = Profile(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+    backend = KubernetesBackend("k8s", profile, lab.home)
+    made = prepared(lab.script("short", DONE), backend)
+    first, second = submission(lab, made), submission(lab, made, 2)
+    lab.until(lambda: "count/jobsets" in lab.kubectl("get", "quota", "one", "-o", "jsonpath={.status.used}"))
+    backend.submit(first, made.bundle, {})
+    with pytest.raises(Unreachable, match="has no room for attempt 2 yet"):
+        backend.submit(second, made.bundle, {})
+    lab.until(lambda: not lab.objects("short"), hint="the object of attempt 1 is gone")
+    lab.until(lambda: _is_taken(backend, second, made.bundle), hint="there is room for attempt 2")
+    assert lab.objects("short") == ["orch-short-2"]
+
+
+def _is_taken(backend: KubernetesBackend, one: Submission, bundle: Bundle) -> bool:
+    try:
+        return backend.submit(one, bundle, {}) == "jobset/orch-short-2"
+    except Unreachable:
+        return False
 
 
 def test_a_webhook_that_refuses_pods(make_lab: Make) -> None:

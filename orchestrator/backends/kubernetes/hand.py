@@ -22,7 +22,8 @@ _BACKGROUND = {"propagationPolicy": "Background"}
 def submit(api: Api, submission: Submission, bundle: Bundle, *, cluster: str) -> str:
     """Make the objects of an attempt, or adopt those that are there; the attempt's handle.
 
-    Raises ClusterError when the cluster says no or the name is somebody else's, and Unreachable.
+    Raises ClusterError when the cluster says no or the name is somebody else's; Unreachable, also where another
+    attempt has to wait for room in a quota.
     """
     made = manifests_of(bundle, submission)
     if _lay_down(api, submission, made.config_map):
@@ -35,6 +36,11 @@ def submit(api: Api, submission: Submission, bundle: Bundle, *, cluster: str) ->
         api.apply(made.kind.path(api.namespace, submission.name), made.job)
     except Refused as refused:
         if not _is_there(api, submission, made):
+            if submission.attempt > 1 and "exceeded quota" in refused.message:
+                _sweep(api, submission, made)  # it may be what takes the room
+                raise Unreachable(
+                    f"the quota of {api.namespace} has no room for attempt {submission.attempt} yet: {refused.message}"
+                ) from refused
             _forget(api, submission, made)
             raise ClusterError(
                 f"Kubernetes refused attempt {submission.attempt} of {submission.run}: {refused.message}",
