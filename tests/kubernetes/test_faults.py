@@ -24,7 +24,7 @@ CONTROL = {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists",
 
 def training(lab: KubeLab, *, step: int = 8, **how: Any) -> str:
     """A run in the middle of its training."""
-    run = lab.submit(lab.job(**{"seconds": SLOW, **how}))
+    run = lab.submit(lab.job(**{"seconds": 2 * SLOW, **how}))
     lab.until_step(run, step)
     return run
 
@@ -104,7 +104,7 @@ def test_a_run_survives(make_lab: Make, expected: dict[int, float], kind: str, f
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=full) for kind in KINDS])
 def test_a_job_without_a_controller_survives_an_eviction(make_lab: Make, expected: dict[int, float], kind: str) -> None:
     lab = make_lab(kind)
-    lab.by_hand(lab.job(seconds=SLOW))
+    lab.by_hand(lab.job(seconds=2 * SLOW))
     lab.until_step("tiny", 8)
     evict_a_pod(lab, "tiny")
     lab.until_success("tiny")

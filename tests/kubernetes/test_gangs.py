@@ -24,7 +24,6 @@ def gangs(kube_bed: Cluster) -> Iterator[None]:
     kube_bed.start_gangs()
     yield
     kube_bed.stop_gangs()
-    kube_bed.heal()
 
 
 @pytest.mark.timeout(400)

@@ -69,7 +69,7 @@ def queue_of(namespace: str) -> list[dict[str, Any]]:
 def test_a_preempted_job_saves_waits_and_goes_on(queued: Any, expected: dict[int, float], kind: str) -> None:
     lab: KubeLab = queued(kind)
     lab.profile(queue="seats", overlay=seats(kind))
-    run = lab.submit(lab.job(seconds=SLOW))
+    run = lab.submit(lab.job(seconds=5 * SLOW))  # it must not be done before Kueue has thought of preemption
     lab.until_step(run, 8)
     lab.profile(queue="seats", overlay=seats(kind), workload_priority="urgent")
     urgent = lab.submit(lab.script("urgent", "import time; time.sleep(5)", resources={"nodes": 2, "gpus_per_node": 1}))
