@@ -18,6 +18,7 @@ from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.inprocess import prepared, submission, suspended
 from tests.kubernetes.lab import KubeLab
+from tests.kubernetes.operators import RESTRICTED
 
 full = pytest.mark.full
 SOON = 60
@@ -152,6 +153,13 @@ def test_a_webhook_that_refuses_pods(make_lab: Make) -> None:
     lab = make_lab(stuck_after=BOUND)
     lab.cluster.apply(json.dumps(policy(lab.space.name)))
     lab.cluster.apply(json.dumps(binding(lab.space.name)))
+    trial = ("-n", lab.space.name, "create", "--dry-run=server", "-f", "-")
+    lab.until(
+        lambda: (
+            "no pods on Thursdays" in lab.cluster.said(*trial, input=json.dumps(harmless(lab.cluster.image))).stderr
+        ),
+        hint="the server has taken notice",
+    )
     run = submitted(lab)
     told(lab, run, "no pods on Thursdays")
     stops(lab, run, "no pods on Thursdays")
@@ -199,6 +207,12 @@ def test_what_the_server_itself_refuses_leaves_nothing_behind(make_lab: Make) ->
     assert "noSuchField" in done.stderr
     assert lab.objects("short") == []
     assert "short" not in lab.kubectl("get", "configmaps", "-o", "name")
+
+
+def harmless(image: str) -> dict[str, Any]:
+    """A pod that PodSecurity lets pass."""
+    container = {"name": "node", "image": image, "securityContext": RESTRICTED}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "trial"}, "spec": {"containers": [container]}}
 
 
 def policy(namespace: str) -> dict[str, Any]:
