@@ -100,6 +100,18 @@ def test_files_of_the_same_run_from_elsewhere_are_not_taken_for_ones_own(make_la
     assert lab.objects("again") == ["orch-again-1"]
 
 
+@pytest.mark.parametrize("labels", [{}, {"orch/run-id": "0123456789ab", "orch/run": "short"}])
+def test_a_name_that_is_somebody_elses_is_not_adopted(make_lab: Make, labels: dict[str, str]) -> None:
+    lab = make_lab("jobset")
+    metadata = {"name": "orch-short-1", "namespace": lab.space.name, "labels": labels}
+    lab.cluster.apply(json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))
+    done = lab.orch("submit", str(lab.script("short", DONE)), check=False)
+    assert done.returncode == 4, done.stderr
+    assert "the name orch-short-1 is taken" in done.stderr
+    assert ("0123456789ab" if labels else "something that is not orch's") in done.stderr
+    assert lab.objects("short") == []
+
+
 @pytest.mark.full
 def test_more_gpus_than_there_are_is_waited_for(make_lab: Make) -> None:
     lab = make_lab(device="cuda", stuck_after=BOUND)

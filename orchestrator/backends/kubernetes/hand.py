@@ -106,7 +106,7 @@ def _is_there(api: Api, submission: Submission, made: Manifests) -> bool:
 def _check_owner(api: Api, submission: Submission, labels: Mapping[str, str], what: str) -> None:
     if labels.get(RUN_ID) == submission.run_id:
         return
-    other = f"another run of that name, with the id {labels[RUN_ID]} ({labels.get(RUN)})"
+    other = f"another run of that name, with the id {labels.get(RUN_ID)} ({labels.get(RUN)})"
     owner = other if RUN_ID in labels else "something that is not orch's"
     raise ClusterError(
         f"the name {submission.name} is taken in {api.namespace} by {owner}",
