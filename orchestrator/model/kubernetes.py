@@ -57,6 +57,18 @@ class Rdma:
     )
 
 
+POD_OF_JOB = ("template", "spec", "template", "spec")  # where a replicated job has the spec of its pods
+
+
+def at(value: Any, *names: str) -> Any:
+    """What a document has at a path of names; None where it has nothing there."""
+    for name in names:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
+
+
 def toleration_problems(tolerations: tuple[Mapping[str, Any], ...]) -> Iterator[tuple[int, str]]:
     """The place of each that no API server takes, and why not."""
     for place, toleration in enumerate(tolerations):

@@ -35,28 +35,25 @@ _ORDINARY = re.compile(r"\s|^[/~.]|^[A-Za-z]+$|^[A-Za-z][A-Za-z0-9+.-]*://")  # 
 
 
 def refuse_credentials(request: RenderRequest) -> None:
-    """Raises JobError, which does not repeat the value, for a variable of the job or its cluster that holds a key."""
-    of_job, of_cluster = request.spec.env, request.cluster.profile.env
-    for where, variables in (("env", of_job), (f"clusters.{request.cluster.name}.env", of_cluster)):
-        for name, value in variables.items():
-            found = looks_like(name, value)
-            if found is not None:
-                raise JobError(
-                    f"holds what looks like {found}, and env is written to the job's files",
-                    hint=f"take it out of env; where it is kept goes to the job: {_instead(name, request)}",
-                    field=f"{where}.{name}",
-                )
-    profile, cluster = request.cluster.profile, f"clusters.{request.cluster.name}"
-    texts = [*((f"{cluster}.annotations", text) for text in profile.annotations.items())]
-    texts += [(f"{cluster}.overlay", text) for text in _texts(profile.overlay)]
-    for where, (name, value) in texts:
+    """Raises JobError, which does not repeat the value, for what of the job or its cluster holds a key."""
+    for field, name, value in _written(request):
         found = looks_like(name, value)
         if found is not None:
+            holds = "holds" if field.endswith(f".{name}") else f"{name} holds"
             raise JobError(
-                f"{name} holds what looks like {found}, and it would be written to the job's files",
-                hint="take it out; a pod is given a secret by the job: secrets: {NAME: {kubernetes: NAME/KEY}}",
-                field=where,
+                f"{holds} what looks like {found}, and this is written to the job's files",
+                hint=f"take it out; where it is kept goes to the job: {_instead(name, request)}",
+                field=field,
             )
+
+
+def _written(request: RenderRequest) -> Iterator[tuple[str, str, str]]:
+    """Field, name and value of every text that users choose freely."""
+    profile, cluster = request.cluster.profile, f"clusters.{request.cluster.name}"
+    for where, variables in (("env", request.spec.env), (f"{cluster}.env", profile.env)):
+        yield from ((f"{where}.{name}", name, value) for name, value in variables.items())
+    yield from ((f"{cluster}.annotations", name, value) for name, value in profile.annotations.items())
+    yield from ((f"{cluster}.overlay", name, value) for name, value in _texts(profile.overlay))
 
 
 def _texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
@@ -92,5 +89,6 @@ def _bits(text: str) -> float:
 
 
 def _instead(name: str, request: RenderRequest) -> str:
+    name = name if name.isidentifier() else "NAME"
     source = "{kubernetes: NAME/KEY}" if request.cluster.kind == "kubernetes" else f"{{env: {name}}}"
     return f"secrets: {{{name}: {source}}}"

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import JOB_KINDS, OWN_RUNTIME, Gang, JobKind, toleration_problems
+from orchestrator.model.kubernetes import JOB_KINDS, OWN_RUNTIME, POD_OF_JOB, Gang, JobKind, at, toleration_problems
 from orchestrator.rendering import needs, quoting
 from orchestrator.rendering.files import text_file
 from orchestrator.rendering.overlay import Field, lay_over
@@ -36,6 +36,7 @@ SHM_MIB_PER_RANK = 1024
 # shell with 126 and 127 where there is no such interpreter; for the operator of PyTorchJobs all below 128 are final.
 PERMANENT = [1, 2, 83, 85, 86, 126, 127]
 STOPPED = [182]
+_POD_OF_ROLE = ("template", "spec")
 _FIRST_PORT, _PORTS = 20000, 10000  # below those of NodePorts, and those that systems give out
 _INT32 = 2**31 - 1  # the most that a Job's backoffLimit can be
 PODS_A_FAILURE = 10  # failed pods of each node, for each failure that the run may have: far more than agents allow
@@ -210,39 +211,32 @@ def _needs_of_namespace(profile: Profile) -> Iterator[str]:
 
 
 def _overlaid(file: File, overlay: Mapping[str, Any], request: RenderRequest) -> File:
-    at = Field((f"clusters.{request.cluster.name}.overlay",))
-    job = read(file.content.decode())
-    merged = lay_over(job, _of_this_size(overlay, request), at)
-    _refuse_pods_without_containers(merged, at / "spec")
-    text = write(merged)
-    return text_file(file.path, f"# With the overlay of the cluster's profile.\n{text}")
+    where = Field((f"clusters.{request.cluster.name}.overlay",))
+    job = lay_over(read(file.content.decode()), _of_this_size(overlay, request), where)
+    _refuse_pods_without_containers(job, where)
+    return text_file(file.path, f"# With the overlay of the cluster's profile.\n{write(job)}")
 
 
 def _of_this_size(overlay: Mapping[str, Any], request: RenderRequest) -> Mapping[str, Any]:
     """What is meant for workers, of which a PyTorchJob of one node has none, is left out of it."""
-    spec = overlay.get("spec")
-    roles = spec.get("pytorchReplicaSpecs") if isinstance(spec, Mapping) else None
-    if not isinstance(spec, Mapping) or not isinstance(roles, Mapping) or request.plan.topology.nodes > 1:
+    roles = at(overlay, "spec", "pytorchReplicaSpecs")
+    if not isinstance(roles, Mapping) or request.plan.topology.nodes > 1:
         return overlay
     master = {role: value for role, value in roles.items() if role != "Worker"}
-    return {**overlay, "spec": {**spec, "pytorchReplicaSpecs": master}}
+    return {**overlay, "spec": {**overlay["spec"], "pytorchReplicaSpecs": master}}
 
 
-def _refuse_pods_without_containers(job: Mapping[str, Any], at: Field) -> None:
+def _refuse_pods_without_containers(job: Mapping[str, Any], where: Field) -> None:
     """A role or a replicated job that only the overlay has, as by a slip in a name."""
-    spec = job.get("spec")
-    for place in ("pytorchReplicaSpecs", "replicatedJobs"):
-        found = spec.get(place) if isinstance(spec, Mapping) else None
-        named = found.items() if isinstance(found, Mapping) else [(one.get("name"), one) for one in found or ()]
-        for name, one in named:
-            pod = one.get("template") if isinstance(one, Mapping) else None
-            for key in ("spec",) if place == "pytorchReplicaSpecs" else ("spec", "template", "spec"):
-                pod = pod.get(key) if isinstance(pod, Mapping) else None
-            if not isinstance(pod, Mapping) or not pod.get("containers"):
-                (at / place / str(name)).refuse(
-                    f"{name} has no containers",
-                    hint="a PyTorchJob of orch's has the roles Master and Worker, a JobSet the replicated job node",
-                )
+    roles, jobs = at(job, "spec", "pytorchReplicaSpecs") or {}, at(job, "spec", "replicatedJobs") or ()
+    found = [("pytorchReplicaSpecs", role, at(one, *_POD_OF_ROLE)) for role, one in roles.items()]
+    found += [("replicatedJobs", one.get("name"), at(one, *POD_OF_JOB)) for one in jobs]
+    for place, name, pod in found:
+        if not at(pod, "containers"):
+            (where / "spec" / place / str(name)).refuse(
+                f"{name} has no containers",
+                hint="a PyTorchJob of orch's has the roles Master and Worker, a JobSet the replicated job node",
+            )
 
 
 def _arguments(request: RenderRequest, kind: JobKind) -> list[str]:

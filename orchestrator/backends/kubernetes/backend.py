@@ -40,7 +40,7 @@ class _Attempt:
     started: bool = False
     unstartable: str = ""
     wordless: dict[int, set[str]] = field(default_factory=dict)
-    last: str = ""
+    wordless_end: str = ""
 
     def see(self, pods: Iterable[Pod], attempt: int) -> None:
         for pod in pods:
@@ -57,7 +57,7 @@ class _Attempt:
                 self.wordless.pop(pod.number, None)
             elif pod.phase == "Failed" and not pod.leaving and pod.ended_by is not Cause.PREEMPTED:
                 self.wordless.setdefault(pod.number, set()).add(pod.uid)
-                self.last = f"pod {pod.name}: {pod.because}"
+                self.wordless_end = f"pod {pod.name}: {pod.because}"
 
     def cannot_start(self, report: Mapping[str, Any] | None, attempt: int) -> str:
         """Why none of its containers can start, or none of its agents begin, though its operator tries it for ever."""
@@ -65,7 +65,9 @@ class _Attempt:
         again = max((len(uids) for uids in self.wordless.values()), default=0)
         if self.unstartable or began or again < WORDLESS:
             return self.unstartable
-        return f"{again} pods of a node have ended one after another before orch could begin in them; {self.last}"
+        return (
+            f"{again} pods of a node have ended one after another before orch could begin in them; {self.wordless_end}"
+        )
 
 
 class KubernetesBackend:

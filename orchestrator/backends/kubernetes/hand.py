@@ -121,9 +121,7 @@ def _sweep(api: Api, submission: Submission, made: Manifests) -> None:
     older = dataclasses.replace(submission, attempt=submission.attempt - 1)
     try:
         api.delete(made.kind.path(api.namespace, older.name), _BACKGROUND)
-        for document in made.others:
-            api.delete(f"{_path_of(document, api.namespace, named=False)}/{older.name}")
-        api.delete(api.core("configmaps", older.name))
+        _delete_files(api, older, made)
     except (Refused, Unreachable):
         return  # it only costs room
 
@@ -137,11 +135,16 @@ def _hint(refused: Refused, cluster: str) -> str:
 def _forget(api: Api, submission: Submission, made: Manifests) -> None:
     """No job came of these files, nor of what was made for it."""
     try:
-        for document in made.others:
-            api.delete(f"{_path_of(document, api.namespace, named=False)}/{submission.name}")
-        api.delete(api.core("configmaps", submission.name))
+        _delete_files(api, submission, made)
     except ClusterError:
         return
+
+
+def _delete_files(api: Api, submission: Submission, made: Manifests) -> None:
+    """What an attempt has beside its job. `made` says which kinds of objects that are, whichever attempt it is of."""
+    for document in made.others:
+        api.delete(f"{_path_of(document, api.namespace, named=False)}/{submission.name}")
+    api.delete(api.core("configmaps", submission.name))
 
 
 def leave_word(api: Api, submission: Submission) -> None:

@@ -16,13 +16,13 @@ import yaml
 from orchestrator.backends.kubernetes.kinds import KINDS, Kind
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle
+from orchestrator.model.kubernetes import POD_OF_JOB, at
 from orchestrator.model.run import Submission
 
 RUN, RUN_ID, ATTEMPT, ASKED = "orch/run", "orch/run-id", "orch/attempt", "orch/asked"
 DIGEST = "orch/digest"  # annotation of a ConfigMap
 MANAGED = ("app.kubernetes.io/managed-by", "orch")
 _FIRST = 1  # the attempt that bundles are rendered for
-_POD = ("template", "spec", "template", "spec")  # where a replicated job has that of its pods
 _GROUPS = ("scheduling.x-k8s.io/pod-group", "scheduling.k8s.io/group-name")  # by what a pod names its PodGroup
 _NAMING = ("--start", "--address")  # arguments of the agent with the attempt's name in them
 
@@ -69,20 +69,12 @@ def tombstone(submission: Submission) -> dict[str, Any]:
 def pod_specs(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The pod templates' specs of a job object, of any kind; those of a TrainJob are patches."""
     spec = job["spec"]
-    found = [_at(replica, "template", "spec") for replica in (spec.get("pytorchReplicaSpecs") or {}).values()]
-    found += [_at(replicated, *_POD) for replicated in spec.get("replicatedJobs") or ()]
+    found = [at(replica, "template", "spec") for replica in (spec.get("pytorchReplicaSpecs") or {}).values()]
+    found += [at(replicated, *POD_OF_JOB) for replicated in spec.get("replicatedJobs") or ()]
     for patch in spec.get("runtimePatches") or ():
-        replicated_jobs = _at(patch, "trainingRuntimeSpec", "template", "spec", "replicatedJobs") or ()
-        found += [_at(replicated, *_POD) for replicated in replicated_jobs]
+        replicated_jobs = at(patch, "trainingRuntimeSpec", "template", "spec", "replicatedJobs") or ()
+        found += [at(replicated, *POD_OF_JOB) for replicated in replicated_jobs]
     yield from (pod for pod in found if isinstance(pod, dict))
-
-
-def _at(value: Any, *names: str) -> Any:
-    for name in names:
-        if not isinstance(value, Mapping) or name not in value:
-            return None
-        value = value[name]
-    return value
 
 
 def _numbered(document: Mapping[str, Any], submission: Submission) -> dict[str, Any]:
@@ -96,7 +88,7 @@ def _numbered(document: Mapping[str, Any], submission: Submission) -> dict[str, 
         if isinstance(value, dict):
             found: dict[str, Any] = {key: number if key == ATTEMPT else walk(one) for key, one in value.items()}
             found |= {key: submission.name for key in _GROUPS if found.get(key) == first}
-            if _at(found, "configMap", "name") == first:
+            if at(found, "configMap", "name") == first:
                 found["configMap"] = {**found["configMap"], "name": submission.name}
             return found
         return value

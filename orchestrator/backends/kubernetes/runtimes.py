@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.backends.kubernetes.kinds import KINDS
 from orchestrator.model.cluster import Profile
+from orchestrator.model.kubernetes import POD_OF_JOB, at
 from orchestrator.rendering.kubernetes import PERMANENT, STOPPED, WORD
 
 _PLURALS = {"ClusterTrainingRuntime": "clustertrainingruntimes", "TrainingRuntime": "trainingruntimes"}
@@ -38,11 +39,11 @@ def path_of(runtime: str, namespace: str) -> str:
 def misfits(document: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
     """What of a runtime is not as a job of this profile needs it, in sentences; none for orch's own."""
     spec = document.get("spec") or {}
-    jobs: Sequence[Mapping[str, Any]] = _at(spec, "template", "spec", "replicatedJobs") or ()
+    jobs: Sequence[Mapping[str, Any]] = at(spec, "template", "spec", "replicatedJobs") or ()
     job = next((one for one in jobs if one.get("name") == _NODE), None)
     if job is None:
         return (f"it has no replicated job {_NODE}",)
-    pod = _at(job, "template", "spec", "template", "spec") or {}
+    pod = at(job, *POD_OF_JOB) or {}
     return (*_of_set(spec, jobs, profile), *_of_job(job), *_of_pod(pod, profile))
 
 
@@ -51,10 +52,10 @@ def _of_set(spec: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], profile:
         yield "it starts ranks by MPI (mlPolicy)"
     if others := [str(one.get("name")) for one in jobs if one.get("name") != _NODE]:
         yield f"it has other replicated jobs, which orch does not know: {', '.join(others)}"
-    restarts = _at(spec, "template", "spec", "failurePolicy", "maxRestarts") or 0
+    restarts = at(spec, "template", "spec", "failurePolicy", "maxRestarts") or 0
     if restarts:
         yield f"failurePolicy starts all pods again {restarts} times, though another start may not help"
-    network = _at(spec, "template", "spec", "network") or {}
+    network = at(spec, "template", "spec", "network") or {}
     if False in (network.get("enableDNSHostnames"), network.get("publishNotReadyAddresses")):
         yield "its network does not make the pods' names known before they are ready"
     if profile.gang and profile.gang not in (spec.get("podGroupPolicy") or {}):
@@ -62,11 +63,11 @@ def _of_set(spec: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], profile:
 
 
 def _of_job(job: Mapping[str, Any]) -> Iterator[str]:
-    labels = _at(job, "template", "metadata", "labels") or {}
+    labels = at(job, "template", "metadata", "labels") or {}
     if labels.get(_ROLE[0]) != _ROLE[1]:
         yield f"its job {_NODE} has no label {_ROLE[0]}: {_ROLE[1]}, by which a TrainJob's values find it"
-    spec = _at(job, "template", "spec") or {}
-    rules: Sequence[Mapping[str, Any]] = _at(spec, "podFailurePolicy", "rules") or ()
+    spec = at(job, "template", "spec") or {}
+    rules: Sequence[Mapping[str, Any]] = at(spec, "podFailurePolicy", "rules") or ()
     if not any(_is_of_codes(rule, "FailJob", PERMANENT) for rule in rules):
         yield "podFailurePolicy does not end the job where another start cannot help"
     if not any(_is_of_disruption(rule) for rule in rules):
@@ -112,11 +113,3 @@ def _of_pod(pod: Mapping[str, Any], profile: Profile) -> Iterator[str]:
 def _of_container(container: Mapping[str, Any]) -> Iterator[str]:
     if container.get("terminationMessagePath", WORD) != WORD:
         yield f"terminationMessagePath is not {WORD}, where an agent leaves its last word"
-
-
-def _at(value: Any, *names: str) -> Any:
-    for name in names:
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(name)
-    return value
