@@ -17,7 +17,7 @@ from tests.agent.cluster import Cluster
 from tests.agent.conftest import MakeCluster
 from tests.checkpoints import history
 
-SLEEP = "time.sleep(60)"
+SLEEP = "time.sleep(600)"
 
 
 @pytest.fixture
@@ -108,16 +108,14 @@ def test_when_nothing_is_proven_all_nodes_stop_and_the_report_says_why(make_clus
 
 
 def test_a_node_that_can_not_run_the_job_ends_the_start_of_all(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(SLEEP, nodes=2)
+    cluster = make_cluster(SLEEP, nodes=2, timeouts={"join": 600, "heartbeat": 600, "grace": 20})
     broken = cluster.base / "broken"
     broken.mkdir()
     for entry in cluster.bundle.iterdir():
         (broken / entry.name).symlink_to(entry)
     (broken / "job.json").unlink()
     (broken / "job.json").write_text(json.dumps({**cluster.job, "python": "/no/such/python"}))
-    began = time.monotonic()
-    assert cluster.wait([cluster.agent(0), cluster.agent(1, bundle=broken)]) == [86, 86]
-    assert time.monotonic() - began < 15, "nobody waits for the time-out of a join"
+    assert cluster.wait([cluster.agent(0), cluster.agent(1, bundle=broken)]) == [86, 86], "nobody waits for a join"
     assert "/no/such/python" in report.read_report(cluster.root).because
 
 
@@ -168,9 +166,9 @@ def test_the_last_word_of_an_older_start_does_not_hide_the_newer_one(tmp_path: P
 
 
 def test_an_agent_that_is_stopped_while_it_waits_ends_at_once(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(SLEEP)
+    cluster = make_cluster(SLEEP, timeouts={"join": 600, "heartbeat": 600, "grace": 20})
     agent = cluster.agent(1)
     cluster.until((cluster.root / "owner.json").exists, hint="the agent has begun")
     time.sleep(0.3)
     agent.terminate()
-    assert cluster.wait([agent], 5) == [82]
+    assert cluster.wait([agent]) == [82]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.agent.member import PLAIN_STOP_SECONDS
 from orchestrator.agent.outcome import MAX_STOPS
 from orchestrator.checkpoints import choose, report
 from tests.agent.cluster import Cluster
@@ -27,7 +28,7 @@ for step in range(RESUMED + 1, 31):
         if step % 5 == 0:
             commit(step)
     if step >= 8 and GENERATION == 1:
-        time.sleep(60)  # until something happens
+        time.sleep(600)  # until something happens
 """
 
 
@@ -39,7 +40,7 @@ def _finish(cluster: Cluster, agents: list[subprocess.Popen[bytes]]) -> None:
     """All agents end well, every step has one line, and nothing is left."""
     assert set(cluster.wait(agents)) == {0}
     assert [line["step"] for line in report.read_metrics(cluster.root)] == list(range(1, 31))
-    cluster.until(lambda: not _alive(cluster), seconds=30, hint="no process is left")
+    cluster.until(lambda: not _alive(cluster), hint="no process is left")
 
 
 def test_a_run_of_two_nodes_finishes_and_says_so(make_cluster: MakeCluster) -> None:
@@ -85,17 +86,15 @@ def test_after_kill_9_all_nodes_start_again_together(
 
 @pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_after_kill_9_of_an_agent_the_other_ends_and_names_it(make_cluster: MakeCluster, node: int) -> None:
-    cluster = make_cluster(STEPS, timeouts={"join": 20, "heartbeat": 30, "grace": 20})
+    cluster = make_cluster(STEPS, timeouts={"join": 20, "heartbeat": 600, "grace": 20})
     agents = cluster.start()
     cluster.until_step(8)
     agents[node].kill()
-    began = time.monotonic()
-    assert cluster.wait([agents[1 - node]]) == [84]
-    assert time.monotonic() - began < 25, "on the same machine nobody waits for a heartbeat"
+    assert cluster.wait([agents[1 - node]]) == [84], "on the same machine nobody waits for a heartbeat"
     outcome = cluster.outcome(1)
     assert (outcome["cause"], outcome["retry"], outcome["restart"]) == ("agent_lost", True, False)
     assert f"The agent of node {node}" in outcome["because"]
-    cluster.until(lambda: not _alive(cluster), seconds=30, hint="the dead agent's ranks are dead too")
+    cluster.until(lambda: not _alive(cluster), hint="the dead agent's ranks are dead too")
     _finish(cluster, cluster.start(attempt=2, start="start-2"))
 
 
@@ -124,7 +123,7 @@ def test_the_children_of_ranks_are_not_left_behind(make_cluster: MakeCluster) ->
 
 
 def test_the_same_error_twice_without_progress_ends_the_run_with_its_words(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster("if RANK == 1:\n    raise ValueError('no such column')\ntime.sleep(60)")
+    cluster = make_cluster("if RANK == 1:\n    raise ValueError('no such column')\ntime.sleep(600)")
     assert cluster.wait(cluster.start()) == [85, 85]
     outcome = cluster.outcome(2)
     assert (outcome["cause"], outcome["retry"]) == ("user_error", False)
@@ -151,17 +150,17 @@ def test_the_failure_budget_holds_over_starts_with_nobody_to_count_them(make_clu
 def test_between_two_generations_nobody_waits_for_a_node_0_that_is_gone(
     make_cluster: MakeCluster, act: str, code: int
 ) -> None:
-    cluster = make_cluster("os._exit(10 + GENERATION)", timeouts={"join": 60, "heartbeat": 30, "grace": 5})
+    cluster = make_cluster("os._exit(10 + GENERATION)", timeouts={"join": 600, "heartbeat": 600, "grace": 5})
     agents = cluster.start()
     cluster.until((cluster.generation(2) / "outcome.json").exists, hint="the pause after the second failure")
     getattr(agents[0], act)()
-    assert cluster.wait([agents[1]], 30) == [code]
+    assert cluster.wait([agents[1]]) == [code]
     assert agents[0].wait() == (82 if act == "terminate" else -signal.SIGKILL)
     assert not cluster.root.joinpath("generations/000003.json").exists()
 
 
 def test_lost_generations_count_too(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster("time.sleep(60)", nodes=1, max_failures=1)
+    cluster = make_cluster("time.sleep(600)", nodes=1, max_failures=1)
     for number in (1, 2):
         agent = cluster.agent(0, start=f"start-{number}")
         cluster.rank_pid(0, number)
@@ -226,14 +225,15 @@ def test_a_sigterm_to_every_process_as_slurm_sends_it_is_a_request_like_any_othe
 
 
 def test_a_script_that_knows_nothing_of_orch_is_terminated_at_once(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster("print('up', flush=True)\ntime.sleep(60)")
+    patient = {"join": 60, "heartbeat": 10, "grace": 600}
+    cluster = make_cluster("print('up', flush=True)\ntime.sleep(600)", timeouts=patient)
     agents = cluster.start()
     cluster.rank_pid(0)
     cluster.rank_pid(1)
     began = time.monotonic()
     agents[0].send_signal(signal.SIGINT)
     assert cluster.wait(agents) == [82, 82]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < PLAIN_STOP_SECONDS, "its own handler need not end it"
     assert "nothing was saved for it, there is no checkpoint" in cluster.outcome(1)["because"]
     assert not _alive(cluster)
 
@@ -312,14 +312,14 @@ def test_a_node_is_found_lost_also_where_the_ranks_of_node_0_have_felt_it_first(
     time.sleep(60)
     """
     reset = {"cause": "network", "pattern": "Connection reset by peer", "retry": True, "echo": True}
-    cluster = make_cluster(script, timeouts={"join": 20, "heartbeat": 4, "grace": 20}, signatures=[reset])
+    cluster = make_cluster(script, timeouts={"join": 20, "heartbeat": 10, "grace": 20}, signatures=[reset])
     agents = cluster.start()
     cluster.until_step(1)
     os.kill(agents[1].pid, signal.SIGSTOP)
     (cluster.generation(1) / "lost").touch()
     cluster.until((cluster.generation(1) / "exit-0.json").exists, hint="node 0 has ended")
     assert not (cluster.generation(1) / "outcome.json").exists()
-    assert cluster.wait([agents[0]], seconds=60) == [84]
+    assert cluster.wait([agents[0]]) == [84]
     assert cluster.outcome(1)["cause"] == "node_lost"
     os.kill(agents[1].pid, signal.SIGCONT)
     assert cluster.wait([agents[1]]) == [84]
@@ -356,7 +356,7 @@ def test_deepspeeds_ranks_die_with_their_agent(make_cluster: MakeCluster) -> Non
     cluster.rank_pid(0)
     agent.kill()
     agent.wait()
-    cluster.until(lambda: not _alive(cluster), seconds=30, hint="no process is left")
+    cluster.until(lambda: not _alive(cluster), hint="no process is left")
 
 
 def test_secrets_reach_the_ranks_and_no_file(make_cluster: MakeCluster) -> None:
@@ -387,7 +387,7 @@ def test_a_stop_that_reaches_one_node_before_another_has_claimed_may_be_followed
 
 
 def test_the_outcome_names_the_machine_of_the_first_error_as_the_cluster_does(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster("if RANK == 1:\n    raise ValueError('no')\ntime.sleep(60)", max_failures=0)
+    cluster = make_cluster("if RANK == 1:\n    raise ValueError('no')\ntime.sleep(600)", max_failures=0)
     agents = [cluster.agent(0, env={"SLURMD_NODENAME": "gn01"}), cluster.agent(1, env={"SLURMD_NODENAME": "gn02"})]
     assert cluster.wait(agents) == [85, 85]
     assert cluster.outcome(1)["host"] == "gn02"
@@ -414,7 +414,7 @@ def test_a_job_that_is_stopped_before_it_can_save_is_queued_again_so_often_and_n
 def test_a_node_that_never_comes_is_named_by_the_hostfile(make_cluster: MakeCluster, tmp_path: Path) -> None:
     hostfile = tmp_path / "hostfile"
     hostfile.write_text("gn01 slots=1\ngn02 slots=1\n")
-    cluster = make_cluster("time.sleep(60)", timeouts={"join": 2, "heartbeat": 10, "grace": 20})
+    cluster = make_cluster("time.sleep(600)", timeouts={"join": 2, "heartbeat": 10, "grace": 20})
     assert cluster.wait([cluster.agent(0, env={"ORCH_HOSTFILE": str(hostfile)})]) == [84]
     assert (cluster.outcome(1)["cause"], cluster.outcome(1)["host"]) == ("node_lost", "gn02")
 

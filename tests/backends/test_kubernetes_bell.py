@@ -171,9 +171,7 @@ def test_looks_give_the_same_answers_whatever_becomes_of_the_watch(
     watch: Callable[[Handler], None], tmp_path: Path
 ) -> None:
     with serving(watch, tmp_path) as (server, profile):
-        began = time.monotonic()
-        found = looks(profile, tmp_path / "home")
-        assert time.monotonic() - began < 5
+        found = looks(profile, tmp_path / "home")  # one that waited for a watch would do so until the test's time is up
         until(lambda: server.watched > 0)
     assert {one.phase for one in found} == {Phase.STARTING}
     assert all(one == found[0] for one in found)
@@ -208,7 +206,7 @@ def test_nothing_is_asked_on_the_connection_of_a_stream_that_was_given_up(tmp_pa
 
 
 def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not what():
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -57,7 +57,7 @@ def test_the_run_finishes_as_if_nothing_had_died(
     status = lab.finish(run)
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
-    lab.until(lambda: not lab.processes("orchestrator.agent"), seconds=60, hint="no agent, launcher or rank is left")
+    lab.until(lambda: not lab.processes("orchestrator.agent"), seconds=180, hint="no agent, launcher or rank is left")
 
 
 @pytest.mark.full
@@ -73,4 +73,4 @@ def test_deepspeeds_own_launcher_trains_and_goes_on_after_a_kill(
     assert "was killed by SIGKILL" in first["because"]
     assert last["result"] == "success"
     assert lab.losses(run) == undisturbed()
-    lab.until(lambda: not lab.processes("deepspeed.launcher"), seconds=60, hint="no launcher or rank is left")
+    lab.until(lambda: not lab.processes("deepspeed.launcher"), seconds=180, hint="no launcher or rank is left")

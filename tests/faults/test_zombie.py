@@ -82,4 +82,4 @@ def test_nothing_that_a_zombie_writes_or_prunes_counts(
         losses[json.loads(line)["step"]] = json.loads(line)["loss"]
     expected = undisturbed()
     assert losses == {step: expected[step] for step in range(11, 41)}
-    lab.until(lambda: not lab.processes("orchestrator.agent"), seconds=60, hint="the zombie's processes end")
+    lab.until(lambda: not lab.processes("orchestrator.agent"), seconds=180, hint="the zombie's processes end")

@@ -232,7 +232,7 @@ class Cluster(Access):
             "proxy-client-key-file": pki / "front-proxy.key",
         }
         self._daemon("kube-apiserver", "kube-apiserver", *_flags(options))
-        self.until(self.answers, hint="the API server answers", seconds=90)
+        self.until(self.answers, hint="the API server answers", seconds=180)
 
     def answers(self) -> bool:
         """Whether the API server is ready."""
@@ -261,7 +261,7 @@ class Cluster(Access):
     def restart_etcd(self) -> None:
         self.kill_etcd()
         self.start_etcd()
-        self.until(self.answers, hint="the API server answers after a restart of etcd", seconds=60)
+        self.until(self.answers, hint="the API server answers after a restart of etcd", seconds=180)
 
     def scale_operator(self, kind: str, replicas: int) -> None:
         """Take the operator of one kind of job down (0) or bring it back (1), and wait until it is so."""
@@ -271,7 +271,7 @@ class Cluster(Access):
         if replicas:
             self.await_operator(kind)
         else:
-            self.until(lambda: not self._operator_pods(kind), hint=f"no pod of {name} is left", seconds=60)
+            self.until(lambda: not self._operator_pods(kind), hint=f"no pod of {name} is left", seconds=180)
 
     def await_operator(self, kind: str, *, seconds: float = 120) -> None:
         """Until its Deployment is ready and its webhook admits an object."""
@@ -312,7 +312,7 @@ class Cluster(Access):
             self.kubectl("delete", f"{kind}webhookconfiguration", f"kueue-{kind}-webhook-configuration")
         self._installed.remove("kueue")
         self.kubectl("delete", "--wait=false", "--ignore-not-found", "-f", "-", input=self._adapted("kueue").rest)
-        self.until(lambda: not self._operator_pods("kueue"), seconds=60, hint="Kueue is gone")
+        self.until(lambda: not self._operator_pods("kueue"), seconds=180, hint="Kueue is gone")
 
     def start_gangs(self) -> None:
         """A second scheduler, for pods that name it: all of their PodGroup start, or none."""
@@ -358,7 +358,7 @@ class Cluster(Access):
         self._daemon("kwok", "kwok", *_flags(options))
         allocatable = {"cpu": "64", "memory": "512Gi", "pods": "110"} | dict(resources or {})
         self.apply(yaml.safe_dump_all(_fake_node(f"fake-{number}", allocatable) for number in range(1, nodes + 1)))
-        self.until(self._all_ready, seconds=90, hint="every fake node is ready")
+        self.until(self._all_ready, seconds=180, hint="every fake node is ready")
 
     def stop_kwok(self) -> None:
         self.kubectl("delete", "node", "-l", "type=kwok")
@@ -488,7 +488,7 @@ class Cluster(Access):
         return self.daemons.run("ctr", "-a", f"{self.root}/{node}/containerd.sock", *argv, check=check)
 
     def _await_nodes(self) -> None:
-        self.until(self._all_ready, seconds=90, hint="every node is ready")
+        self.until(self._all_ready, seconds=180, hint="every node is ready")
 
     def _all_ready(self) -> bool:
         told = self.items("nodes")
@@ -508,7 +508,7 @@ class Cluster(Access):
         self._await_nodes()
         self.until(
             lambda: not any(containers(self.root / node) for node in WORKERS),
-            seconds=60,
+            seconds=180,
             hint="no container of a test is left",
         )
 

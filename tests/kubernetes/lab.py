@@ -124,6 +124,15 @@ class KubeLab(Lab):
             and "deletionTimestamp" not in pod["metadata"]
         )
 
+    def last_words(self, run: str) -> list[dict[str, Any]]:
+        """What the agents in pods that have ended said, by node."""
+        ends = (
+            container["state"].get("terminated", {})
+            for pod in self.pods(run)
+            for container in pod["status"].get("containerStatuses", [])
+        )
+        return [json.loads(end["message"]) for end in ends if end.get("message")]
+
     def condition(self, name: str) -> str:
         """The newest condition of a job object that is true, as kubectl shows it."""
         found = json.loads(self.kubectl("get", PLURALS[self.kind], name, "-o", "json"))

@@ -100,7 +100,7 @@ def test_restricted_pods_use_this_interpreter_on_both_nodes_and_share_a_claim(ku
     assert space.shared
     for node in WORKERS:
         kube_bed.apply(pod(kube_bed, space, node, TORCH, nodeName=node))
-    kube_bed.until(lambda: phases(kube_bed, space) == ["Succeeded", "Succeeded"], seconds=90, hint="both pods end")
+    kube_bed.until(lambda: phases(kube_bed, space) == ["Succeeded", "Succeeded"], seconds=180, hint="both pods end")
     assert {path.name: path.read_text() for path in space.shared.iterdir()} == {"node-1": "2.0", "node-2": "2.0"}
     open_pod = pod(kube_bed, space, "open", "", securityContext={})
     refused = kube_bed.said("apply", "--server-side", "-f", "-", input=open_pod)
@@ -122,7 +122,7 @@ def test_two_pods_of_each_kind_of_job_end_well(kube_cluster: Access, space: Spac
         told = kube_cluster.get(kind, "pair", "-n", space.name).get("status", {}).get("conditions", [])
         return any(each["type"] == over and each["status"] == "True" for each in told)
 
-    kube_cluster.until(ended, seconds=90, hint=f"the {kind} is {over}")
+    kube_cluster.until(ended, seconds=180, hint=f"the {kind} is {over}")
     if space.shared:
         assert len(list(space.shared.iterdir())) == 2
 
@@ -130,7 +130,7 @@ def test_two_pods_of_each_kind_of_job_end_well(kube_cluster: Access, space: Spac
 @pytest.mark.full
 def test_daemons_are_broken_and_healed(kube_bed: Cluster, space: Space) -> None:
     kube_bed.apply(pod(kube_bed, space, "long", "import time; time.sleep(600)", nodeName="node-2"))
-    processes = kube_bed.until(lambda: kube_bed.processes(space.name, "long"), seconds=60, hint="the pod runs")
+    processes = kube_bed.until(lambda: kube_bed.processes(space.name, "long"), seconds=180, hint="the pod runs")
     assert [command for command in processes.values() if "time.sleep(600)" in command]
     kube_bed.kill_kubelet("node-2")
     kube_bed.kill_containerd("node-2")
@@ -204,7 +204,7 @@ def test_kueue_queues_each_kind_of_job(kueue: Cluster, space: Space) -> None:
         conditions = [{each["type"] for each in one.get("status", {}).get("conditions", [])} for one in told]
         return len(conditions) == 3 and all("Admitted" in each for each in conditions)
 
-    kueue.until(admitted, seconds=60, hint="three workloads are admitted")
+    kueue.until(admitted, seconds=180, hint="three workloads are admitted")
     kueue.kubectl(
         "get", "--raw", f"/apis/visibility.kueue.x-k8s.io/v1beta2/clusterqueues/{space.name}/pendingworkloads"
     )
@@ -229,7 +229,9 @@ def test_nothing_outlives_a_session_that_was_killed(kube_bed: Cluster) -> None:
         assert session.stdout
         assert session.stdout.readline().strip() == "up"
         session.send_signal(signal.SIGKILL)
-    kube_bed.until(lambda: not traces(heir.root), seconds=60, hint="processes, mounts and links are gone by themselves")
+    kube_bed.until(
+        lambda: not traces(heir.root), seconds=180, hint="processes, mounts and links are gone by themselves"
+    )
     assert heir.root.exists(), "its files are there"
     heir.start()
     assert traces(heir.root)

@@ -117,7 +117,7 @@ def test_who_is_asked_to_stop_saves_first(make_lab: Make, kind: str) -> None:
     run = training(lab)
     before = lab.step(run)[1]
     evict_a_pod(lab, run)
-    lab.until(lambda: len(lab.outcomes(run)) == 1, hint="the first generation has ended", seconds=60)
+    lab.until(lambda: len(lab.outcomes(run)) == 1, hint="the first generation has ended", seconds=180)
     outcome = lab.outcomes(run)[0]
     assert (outcome["result"], outcome["cause"]) == ("stopped", "asked_to_stop")
     assert outcome["step"] >= before
@@ -253,7 +253,7 @@ def test_an_api_server_that_dies_and_comes_back(make_lab: Make, expected: dict[i
     run = training(lab)
     cluster.kill_apiserver()
     try:
-        lab.until(lambda: "does not answer" in lab.status(run)["because"], hint="told as unreachable", seconds=60)
+        lab.until(lambda: "does not answer" in lab.status(run)["because"], hint="told as unreachable", seconds=180)
         time.sleep(15)
     finally:
         cluster.start_apiserver()

@@ -26,7 +26,7 @@ def test_a_run_that_somebody_follows_is_streamed(make_lab: Make, kube_bed: Clust
     lab = make_lab("jobset")
     run = lab.submit(lab.script("talks", TALKS))
     lab.until(lambda: "line 3" in lab.orch("logs", run).stdout, hint="it talks")
-    lab.until(lambda: streams(kube_bed) == 0, seconds=30, hint="nobody follows yet: node 0 is read now and then")
+    lab.until(lambda: streams(kube_bed) == 0, seconds=180, hint="nobody follows yet: node 0 is read now and then")
 
     follower, shown = start(lab, "logs", run, "-f")
     lab.until(lambda: streams(kube_bed) == 2, hint="a stream of each pod")

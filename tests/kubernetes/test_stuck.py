@@ -49,7 +49,7 @@ def stops(lab: KubeLab, run: str, words: str) -> None:
     status = lab.until_phase(run, "stopped")
     assert status["cause"] == "stuck"
     assert words in status["because"]
-    lab.until(lambda: not lab.objects(run) and not lab.pods(run), seconds=60, hint="nothing of it is left")
+    lab.until(lambda: not lab.objects(run) and not lab.pods(run), seconds=180, hint="nothing of it is left")
 
 
 BOUND = 8  # seconds

@@ -44,7 +44,7 @@ def test_a_job_that_was_applied_by_hand_finishes(make_lab: Make, expected: dict[
     name = lab.by_hand(lab.job("tiny"))
     lab.until_success("tiny")
     assert lab.counted("tiny") == pytest.approx(expected, abs=1e-6)
-    lab.until(lambda: lab.condition(name) == DONE[kind], hint=f"{name} is {DONE[kind]}", seconds=60)
+    lab.until(lambda: lab.condition(name) == DONE[kind], hint=f"{name} is {DONE[kind]}", seconds=180)
 
 
 def test_a_jobset_that_was_applied_by_hand_finishes(
@@ -52,7 +52,7 @@ def test_a_jobset_that_was_applied_by_hand_finishes(
 ) -> None:
     lab, name = undisturbed
     assert len(expected) == STEPS
-    lab.until(lambda: lab.condition(name) == DONE["jobset"], hint=f"{name} is Completed", seconds=60)
+    lab.until(lambda: lab.condition(name) == DONE["jobset"], hint=f"{name} is Completed", seconds=180)
     assert not [pod for pod in lab.pods("tiny") if pod["status"]["phase"] == "Running"]
 
 

@@ -136,10 +136,10 @@ class Cluster:
         for node in NODES:
             if not self.alive(node):
                 self.start_slurmd(node)
-        self.until(lambda: not self.jobs(), seconds=60, hint="no job is left in the queue")
+        self.until(lambda: not self.jobs(), seconds=180, hint="no job is left in the queue")
         for pid in self.processes(tasks_only=True):
             _send(pid, signal.SIGKILL)
-        self.until_idle(seconds=60)
+        self.until_idle(seconds=180)
 
     # Daemons
 

@@ -167,7 +167,7 @@ class SlurmLab(Lab):
         assert sorted(losses) == list(range(1, STEPS + 1))
         assert losses == pytest.approx(expected, abs=1e-6)
         assert self.until_gone(job) == "COMPLETED"
-        self.until(lambda: not self.tasks(), seconds=60, hint="no agent, launcher or rank is left")
+        self.until(lambda: not self.tasks(), seconds=180, hint="no agent, launcher or rank is left")
 
     def states(self, job: str) -> list[str]:
         """How the lives of a job ended, as accounting tells it, once it knows of the last."""
@@ -176,7 +176,7 @@ class SlurmLab(Lab):
             told = [life.state for life in self.cluster.accounted(job)]
             return told if told and told[-1].split()[0] in OVER else None
 
-        found: list[str] = self.until(known, seconds=90, hint="accounting knows of the end")
+        found: list[str] = self.until(known, seconds=180, hint="accounting knows of the end")
         return found
 
     def preempt(self, job: str) -> None:

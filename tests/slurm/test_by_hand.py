@@ -166,7 +166,7 @@ def test_what_an_orphan_on_a_lost_node_writes_does_not_count(lab: SlurmLab, expe
     os.kill(agent, signal.SIGCONT)
     orphaned = [Path(f"/proc/{pid}") for pid in (agent, *orphans)]
     lab.until(lambda: not any(path.exists() for path in orphaned), hint="the agent ends them, and itself")
-    lab.until(lambda: not lab.tasks(), seconds=60, hint="nothing is left")
+    lab.until(lambda: not lab.tasks(), seconds=180, hint="nothing is left")
 
 
 def test_slurmctld_may_be_away_for_half_a_minute(lab: SlurmLab, expected: dict[int, float]) -> None:

@@ -150,7 +150,7 @@ def test_a_controller_that_is_killed_after_the_submission_is_not_missed(
     lab.as_if_nothing_had_happened(expected, job)
     assert lab.scheduled(run) == [job]
     lab.submit(lab.jobs / "tiny.yaml")
-    status = lab.finish(run, seconds=60)
+    status = lab.finish(run, seconds=180)
     assert (status["step"], status["attempt"]) == (STEPS, 1), "a controller that comes late reads what happened"
     assert lab.losses(run) == pytest.approx(expected, abs=1e-6)
 
@@ -254,5 +254,5 @@ def test_a_job_that_can_never_start_is_told_with_its_reason(
         said = lab.orch("status", "never", check=False).stdout
         return any(part in said for part in word.split("|"))
 
-    lab.until(told, seconds=40, hint=f"orch status says {word}")
+    lab.until(told, seconds=180, hint=f"orch status says {word}")
     lab.orch("cancel", "never", "--now", check=False)
