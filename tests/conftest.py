@@ -36,9 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Kueue last, for it meddles with all jobs.
     """
     items.sort(key=lambda item: (ORDER.index(_group(item)), "kueue" in getattr(item, "fixturenames", ())))
-    waiting = next((item for item in items if _group(item) == "kubernetes"), None)
-    if waiting and not given.KUBECONFIG and not Binaries().complete:
-        waiting.add_marker(pytest.mark.timeout(BUILD_LIMIT + TRAINING_TIMEOUT))
+    if not given.KUBECONFIG and not Binaries().complete:
+        on_kubernetes = [item for item in items if _group(item) == "kubernetes"]
+        usual = [item for item in on_kubernetes if not item.get_closest_marker("full")]
+        for waiting in (*on_kubernetes[:1], *usual[:1]):
+            waiting.add_marker(pytest.mark.timeout(BUILD_LIMIT + TRAINING_TIMEOUT))
     for item in items:
         if item.get_closest_marker("timeout"):
             pass

@@ -8,6 +8,7 @@ lock file that a killed build left there blocks the next one for ever; it is rem
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -36,7 +37,8 @@ def known(builder: str) -> bool:
 
 
 def key(builder: str) -> str:
-    return f"{builder} in {os.environ.get('TORCH_EXTENSIONS_DIR', 'the default cache')}"
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("deepspeed", "torch"))
+    return f"{builder} of {versions} in {os.environ.get('TORCH_EXTENSIONS_DIR', 'the default cache')}"
 
 
 def read_record() -> dict[str, str]:

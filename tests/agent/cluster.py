@@ -104,7 +104,7 @@ class Cluster:
         """Starts the agents of all nodes."""
         return [self.agent(node, *options, **named) for node in range(self.job["nodes"])]
 
-    def wait(self, agents: list[subprocess.Popen[bytes]], seconds: float = 120) -> list[int]:
+    def wait(self, agents: list[subprocess.Popen[bytes]], seconds: float = 300) -> list[int]:
         """The exit statuses of agents."""
         end = time.monotonic() + seconds
         try:
@@ -112,7 +112,7 @@ class Cluster:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"agents still run after {seconds} s\n{self.story()}") from None
 
-    def until(self, what: Callable[[], Any], seconds: float = 90, hint: str = "") -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = 240, hint: str = "") -> Any:
         """Polls until `what` gives something true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

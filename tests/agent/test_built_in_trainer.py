@@ -57,9 +57,9 @@ def test_a_rendered_job_survives_the_death_of_a_rank(make_cluster: MakeCluster, 
     subprocess.run(argv, check=True, env={**os.environ, "PYTHONPATH": str(LIBRARY)}, capture_output=True)
     agents = [cluster.agent(node, bundle=bundle) for node in (0, 1)]
     metrics = cluster.generation(1) / "metrics.jsonl"
-    cluster.until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 7, 120, hint="step 7")
+    cluster.until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 7, hint="step 7")
     os.kill(cluster.rank_pid(1), signal.SIGKILL)
-    assert cluster.wait(agents, 180) == [0, 0]
+    assert cluster.wait(agents) == [0, 0]
     assert cluster.outcome(1)["cause"] == "rank_killed"
     assert cluster.claim(2)["resume"]["step"] == 5
     assert [line["step"] for line in report.read_metrics(cluster.root)] == list(range(1, STEPS + 1))

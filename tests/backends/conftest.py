@@ -103,17 +103,29 @@ class Place:
         return list(processes.carriers(f"ORCH_START={start_id(submission)}"))
 
     def agents(self, submission: Submission) -> list[int]:
-        return [
-            pid
-            for pid in self.processes(submission)
-            if b"orchestrator.agent\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        """Without what an agent has just forked: until it executes something, it looks like the agent."""
+        found = {pid: _parent(pid) for pid in self.processes(submission) if b"orchestrator.agent\0" in _command(pid)}
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def kill(self, submission: Submission) -> None:
         """Kill all of an attempt, so that nothing of it is left to go on."""
         while pids := self.processes(submission):
             for pid in pids:
                 processes.send(pid, signal.SIGKILL)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 class SlurmPlace(Place):

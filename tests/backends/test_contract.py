@@ -75,6 +75,7 @@ def test_a_mistake_in_the_script_has_failed_with_its_cause_and_is_not_worth_anot
 def test_a_cancel_ends_every_process_and_later_hand_overs_start_nothing(place: Place) -> None:
     submission, bundle = handed_over(place, LONG)
     place.until(submission, lambda seen: seen.report is not None and seen.report.generation == 1)
+    place.until(submission, lambda _: len(place.agents(submission)) == 2)
     place.backend.cancel(submission, now=False)
     seen = place.until(submission, lambda seen: seen.phase.ended)
     assert (seen.phase, seen.cause) == (Phase.STOPPED, Cause.ASKED_TO_STOP)
@@ -138,7 +139,7 @@ def test_an_agent_that_is_killed_alone_takes_its_ranks_with_it_and_the_others_en
 
 
 def test_an_attempt_that_is_older_than_the_newest_claim_is_fenced(place: Place) -> None:
-    submission, bundle = handed_over(place, SHORT, number=2)
+    submission, bundle = handed_over(place, LONG, number=2)
     place.until(submission, lambda seen: seen.report is not None and seen.report.generation == 1)
     place.kill(submission)
     place.until(submission, lambda seen: seen.phase.ended)

@@ -124,7 +124,7 @@ class Lab:
         except (OSError, ValueError):
             return int(found[-1].name), 0
 
-    def until(self, what: Callable[[], Any], *, seconds: float = 120, hint: str = "") -> Any:
+    def until(self, what: Callable[[], Any], *, seconds: float = 240, hint: str = "") -> Any:
         """Poll until `what` gives something true; fails with the run's story after `seconds`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -561,6 +561,8 @@ class Cluster(Access):
         ]
         self.apply(yaml.safe_dump_all(objects))
         self._fill_volumes()
+        phase = ("get", "pvc", "shared", "-n", name, "-o", "jsonpath={.status.phase}")
+        self.until(lambda: self.kubectl(*phase) == "Bound", hint=f"the claim of {name} is bound")
         return Space(name=name, claim="shared", shared=directory)
 
     def _open_directory(self, name: str) -> Path:

@@ -24,7 +24,7 @@ CONTROL = {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists",
 
 def training(lab: KubeLab, *, step: int = 8, **how: Any) -> str:
     """A run in the middle of its training."""
-    run = lab.submit(lab.job(**{"seconds": 2 * SLOW, **how}))
+    run = lab.submit(lab.job(**{"seconds": 3.0, "after": 6, **how}))
     lab.until_step(run, step)
     return run
 
@@ -194,7 +194,7 @@ def test_a_dead_kubelet_whose_container_goes_on_and_writes(
     """The orphan goes on, is fenced, and what it writes counts for nothing."""
     lab = make_lab(kind, tolerations=[*TOLERATIONS, CONTROL])
     cluster = own(lab)
-    run = training(lab, seconds=3.0, after=6, deaf=True)
+    run = training(lab, deaf=True)
     head = lab.pod(run, 0)
     node = head["spec"]["nodeName"]
     cluster.kill_kubelet(node)
@@ -215,7 +215,7 @@ def test_a_dead_machine(make_lab: Make, expected: dict[int, float]) -> None:
     """Its kubelet, its containerd and its containers, all at once."""
     lab = make_lab("jobset", tolerations=[*TOLERATIONS, CONTROL])
     cluster = own(lab)
-    run = training(lab, seconds=1.0, after=6)
+    run = training(lab, seconds=1.0)
     pod = lab.pod(run, 1)
     node = pod["spec"]["nodeName"]
     cluster.kill_kubelet(node)
@@ -250,7 +250,7 @@ def test_an_operator_that_is_away_for_a_minute(make_lab: Make, expected: dict[in
 def test_an_api_server_that_dies_and_comes_back(make_lab: Make, expected: dict[int, float]) -> None:
     lab = make_lab("jobset")
     cluster = own(lab)
-    run = training(lab)
+    run = training(lab, seconds=2 * SLOW)
     cluster.kill_apiserver()
     try:
         lab.until(lambda: "does not answer" in lab.status(run)["because"], hint="told as unreachable", seconds=180)
@@ -281,7 +281,7 @@ def test_an_api_server_that_hangs_while_a_job_is_submitted(make_lab: Make) -> No
 def test_an_etcd_that_is_restarted(make_lab: Make, expected: dict[int, float]) -> None:
     lab = make_lab("trainjob")
     cluster = own(lab)
-    run = training(lab)
+    run = training(lab, seconds=2 * SLOW)
     cluster.restart_etcd()
     lab.as_if_nothing_had_happened(expected, run)
     assert lab.status(run)["attempt"] == 1

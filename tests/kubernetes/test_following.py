@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import INTERRUPTED
+from orchestrator.paths import WATCHED
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.lab import KubeLab
@@ -23,7 +24,7 @@ _STREAMS = re.compile(r'^apiserver_longrunning_requests\{.*resource="pods".*subr
 
 
 def test_a_run_that_somebody_follows_is_streamed(make_lab: Make, kube_bed: Cluster) -> None:
-    lab = make_lab("jobset")
+    lab = make_lab("jobset", tolerations=None)  # the server is away for longer than the tests' own allow
     run = lab.submit(lab.script("talks", TALKS))
     lab.until(lambda: "line 3" in lab.orch("logs", run).stdout, hint="it talks")
     lab.until(lambda: streams(kube_bed) == 0, seconds=180, hint="nobody follows yet: node 0 is read now and then")
@@ -41,7 +42,9 @@ def test_a_run_that_somebody_follows_is_streamed(make_lab: Make, kube_bed: Clust
         assert found == list(range(len(found))), "every line once, in order"
     lab.until(lambda: streams(kube_bed) == 0, hint="no stream is left")
 
+    (lab.home / "runs" / run / WATCHED).unlink()
     waiter, _ = start(lab, "wait", run)
+    lab.until((lab.home / "runs" / run / WATCHED).exists, hint="it waits")
     lab.until(lambda: streams(kube_bed) == 1, hint="the controller has a stream of node 0")
     assert detached(waiter) == INTERRUPTED
     lab.until(lambda: streams(kube_bed) == 0, hint="the controller reads at its own pace again")

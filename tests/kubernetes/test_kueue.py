@@ -9,7 +9,7 @@ import pytest
 
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
-from tests.kubernetes.lab import SLOW, KubeLab
+from tests.kubernetes.lab import KubeLab
 from tests.kubernetes.seats import RESOURCE, seats
 
 full = pytest.mark.full
@@ -69,7 +69,7 @@ def queue_of(namespace: str) -> list[dict[str, Any]]:
 def test_a_preempted_job_saves_waits_and_goes_on(queued: Any, expected: dict[int, float], kind: str) -> None:
     lab: KubeLab = queued(kind)
     lab.profile(queue="seats", overlay=seats(kind))
-    run = lab.submit(lab.job(seconds=5 * SLOW))  # it must not be done before Kueue has thought of preemption
+    run = lab.submit(lab.job(seconds=3.0, after=6))  # it must not be done before Kueue has thought of preemption
     lab.until_step(run, 8)
     lab.profile(queue="seats", overlay=seats(kind), workload_priority="urgent")
     urgent = lab.submit(lab.script("urgent", "import time; time.sleep(5)", resources={"nodes": 2, "gpus_per_node": 1}))

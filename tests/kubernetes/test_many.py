@@ -14,6 +14,7 @@ from orchestrator.launch import submit_runs
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 from orchestrator.store import open_store
+from tests.kubernetes.access import TEST_LABEL
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.inprocess import prepared, suspended
@@ -100,6 +101,8 @@ def least(measure: list[Counts]) -> dict[tuple[str, str], int]:
 
 
 def reads(many: Many) -> dict[tuple[str, str], int]:
+    left = ("namespaces", "-l", f"{TEST_LABEL}=true", "--field-selector=status.phase=Terminating")
+    many.lab.until(lambda: not many.lab.cluster.items(*left), hint="no namespace is being emptied: that asks, too")
     found = least([many.asked() for _ in range(3)])
     return {key: count for key, count in found.items() if key[0] in {"GET", "LIST"}}
 

@@ -97,7 +97,7 @@ def test_nodes_are_known_with_the_cluster_role_and_nothing_fails_without(make_la
     lab.orch("nodes", "exclude", "no-such-node", "-c", "k8s")
     lab.profile(kubeconfig=narrow.kubeconfig, overlay=suspended("jobset"))
     lab.submit(lab.script("without", DONE))
-    assert lab.objects("without") == ["orch-without-1"]
+    lab.until(lambda: lab.objects("without") == ["orch-without-1"], hint="it is handed over")
     wide = profile_of(lab, restrict(lab, forget))
     nodes = lab.cluster.get("nodes")["items"]
     known = lab.until(KubernetesBackend("k8s", wide, lab.home).hosts, hint="nodes are known")

@@ -87,8 +87,9 @@ def test_nodes_that_are_away_are_waited_for(make_lab: Make, kube_bed: Cluster) -
 def test_files_of_the_same_run_from_elsewhere_are_not_taken_for_ones_own(make_lab: Make) -> None:
     lab = make_lab("jobset", overlay=suspended("jobset"))
     lab.submit(lab.script("short", DONE))
-    lab.kubectl("delete", "jobset", "orch-short-1")
+    lab.until(lambda: lab.objects("short"), hint="it is handed over")
     lab.kill_orch()
+    lab.kubectl("delete", "jobset", "orch-short-1")
     shutil.rmtree(lab.home)
     lab.home.mkdir()
     done = lab.orch("submit", str(lab.script("short", "print('mended')")), check=False)
@@ -97,7 +98,7 @@ def test_files_of_the_same_run_from_elsewhere_are_not_taken_for_ones_own(make_la
     assert "kubectl delete configmap orch-short-1" in done.stderr
     lab.kubectl("delete", "configmap", "orch-short-1")
     lab.orch("submit", str(lab.jobs / "short.yaml"), "--name", "again")
-    assert lab.objects("again") == ["orch-again-1"]
+    lab.until(lambda: lab.objects("again") == ["orch-again-1"], hint="it is handed over")
 
 
 @pytest.mark.parametrize("labels", [{}, {"orch/run-id": "0123456789ab", "orch/run": "short"}])
@@ -131,6 +132,7 @@ def test_pods_that_podsecurity_refuses(make_lab: Make) -> None:
 def test_a_quota_with_no_room_is_waited_for_until_there_is(make_lab: Make) -> None:
     lab = make_lab(stuck_after=BOUND)
     lab.kubectl("create", "quota", "small", "--hard=pods=0")
+    lab.until(lambda: lab.kubectl("get", "quota", "small", "-o", "jsonpath={.status.hard}"), hint="it is counted")
     run = submitted(lab)
     assert told(lab, run, "exceeded quota")["phase"] == "queued"
     lab.kubectl("delete", "quota", "small")
@@ -146,7 +148,7 @@ def test_another_attempt_waits_for_the_room_that_the_one_before_it_takes(make_la
     made = prepared(lab.script("short", DONE), backend)
     first, second = submission(lab, made), submission(lab, made, 2)
     lab.until(lambda: "count/jobsets" in lab.kubectl("get", "quota", "one", "-o", "jsonpath={.status.used}"))
-    backend.submit(first, made.bundle, {})
+    lab.until(lambda: _is_taken(backend, first, made.bundle), hint="attempt 1 is handed over")
     with pytest.raises(Unreachable, match="has no room for attempt 2 yet"):
         backend.submit(second, made.bundle, {})
     lab.until(lambda: not lab.objects("short"), hint="the object of attempt 1 is gone")
@@ -156,7 +158,7 @@ def test_another_attempt_waits_for_the_room_that_the_one_before_it_takes(make_la
 
 def _is_taken(backend: KubernetesBackend, one: Submission, bundle: Bundle) -> bool:
     try:
-        return backend.submit(one, bundle, {}) == "jobset/orch-short-2"
+        return backend.submit(one, bundle, {}) == f"jobset/orch-short-{one.attempt}"
     except Unreachable:
         return False
 

@@ -147,7 +147,7 @@ class SlurmLab(Lab):
             time.sleep(0.1)  # many of these questions start a process
         raise AssertionError(f"not within {seconds} s: {hint}\n{self.story()}")
 
-    def until_success(self, run: str, *, seconds: float = 150) -> None:
+    def until_success(self, run: str, *, seconds: float = 400) -> None:
         """Wait for the success marker of the newest generation, by the run's own files."""
         self.until(
             lambda: any((path / "success.json").exists() for path in self.generations(run)),
@@ -155,7 +155,7 @@ class SlurmLab(Lab):
             hint=f"{run} has finished",
         )
 
-    def until_gone(self, job: str, *, seconds: float = 60) -> str:
+    def until_gone(self, job: str, *, seconds: float = 180) -> str:
         """Wait until Slurm is through with a job; its last word for it."""
         self.until(lambda: self.cluster.state(job) in OVER, seconds=seconds, hint=f"job {job} is over")
         return self.cluster.state(job)
