@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("timeout"):
             pass
-        elif item.get_closest_marker("deepspeed") or _group(item) == "kubernetes":
+        elif item.get_closest_marker("deepspeed") or _group(item) in CLUSTERS or _has_hosts(item):
             item.add_marker(pytest.mark.timeout(TRAINING_TIMEOUT))
         if (group := _group(item)) in CLUSTERS:
             item.add_marker(pytest.mark.xdist_group(group))
@@ -55,6 +55,11 @@ def _tell_xdist(item: pytest.Item, group: str) -> None:
     """pytest 9.2 keeps an item's id elsewhere than xdist 3.8 writes the group to; without it groups are ignored."""
     if getattr(item.config.option, "loadgroup", False) and hasattr(item, "_id"):
         item._id = type(item._id).parse(f"{item.nodeid}@{group}")
+
+
+def _has_hosts(item: pytest.Item) -> bool:
+    """Of its own, which are started one after another and answer as soon as they can."""
+    return bool({"make_bed", "site", "place"}.intersection(getattr(item, "fixturenames", ())))
 
 
 def _group(item: pytest.Item) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -103,7 +104,8 @@ def test_after_kill_9_of_everything_the_next_start_goes_on(make_cluster: MakeClu
     agents = cluster.start()
     cluster.until_step(8)
     for pid in cluster.processes():
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # they die of one another, too
+            os.kill(pid, signal.SIGKILL)
     cluster.wait(agents)
     assert not (cluster.generation(1) / "outcome.json").exists()
     _finish(cluster, cluster.start(start="start-2"))
@@ -215,6 +217,7 @@ def test_a_sigterm_to_every_process_as_slurm_sends_it_is_a_request_like_any_othe
     script = SESSION.replace("commit(step)", "time.sleep(3)\n            commit(step)")
     cluster = make_cluster("signal.signal(signal.SIGTERM, lambda *_: None)\n" + script)
     agents = cluster.start()
+    cluster.until((cluster.generation(1) / "ranks/rank-1.session").exists, hint="the session of rank 1")
     cluster.until_step(3)
     for pid in cluster.processes():
         os.kill(pid, signal.SIGTERM)
@@ -259,7 +262,7 @@ def test_a_start_that_wakes_after_another_went_on_is_fenced_and_nothing_of_it_co
 ) -> None:
     script = """
     for step in range(RESUMED + 1, 41):
-        time.sleep(0.1)
+        time.sleep(1 if GENERATION == 1 and step > 7 else 0.1)
         if RANK == 0:
             metric(step)
             if step % 5 == 0:
@@ -287,7 +290,7 @@ def test_a_start_that_wakes_after_another_went_on_is_fenced_and_nothing_of_it_co
 
 
 def test_a_node_that_stands_still_is_lost_after_its_heartbeat(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(STEPS, timeouts={"join": 20, "heartbeat": 3, "grace": 20})
+    cluster = make_cluster(STEPS, timeouts={"join": 20, "heartbeat": 10, "grace": 20})
     agents = cluster.start()
     cluster.until_step(8)
     os.kill(agents[1].pid, signal.SIGSTOP)
@@ -295,7 +298,7 @@ def test_a_node_that_stands_still_is_lost_after_its_heartbeat(make_cluster: Make
     outcome = cluster.outcome(1)
     assert outcome["cause"] == "node_lost"
     assert "Node 1" in outcome["because"]
-    assert "no heartbeat for 3 s" in outcome["because"]
+    assert "no heartbeat for 10 s" in outcome["because"]
     os.kill(agents[1].pid, signal.SIGCONT)
     assert cluster.wait([agents[1]]) == [84]
     assert not _alive(cluster)
@@ -342,7 +345,7 @@ def test_ranks_that_stand_still_are_ended_and_say_where_they_hang(make_cluster: 
 
 
 def test_deepspeeds_own_launcher_starts_the_ranks_and_leaves_none(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(STEPS.replace("GENERATION == 1", "GENERATION == 1 and RANK == 0"), launcher="deepspeed")
+    cluster = make_cluster(STEPS, launcher="deepspeed")
     agents = cluster.start()
     cluster.until_step(8)
     os.kill(cluster.rank_pid(1), signal.SIGKILL)

@@ -16,7 +16,7 @@ from tests.agent.conftest import MakeCluster
 from tests.checkpoints import history
 
 SLEEP = "time.sleep(600)"
-SOON = {"join": 4, "heartbeat": 3, "grace": 5}
+SOON = {"join": 8, "heartbeat": 10, "grace": 5}
 PATIENT = {"join": 600, "heartbeat": 10, "grace": 5}
 
 
@@ -37,7 +37,7 @@ def test_a_node_0_that_dies_between_its_claim_and_its_joining_is_not_waited_for_
     assert ended(cluster.agent(1)) == 84
     outcome = cluster.outcome(1)
     assert (outcome["cause"], outcome["retry"], outcome["restart"]) == ("node_lost", True, False)
-    assert "Node 0 has claimed generation 1 and did not join it within 4 s" in outcome["because"]
+    assert "Node 0 has claimed generation 1 and did not join it within 8 s" in outcome["because"]
 
 
 def test_the_word_of_a_node_0_that_failed_to_join_ends_the_others(make_cluster: MakeCluster) -> None:

@@ -41,7 +41,7 @@ class Place:
     made: list[Submission] = field(default_factory=list)
     close: Callable[[], None] = lambda: None
     starts_again: bool = False  # by itself, what was killed and had claimed a generation
-    patience: float = 60  # seconds
+    patience: float = 240  # seconds
 
     def attempt(
         self, script: str, *, name: str = "tiny", nodes: int = 2, number: int = 1, secrets: tuple[str, ...] = ()
@@ -256,9 +256,7 @@ def _kubernetes(request: pytest.FixtureRequest, home: Path, work: Path) -> Place
         job_kind="pytorchjob",
     )
     backend = open_backend("k8s", profile, home)
-    place = KubePlace(
-        backend, work, close=lambda: cluster.delete_namespace(space.name), starts_again=True, patience=240
-    )
+    place = KubePlace(backend, work, close=lambda: cluster.delete_namespace(space.name), starts_again=True)
     place.space, place.cluster = space, cluster
     return place
 

@@ -276,7 +276,7 @@ def test_a_hand_over_that_is_killed_and_repeated_starts_every_agent_once(
     again = dataclasses.replace(submission, handle=handle)
     seen = place.until(again, lambda seen: seen.report is not None and seen.report.generation >= 1)
     assert seen.phase in LIVE
-    assert len(place.agents(again)) == 2
+    place.until(again, lambda _: len(place.agents(again)) == 2)
 
 
 def test_hosts_that_do_not_answer_leave_a_run_unknown_and_do_not_hold_up_others(site: Site) -> None:
@@ -441,7 +441,7 @@ def test_an_attempt_that_has_begun_is_adopted_though_the_list_has_become_too_sho
     place.until(known, lambda seen: seen.report is not None and seen.report.generation == 1)
     shorter = site.place(hosts=("gpu1",))  # gpu2 was taken off, and whoever handed over was killed before it said so
     assert shorter.backend.submit(submission, bundle, {}) == handle
-    assert len(place.agents(submission)) == 2
+    place.until(known, lambda _: len(place.agents(submission)) == 2)
     other, files = place.attempt(LONG, name="other")
     with pytest.raises(ClusterError, match="needs 2 hosts"):
         shorter.backend.submit(other, files, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -70,3 +71,19 @@ def record(home: Path, name: str, *events: tuple[str, Mapping[str, Any]], **fiel
     for number, (kind, changes) in enumerate(events):
         store.record(name, kind, changes, at=SUBMITTED_AT + number + 1)
     return store
+
+
+def generation(home: Path, number: int, attempt: int, logs: dict[str, str]) -> Path:
+    """A claim and the logs of its generation, as an agent leaves them."""
+    root = home / "runs" / "tiny" / "ckpt" / "generations"
+    directory = root / f"{number:06d}" / "logs"
+    directory.mkdir(parents=True)
+    for name, text in logs.items():
+        (directory / f"{name}.log").write_text(text)
+    claim = {
+        "format": 1, "generation": number, "run": "tiny", "run_id": "0123456789ab", "attempt": attempt, "start": "s",
+        "nodes": 1, "address": "host", "port": 1, "resume": None, "sealed": [], "rejected": [], "progress": False,
+        "failures": 0, "time": 1.0,
+    }  # fmt: skip
+    (root / f"{number:06d}.json").write_text(json.dumps(claim))
+    return directory

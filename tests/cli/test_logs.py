@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.cli.program import environ, external, orch, record, start
-
-
-def generation(home: Path, number: int, attempt: int, logs: dict[str, str]) -> Path:
-    """A claim and the logs of its generation, as an agent leaves them."""
-    root = home / "runs" / "tiny" / "ckpt" / "generations"
-    directory = root / f"{number:06d}" / "logs"
-    directory.mkdir(parents=True)
-    for name, text in logs.items():
-        (directory / f"{name}.log").write_text(text)
-    claim = {
-        "format": 1, "generation": number, "run": "tiny", "run_id": "0123456789ab", "attempt": attempt, "start": "s",
-        "nodes": 1, "address": "host", "port": 1, "resume": None, "sealed": [], "rejected": [], "progress": False,
-        "failures": 0, "time": 1.0,
-    }  # fmt: skip
-    (root / f"{number:06d}.json").write_text(json.dumps(claim))
-    return directory
+from tests.cli.program import environ, external, generation, orch, record, start
 
 
 def test_all_ranks_of_the_newest_attempt_are_shown_generation_by_generation(orch_home: Path) -> None:

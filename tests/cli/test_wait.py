@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator.checkpoints import generations
-from tests.cli.program import external, orch, record, start
+from tests.cli.program import external, generation, orch, record, start
 
 CHECKPOINT = {"step": 20, "proven": True, "path": "generations/000001/checkpoints/checkpoint-20"}
 
@@ -28,15 +27,15 @@ def test_off_a_terminal_there_is_a_line_a_change_and_not_a_line_a_look(orch_home
         assert program.stderr is not None
         assert program.stdout is not None
         seen = [program.stderr.readline()]
-        for kind, data in (
-            ("handed_over", {}),
-            ("generation", {"generation": 1}),
-            ("running", {"step": 1, "loss": 6.25, "tokens_per_second": 1234.0}),
-            ("checkpoint", {"checkpoint": CHECKPOINT, "step": 20}),
-            ("succeeded", {"step": 60, "cause": "completed", "because": "training is complete"}),
+        for kind, data, lines in (
+            ("handed_over", {}, 1),
+            ("generation", {"generation": 1}, 1),
+            ("running", {"step": 1, "loss": 6.25, "tokens_per_second": 1234.0}, 2),
+            ("checkpoint", {"checkpoint": CHECKPOINT, "step": 20}, 2),
+            ("succeeded", {"step": 60, "cause": "completed", "because": "training is complete"}, 0),
         ):
-            time.sleep(0.6)
             store.record("tiny", kind, data)
+            seen += [program.stderr.readline() for _ in range(lines)]
         store.close()
         seen += program.stderr.readlines()
         assert (program.wait(), program.stdout.read()) == (0, "")
@@ -64,16 +63,15 @@ def test_the_line_of_a_start_tells_the_end_before_it_as_such(orch_home: Path, tm
         assert program.stderr is not None
         program.stderr.readline()
         store.record_all("tiny", [("lost", lost), ("resubmitting", {"attempt": 2}), ("handed_over", {})])
-        time.sleep(0.6)
         store.record("tiny", "generation", {"generation": 2})
-        time.sleep(0.6)
+        seen = [next(line for line in program.stderr if "generation" in line)]
         ended.unlink()
         store.record("tiny", "generation", {"generation": 3})
-        time.sleep(0.6)
+        seen.append(next(line for line in program.stderr if "generation" in line))
         store.record("tiny", "succeeded", {"step": 60})
         store.close()
-        seen = program.stderr.readlines()
-    assert [line for line in seen if "generation" in line][:2] == [
+        program.stderr.readlines()
+    assert seen == [
         "tiny: generation 2 (attempt 2), after: Rank 1 was killed.\n",
         "tiny: generation 3 (attempt 2)\n",
     ]
@@ -82,8 +80,11 @@ def test_the_line_of_a_start_tells_the_end_before_it_as_such(orch_home: Path, tm
 @pytest.mark.parametrize("line", [["wait", "tiny"], ["logs", "tiny", "-f"], ["status", "tiny", "--watch"]])
 def test_an_interrupt_detaches_and_says_how_to_come_back(orch_home: Path, tmp_path: Path, line: list[str]) -> None:
     store = record(orch_home, "tiny", ("running", {"step": 1}))
+    generation(orch_home, 1, 1, {"rank-0": "one\n"})
     program = start(*line, ORCH_CONFIG=external(tmp_path))
-    time.sleep(1.0)
+    first = program.stderr if line[0] == "wait" else program.stdout
+    assert first is not None
+    first.readline()  # by now it follows
     program.send_signal(signal.SIGINT)
     _, talk = program.communicate(timeout=60)
     assert program.returncode == 130

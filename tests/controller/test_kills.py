@@ -59,7 +59,7 @@ def test_a_submission_killed_after_it_was_recorded_is_completed_by_the_controlle
 
 @pytest.mark.parametrize("fault", IN_A_RECOVERY)
 def test_a_controller_killed_anywhere_in_a_recovery_is_replaced(bench: Bench, fault: str) -> None:
-    assert finish(act(bench.home, "submit", "train 0.3")) == 0
+    assert finish(act(bench.home, "submit", "train 0.5")) == 0
     for pid in bench.agents():
         processes.send(pid, signal.SIGKILL)
     assert finish(act(bench.home, "tick", "", fault)) == -signal.SIGKILL

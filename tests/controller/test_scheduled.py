@@ -28,9 +28,9 @@ def cluster(bench: Bench) -> Scripted:
     return bench.backend
 
 
-def tick(bench: Bench, times: int = 1, limits: Limits = QUICK) -> Run:
+def tick(bench: Bench, times: int = 1) -> Run:
     for _ in range(times):
-        controller.tick(bench.desk(limits))
+        controller.tick(bench.desk())
     return bench.run()
 
 
@@ -180,7 +180,8 @@ def test_a_cluster_is_not_asked_to_end_the_same_attempt_again_and_again(bench: B
     cluster.otherwise = TRAINING
     bench.submit(prepared())
     launch.cancel_run(bench.store, "tiny")
-    run = tick(bench, 5, Limits())
+    bench.limits = Limits()
+    run = tick(bench, 5)
     assert (cluster.cancels, run.phase) == ([("tiny", False)], Phase.STOPPING)
     assert bench.kinds().count("stopping") == 1, "a job that is still running was asked to stop all the same"
     launch.cancel_run(bench.store, "tiny", now=True)
@@ -236,12 +237,12 @@ def test_a_job_that_its_scheduler_queues_again_is_the_same_attempt(bench: Bench,
 def test_a_heartbeat_from_before_a_requeue_is_no_hang(bench: Bench, cluster: Scripted) -> None:
     cluster.pace = 0.0
     bench.submit(prepared())
-    limits = dataclasses.replace(QUICK, hung=0.0)
+    bench.limits = dataclasses.replace(QUICK, hung=0.0)
 
     def see(phase: Phase, beat: int) -> Run:
         cluster.otherwise = Observation(phase=phase, report=Report(attempt=1, generation=1, beat=beat))
         time.sleep(0.01)
-        controller.tick(bench.desk(limits))
+        controller.tick(bench.desk())
         return bench.run()
 
     for phase, beat in ((Phase.RUNNING, 5), (Phase.RUNNING, 6), (Phase.QUEUED, 6), (Phase.STARTING, 6)):

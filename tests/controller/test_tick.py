@@ -19,7 +19,7 @@ from orchestrator.checkpoints import generations
 from orchestrator.errors import JobError
 from orchestrator.handover import hand_over
 from orchestrator.model.run import Cause, Generation, Phase, Submission
-from tests.controller.bench import PROFILE, Bench, prepared
+from tests.controller.bench import PROFILE, QUICK, Bench, prepared
 
 
 def test_a_run_succeeds_when_its_job_left_the_marker(bench: Bench) -> None:
@@ -39,7 +39,7 @@ def test_the_metrics_of_a_run_are_mirrored_one_line_a_step_in_order(bench: Bench
 
 
 def test_an_attempt_whose_agents_were_killed_is_followed_by_another(bench: Bench) -> None:
-    bench.submit(prepared("train 0.05", steps=20))
+    bench.submit(prepared("train 0.2", steps=15))
     bench.until(lambda run: (run.step or 0) >= 2)
     for pid in bench.agents():
         processes.send(pid, signal.SIGKILL)
@@ -61,7 +61,7 @@ class Slip(LocalBackend):
 def test_a_bug_that_one_run_meets_harms_no_other(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.backend = Slip("local", PROFILE, bench.home)
     bench.submit(prepared("train 0.05", name="odd"))
-    bench.submit(prepared(steps=20))
+    bench.submit(prepared("train 0.1", steps=20))
     assert bench.until_end().phase is Phase.SUCCEEDED
     told = capsys.readouterr().err
     assert told.count("odd: a bug in orch: KeyError: 'template'") == 1, "once, however often it is met"
@@ -69,8 +69,9 @@ def test_a_bug_that_one_run_meets_harms_no_other(bench: Bench, capsys: pytest.Ca
 
 
 def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: Bench) -> None:
+    bench.limits = dataclasses.replace(QUICK, partial=3.0)
     bench.submit(prepared("freeze"))
-    bench.until(lambda run: (run.step or 0) >= 3)
+    bench.until(lambda run: (run.step or 0) >= 3 and bench.starts() == 2)
     survivors = bench.agents()
     processes.send(
         int(json.loads((bench.home / "runs/tiny/attempts/000001/lock-1").read_text())["pid"]), signal.SIGKILL
@@ -82,7 +83,8 @@ def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: 
 
 
 def test_an_attempt_without_heartbeats_is_killed_even_where_it_is_stopped_by_a_signal(bench: Bench) -> None:
-    bench.submit(prepared("once 0.05", nodes=1, steps=30))
+    bench.limits = dataclasses.replace(QUICK, hung=3.0)
+    bench.submit(prepared("train 0.1", nodes=1, steps=30))
     bench.until(lambda run: (run.step or 0) >= 1)
     for pid in bench.agents():
         processes.send(pid, signal.SIGSTOP)
@@ -106,7 +108,7 @@ def test_a_hopeless_run_fails_after_its_failures_are_spent(bench: Bench) -> None
 
 
 def test_a_stop_that_nobody_asked_orch_for_costs_no_failure(bench: Bench) -> None:
-    bench.submit(prepared("train 0.05", max_failures=0, steps=20))
+    bench.submit(prepared("train 0.2", max_failures=0, steps=15))
     bench.until(lambda run: (run.step or 0) >= 1)
     for pid in bench.agents():
         processes.send(pid, signal.SIGTERM)
@@ -136,7 +138,7 @@ def test_a_cancel_of_a_job_that_does_not_listen_becomes_a_kill(bench: Bench) -> 
 
 
 def test_a_cancelled_run_can_be_resumed(bench: Bench) -> None:
-    bench.submit(prepared("train 0.05", steps=15))
+    bench.submit(prepared("train 0.2", steps=15))
     bench.until(lambda run: (run.step or 0) >= 1)
     launch.cancel_run(bench.store, "tiny", now=True)
     assert bench.until_end().phase is Phase.CANCELLED
@@ -229,7 +231,7 @@ def end_of_generation(root: Path, number: int, outcome: Mapping[str, Any] | None
 
 
 def test_job_files_that_were_lost_end_that_run_and_no_other(bench: Bench) -> None:
-    bench.submit(prepared("train 0.05", name="one", steps=20))
+    bench.submit(prepared("train 0.2", name="one", steps=15))
     bench.submit(prepared("once", name="two"))
     for path in (bench.home / "runs/one").glob("bundle-*.zip"):
         path.unlink()
@@ -281,7 +283,7 @@ def test_what_its_user_asked_for_is_done_once(bench: Bench) -> None:
 
 
 def test_one_resume_is_enough_where_the_failures_were_spent_without_a_word(bench: Bench) -> None:
-    bench.submit(prepared("train 0.05", nodes=1, steps=20, max_failures=0))
+    bench.submit(prepared("train 0.2", nodes=1, steps=15, max_failures=0))
     bench.until(lambda run: (run.step or 0) >= 1)
     for pid in bench.agents():
         processes.send(pid, signal.SIGKILL)

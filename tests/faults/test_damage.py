@@ -75,7 +75,7 @@ def test_the_run_goes_on_from_the_newest_proven_checkpoint(
 ) -> None:
     job = lab.job()
     run = lab.submit(job)
-    lab.until_step(run, 23)
+    lab.until_step(run, 21)
     lab.kill_everything()
     damaged = damage(lab.generations(run)[0] / "checkpoints" / "checkpoint-20")
     listed = lab.orch("checkpoints", run, "--verify").stdout
@@ -93,7 +93,7 @@ def test_the_run_goes_on_from_the_newest_proven_checkpoint(
 def test_with_nothing_proven_left_the_run_stops_and_asks(lab: Lab) -> None:
     job = lab.job()
     run = lab.submit(job)
-    lab.until_step(run, 13)
+    lab.until_step(run, 11)
     lab.kill_everything()
     _truncate(lab.generations(run)[0] / "checkpoints" / "checkpoint-10")
     assert lab.submit(job) == run

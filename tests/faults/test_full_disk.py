@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -38,7 +39,8 @@ def test_a_full_disk_does_not_cost_the_run(
     lab.until((root / "checkpoints" / "checkpoint-10" / "orch-commit.json").exists, hint="the first proven checkpoint")
     ballast = small_disk / "ballast"
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
-    ballast.write_bytes(b"\0" * max(0, free - 400_000))
+    with contextlib.suppress(OSError):  # the run may be quicker with its next checkpoint
+        ballast.write_bytes(b"\0" * max(0, free - 400_000))
     lab.until((root / "outcome.json").exists, hint="generation 1 ends for want of room")
     assert '"disk_full"' in (root / "outcome.json").read_text()
     ballast.unlink()

@@ -54,10 +54,13 @@ def test_nothing_that_a_zombie_writes_or_prunes_counts(
     )
     root = run_dir / "ckpt"
     old = _start(lab, bundle, run_dir, 1)
-    saving = root / "generations" / "000001" / "checkpoints" / "checkpoint-20"
-    lab.until(saving.exists, hint="the save of step 20 has begun")
+    checkpoints = root / "generations" / "000001" / "checkpoints"
+    saving = checkpoints / "checkpoint-20"
+    lab.until((checkpoints / "checkpoint-10" / "orch-commit.json").exists, hint="a checkpoint")
     frozen = lab.processes("orchestrator.agent")
-    for pid in frozen:
+    while not saving.exists():
+        time.sleep(0.001)
+    for pid in reversed(frozen):  # the ranks first: a save takes a tenth of a second
         os.kill(pid, signal.SIGSTOP)
     assert not (saving / "orch-commit.json").exists(), "stopped too late to show anything"
 

@@ -139,7 +139,7 @@ class SlurmLab(Lab):
     def checkpoints(self, run: str) -> Path:
         return self.run_dir(run) / "ckpt"
 
-    def until(self, what: Callable[[], Any], *, seconds: float = 120, hint: str = "") -> Any:
+    def until(self, what: Callable[[], Any], *, seconds: float = 240, hint: str = "") -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if value := what():
@@ -157,8 +157,9 @@ class SlurmLab(Lab):
 
     def until_gone(self, job: str, *, seconds: float = 180) -> str:
         """Wait until Slurm is through with a job; its last word for it."""
-        self.until(lambda: self.cluster.state(job) in OVER, seconds=seconds, hint=f"job {job} is over")
-        return self.cluster.state(job)
+        over = lambda: [state for state in [self.cluster.state(job)] if state in OVER]  # noqa: E731 - short
+        [state] = self.until(over, seconds=seconds, hint=f"job {job} is over")
+        return str(state)
 
     def as_if_nothing_had_happened(self, expected: dict[int, float], job: str, run: str = "tiny") -> None:
         """Every step once, the losses of the undisturbed run, and nothing left behind."""
@@ -202,7 +203,7 @@ class SlurmLab(Lab):
         [job] = self.until(lambda: self.scheduled(run), hint=f"{run} has a job")
         return str(job)
 
-    def until_restarted(self, job: str, *, seconds: float = 120) -> None:
+    def until_restarted(self, job: str, *, seconds: float = 240) -> None:
         """Wait until Slurm has put a job back into its queue."""
         self.until(lambda: self.cluster.restarts(job) == 1, seconds=seconds, hint=f"job {job} was requeued")
 

@@ -78,7 +78,7 @@ def _killed_controller(lab: SlurmLab, job: str) -> None:
     ],
 )
 def test_training_goes_on(lab: SlurmLab, expected: dict[int, float], fault: Callable[[SlurmLab, str], None]) -> None:
-    job = lab.by_hand(lab.job(seconds=SLOW))
+    job = lab.by_hand(lab.job(seconds=1.0, after=11))
     lab.until_step("tiny", 12)
     fault(lab, job)
     lab.as_if_nothing_had_happened(expected, job)
@@ -86,7 +86,7 @@ def test_training_goes_on(lab: SlurmLab, expected: dict[int, float], fault: Call
 
 
 def test_a_job_that_is_preempted_saves_and_comes_back(lab: SlurmLab, expected: dict[int, float]) -> None:
-    job = lab.by_hand(lab.job(seconds=SLOW))
+    job = lab.by_hand(lab.job(seconds=1.0, after=11))
     lab.until_step("tiny", 12)
     lab.preempt(job)
     lab.as_if_nothing_had_happened(expected, job)
@@ -171,7 +171,7 @@ def test_what_an_orphan_on_a_lost_node_writes_does_not_count(lab: SlurmLab, expe
 
 def test_slurmctld_may_be_away_for_half_a_minute(lab: SlurmLab, expected: dict[int, float]) -> None:
     """Away when a rank dies and when the training ends."""
-    job = lab.by_hand(lab.job(seconds=SLOW))
+    job = lab.by_hand(lab.job(seconds=1.0, after=11))
     lab.until_step("tiny", 12)
     lab.cluster.terminate("slurmctld")
     away = time.monotonic()

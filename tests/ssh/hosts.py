@@ -130,7 +130,7 @@ class Bed:
     """Some hosts, a key that they accept, and a configuration of ssh for both. `shared` is seen by all."""
 
     def __init__(self, count: int = 2) -> None:
-        number = (os.getpid() * 7 + next(_BEDS)) % 65000
+        number = (os.getpid() * 1000 + next(_BEDS)) % 65000
         self._bridge = f"ob{number}"
         self._net = f"10.{64 + number // 250 % 128}.{number % 250}"
         self.root = Path(tempfile.mkdtemp(prefix="orch-bed-"))

