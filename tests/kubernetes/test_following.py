@@ -42,7 +42,6 @@ def test_a_run_that_somebody_follows_is_streamed(make_lab: Make, kube_bed: Clust
         assert found == list(range(len(found))), "every line once, in order"
     lab.until(lambda: streams(kube_bed) == 0, hint="no stream is left")
 
-    (lab.home / "runs" / run / WATCHED).unlink()
     waiter, _ = start(lab, "wait", run)
     lab.until((lab.home / "runs" / run / WATCHED).exists, hint="it waits")
     lab.until(lambda: streams(kube_bed) == 1, hint="the controller has a stream of node 0")
