@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.model.run import Run
+from orchestrator.store import open_store
 from tests.faults.lab import TEXT, Lab
 from tests.kubernetes.access import Access
 from tests.slurm.lab import CODE, DS_CONFIG, EVERY, SLOW, STEPS
@@ -147,12 +149,25 @@ class KubeLab(Lab):
             time.sleep(0.5)  # most of these questions start a process
         raise AssertionError(f"not within {seconds} s: {hint}\n{self.story()}")
 
-    def until_phase(self, run: str, *phases: str, seconds: float = 120) -> dict[str, Any]:
-        def there() -> dict[str, Any] | None:
-            status = self.status(run)
-            return status if status["phase"] in phases else None
+    def until_phase(self, run: str, *phases: str, seconds: float = 300) -> dict[str, Any]:
+        return self.until_recorded(run, lambda one: one.phase in phases, hint=" or ".join(phases), seconds=seconds)
 
-        found: dict[str, Any] = self.until(there, seconds=seconds, hint=f"{run} is {' or '.join(phases)}")
+    def until_told(self, run: str, words: str, *, seconds: float = 300) -> dict[str, Any]:
+        return self.until_recorded(run, lambda one: words in one.because, hint=f"told: {words!r}", seconds=seconds)
+
+    def until_recorded(
+        self, run: str, what: Callable[[Run], bool], *, hint: str, seconds: float = 300
+    ) -> dict[str, Any]:
+        """What `orch status` shows once a run is as wanted; a process a look would take half of this machine."""
+        with open_store(self.home) as store:
+
+            def there() -> dict[str, Any] | None:
+                if not what(store.get(run)):
+                    return None
+                status = self.status(run)
+                return status if what(store.get(run)) else None
+
+            found: dict[str, Any] = self.until(there, seconds=seconds, hint=f"{run} is {hint}: {store.get(run)}")
         return found
 
     def finish(self, run: str, *, seconds: float = 500) -> dict[str, Any]:

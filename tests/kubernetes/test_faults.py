@@ -199,7 +199,7 @@ def test_a_dead_kubelet_whose_container_goes_on_and_writes(
     node = head["spec"]["nodeName"]
     cluster.kill_kubelet(node)
     try:
-        lab.until(lambda: lab.status(run)["attempt"] == 2, hint="another attempt", seconds=180)
+        lab.until_recorded(run, lambda one: one.attempt == 2, hint="at another attempt")
         [lost] = [event for event in lab.events(run) if event["kind"] == "lost"]
         assert lost["data"]["cause"] == "node_lost"
         assert lost["data"]["host"] == node
@@ -253,7 +253,7 @@ def test_an_api_server_that_dies_and_comes_back(make_lab: Make, expected: dict[i
     run = training(lab, seconds=2 * SLOW)
     cluster.kill_apiserver()
     try:
-        lab.until(lambda: "does not answer" in lab.status(run)["because"], hint="told as unreachable", seconds=180)
+        lab.until_told(run, "does not answer")
         time.sleep(15)
     finally:
         cluster.start_apiserver()

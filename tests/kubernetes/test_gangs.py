@@ -43,8 +43,7 @@ def test_a_gang_that_does_not_fit_holds_nothing(make_lab: Make, gangs: None, kin
     lab.profile(overlay=seats(kind), gang="coscheduling")
     second = lab.submit(both(lab, "second", "print('done')"))
     lab.until(lambda: len(refused(lab, second)) == 2, hint="both pods have been looked at")
-    lab.until(lambda: "it cannot be scheduled" in lab.status(second)["because"], seconds=180, hint="told")
-    assert lab.status(second)["phase"] == "queued"
+    assert lab.until_told(second, "it cannot be scheduled")["phase"] == "queued"
     assert placed(lab, second) == []
 
     lab.orch("cancel", first, "--now")

@@ -92,8 +92,7 @@ def test_a_job_that_waits_for_quota_says_where_it_stands(queued: Any, kind: str)
     first = lab.submit(lab.script("first", "import time; time.sleep(600)", **both))
     lab.until_phase(first, "starting", "running")
     second = lab.submit(lab.script("second", "print('done')", **both))
-    lab.until(lambda: "it waits in Kueue's queue seats" in lab.status(second)["because"], seconds=180, hint="told")
-    assert lab.status(second)["phase"] == "queued"
+    assert lab.until_told(second, "it waits in Kueue's queue seats")["phase"] == "queued"
     lab.orch("cancel", first)
     lab.until_phase(first, "cancelled")
     lab.finish(second)

@@ -21,7 +21,6 @@ from tests.kubernetes.lab import KubeLab
 from tests.kubernetes.operators import RESTRICTED
 
 full = pytest.mark.full
-SOON = 60
 DONE = "print('done')"
 
 
@@ -33,15 +32,6 @@ def overlay(**spec: Any) -> dict[str, Any]:
 
 def submitted(lab: KubeLab, **changes: Any) -> str:
     return lab.submit(lab.script("short", DONE, **changes))
-
-
-def told(lab: KubeLab, run: str, words: str) -> dict[str, Any]:
-    def there() -> dict[str, Any] | None:
-        status = lab.status(run)
-        return status if words in status["because"] else None
-
-    found: dict[str, Any] = lab.until(there, seconds=SOON, hint=f"status says {words!r}: {lab.status(run)['because']}")
-    return found
 
 
 def stops(lab: KubeLab, run: str, words: str) -> None:
@@ -58,7 +48,7 @@ BOUND = 8  # seconds
 def test_an_image_that_is_not_there(make_lab: Make) -> None:
     lab = make_lab(image="docker.io/local/no-such-image:1", stuck_after=BOUND)
     run = submitted(lab)
-    told(lab, run, "Err")
+    lab.until_told(run, "Err")
     stops(lab, run, "no-such-image")
 
 
@@ -66,7 +56,7 @@ def test_an_image_that_is_not_there(make_lab: Make) -> None:
 def test_a_node_selector_that_no_node_has(make_lab: Make) -> None:
     lab = make_lab(node_selector={"disk": "none"}, stuck_after=BOUND)
     run = submitted(lab)
-    told(lab, run, "cannot be scheduled")
+    lab.until_told(run, "cannot be scheduled")
     stops(lab, run, "affinity/selector")
 
 
@@ -76,7 +66,7 @@ def test_nodes_that_are_away_are_waited_for(make_lab: Make, kube_bed: Cluster) -
     kube_bed.kubectl("taint", "node", "node-2", "node.kubernetes.io/away:NoSchedule")
     try:
         run = submitted(lab, resources={"nodes": 1, "gpus_per_node": 1})
-        assert told(lab, run, "untolerated taint")["phase"] == "queued"
+        assert lab.until_told(run, "untolerated taint")["phase"] == "queued"
         time.sleep(2 * BOUND)
         assert lab.status(run)["phase"] == "queued", "its node may come back"
     finally:
@@ -117,7 +107,7 @@ def test_a_name_that_is_somebody_elses_is_not_adopted(make_lab: Make, labels: di
 def test_more_gpus_than_there_are_is_waited_for(make_lab: Make) -> None:
     lab = make_lab(device="cuda", stuck_after=BOUND)
     run = submitted(lab, resources={"nodes": 1, "gpus_per_node": 3})
-    assert told(lab, run, "Insufficient nvidia.com/gpu")["phase"] == "queued"
+    assert lab.until_told(run, "Insufficient nvidia.com/gpu")["phase"] == "queued"
     lab.orch("cancel", run)
     lab.until_phase(run, "cancelled")
 
@@ -125,7 +115,7 @@ def test_more_gpus_than_there_are_is_waited_for(make_lab: Make) -> None:
 def test_pods_that_podsecurity_refuses(make_lab: Make) -> None:
     lab = make_lab(overlay=overlay(securityContext={"runAsNonRoot": False, "runAsUser": 0}), stuck_after=BOUND)
     run = submitted(lab)
-    told(lab, run, "PodSecurity")
+    lab.until_told(run, "PodSecurity")
     stops(lab, run, "PodSecurity")
 
 
@@ -134,7 +124,7 @@ def test_a_quota_with_no_room_is_waited_for_until_there_is(make_lab: Make) -> No
     lab.kubectl("create", "quota", "small", "--hard=pods=0")
     lab.until(lambda: lab.kubectl("get", "quota", "small", "-o", "jsonpath={.status.hard}"), hint="it is counted")
     run = submitted(lab)
-    assert told(lab, run, "exceeded quota")["phase"] == "queued"
+    assert lab.until_told(run, "exceeded quota")["phase"] == "queued"
     lab.kubectl("delete", "quota", "small")
     lab.finish(run)
 
@@ -175,7 +165,7 @@ def test_a_webhook_that_refuses_pods(make_lab: Make) -> None:
         hint="the server has taken notice",
     )
     run = submitted(lab)
-    told(lab, run, "no pods on Thursdays")
+    lab.until_told(run, "no pods on Thursdays")
     stops(lab, run, "no pods on Thursdays")
 
 
@@ -183,7 +173,7 @@ def test_a_webhook_that_refuses_pods(make_lab: Make) -> None:
 def test_a_secret_that_is_missing_may_come(make_lab: Make) -> None:
     lab = make_lab(stuck_after=600)
     run = submitted(lab, secrets={"HF_TOKEN": {"kubernetes": "hub/token"}})
-    told(lab, run, "hub")
+    lab.until_told(run, "hub")
     lab.kubectl("create", "secret", "generic", "hub", "--from-literal=token=hf_x")
     lab.finish(run)
 
@@ -192,7 +182,7 @@ def test_a_secret_that_is_missing_may_come(make_lab: Make) -> None:
 def test_a_secret_that_stays_missing_ends_the_attempt(make_lab: Make) -> None:
     lab = make_lab(stuck_after=BOUND)
     run = submitted(lab, secrets={"HF_TOKEN": {"kubernetes": "hub/token"}})
-    told(lab, run, "hub")
+    lab.until_told(run, "hub")
     stops(lab, run, "hub")
 
 
@@ -200,7 +190,7 @@ def test_a_secret_that_stays_missing_ends_the_attempt(make_lab: Make) -> None:
 def test_a_claim_that_is_missing(make_lab: Make) -> None:
     lab = make_lab(claim="elsewhere", stuck_after=BOUND)
     run = submitted(lab)
-    told(lab, run, "elsewhere")
+    lab.until_told(run, "elsewhere")
     stops(lab, run, "not found")
 
 

@@ -72,6 +72,7 @@ def test_the_run_finishes_as_if_nothing_had_died(
     assert lab.losses(run) == undisturbed()
 
 
+@pytest.mark.full  # one that is cut off, below, is lost as well
 def test_a_run_goes_on_with_a_spare_host_when_one_is_switched_off(make_lab: Labs, undisturbed: Losses) -> None:
     lab = make_lab(3)
     run = lab.submit(lab.job())
@@ -97,6 +98,8 @@ def test_a_host_that_comes_back_from_being_cut_off_changes_nothing(make_lab: Lab
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
     assert lab.hosts_of(run, 2) == ["gpu2", "gpu3"]
+    lost = next(event for event in lab.events(run) if event["kind"] == "lost")
+    assert (lost["data"]["cause"], lost["data"]["host"]) == ("node_lost", "gpu1")
     lab.until(lambda: not lab.bed["gpu1"].processes("orchestrator"), seconds=180, hint="the orphans end by themselves")
 
 
