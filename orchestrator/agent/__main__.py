@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Sequence
 
 from orchestrator.agent import fence, job, linux, loop, options, say
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _write_ending(chosen, ended)
     if pod is not None:
         pod.end(ended)
+        time.sleep(pod.lingers(ended))
     del slot  # held until here; the lock goes with the process
     return code
 

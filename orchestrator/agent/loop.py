@@ -28,7 +28,7 @@ def run(options: Options, job: Job, inbox: Inbox, pod: Pod | None = None) -> NoR
     """Runs this node until it ends; always raises Ended."""
     fence.own_directory(job)
     if pod is not None:
-        pod.own(job.checkpoint_dir)
+        pod.own(job.checkpoint_dir, job.nodes)
     seen = 0
     try:
         seen = generations.newest_number(job.checkpoint_dir)

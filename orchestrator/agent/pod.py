@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Mapping
 
 from orchestrator.agent import fence
-from orchestrator.agent.codes import FAILED, STOPPED, Ended
+from orchestrator.agent.codes import FAILED, STOPPED, SUCCESS, Ended
 from orchestrator.agent.options import Options
 from orchestrator.checkpoints import report as reports
 from orchestrator.checkpoints.atomic import read_json
@@ -28,6 +28,7 @@ MESSAGE_BYTES = 4096  # of one container; the kubelet keeps no more
 RAISED = 100  # on top of a status after which another start may help: operators read 128 and more so
 INTERVAL = 1.0  # seconds between two looks at the records
 STEPS_INTERVAL = 10.0  # seconds between two reports that tell of nothing but another step
+LINGER = 3.0  # seconds by which node 0 outlives the others; see Pod.lingers
 RETOLD = 1000  # lines of metrics from before this start: a reader may have missed the end of the log before
 _BATCH = 20  # lines of metrics in one line of the log, which container runtimes cut at 16 KiB
 _TRACEBACK = 6000  # characters
@@ -47,6 +48,7 @@ class Pod:
         self._options = options
         self._clock = clock
         self._root: Path | None = None
+        self._nodes = 1
         self._looked: float | None = None
         self._told: dict[str, Any] = {}
         self._told_at = 0.0
@@ -54,9 +56,9 @@ class Pod:
         self._offset = 0
         self._checkpoint: Any = None
 
-    def own(self, root: Path) -> None:
+    def own(self, root: Path, nodes: int) -> None:
         """The checkpoint directory is this run's: its records may be told from now on."""
-        self._root = root
+        self._root, self._nodes = root, nodes
 
     def look(self, *, now: bool = False) -> None:
         """Tells what is new, at most once a second unless `now`. Node 0 tells; the others only leave a last word."""
@@ -73,6 +75,15 @@ class Pod:
         """The last word."""
         self.look(now=True)
         self._write({**self._word(), "ended": fence.ending(self._options, ended)})
+
+    def lingers(self, ended: Ended) -> float:
+        """Seconds that this pod must not be gone yet.
+
+        A PyTorchJob has succeeded when node 0 has: its operator then takes away the pods that still run as far as it
+        has heard, and with them the logs of nodes that have just ended.
+        """
+        last = self._options.node == 0 and self._nodes > 1 and ended.code == SUCCESS
+        return LINGER if last else 0.0
 
     def _tell(self, root: Path, clock: float) -> None:
         report = _short(asdict(reports.read_report(root)))

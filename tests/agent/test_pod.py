@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def teller(tmp_path: Path, root: Path) -> Pod:
     made = Pod(tmp_path / "message", options(tmp_path))
-    made.own(root)
+    made.own(root, 2)
     return made
 
 
@@ -51,6 +51,24 @@ def folded(text: str) -> Told:
     fold = Told()
     fold.take(text.encode().splitlines())
     return fold
+
+
+@pytest.mark.parametrize(
+    ("node", "nodes", "code", "seconds"),
+    [
+        (0, 2, codes.SUCCESS, pod.LINGER),
+        (1, 2, codes.SUCCESS, 0.0),
+        (0, 1, codes.SUCCESS, 0.0),
+        (0, 2, codes.STOPPED, 0.0),
+        (0, 2, codes.FAILED, 0.0),
+    ],
+)
+def test_node_0_outlives_the_others_of_a_job_that_is_done(
+    tmp_path: Path, root: Path, node: int, nodes: int, code: int, seconds: float
+) -> None:
+    made = Pod(tmp_path / "message", options(tmp_path, node))
+    made.own(root, nodes)
+    assert made.lingers(Ended(code, "completed", "because")) == seconds
 
 
 @pytest.mark.parametrize(
@@ -93,7 +111,7 @@ def test_an_agent_that_begins_tells_again_what_counts_from_before(tmp_path, root
     checkpoint = "generations/000001/checkpoints/checkpoint-2"
     claim(root, 2, Resume(checkpoint, 2))
     again = Pod(tmp_path / "message", options(tmp_path))
-    again.own(root)
+    again.own(root, 2)
     again.look(now=True)
     fold = folded(capsys.readouterr().out)
     assert [line["step"] for line in fold.lines()] == [1, 2]
@@ -103,7 +121,7 @@ def test_an_agent_that_begins_tells_again_what_counts_from_before(tmp_path, root
 def test_other_nodes_leave_their_last_word_and_print_nothing(tmp_path, root, capsys):
     log(claim(root, 1), 1)
     other = Pod(tmp_path / "message", options(tmp_path, node=1))
-    other.own(root)
+    other.own(root, 2)
     other.look(now=True)
     other.end(Ended(codes.STOPPED, "asked_to_stop", "SIGTERM"))
     assert capsys.readouterr().out == ""
