@@ -12,8 +12,8 @@ import pytest
 from tests.slurm.lab import SlurmLab
 from tests.slurm.layout import NODES
 
-WINDOW = 12  # seconds in which questions are counted
-PAUSE = 0.25  # the profile's floor between two questions; twelve times that when nothing changes
+WINDOW = 18  # seconds in which questions are counted
+PAUSE = 0.5  # the profile's floor between two questions; twelve times that when nothing changes
 # One process for all: what is measured comes after.
 SUBMIT = """
 import contextlib, io, sys
