@@ -23,6 +23,7 @@ from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 from orchestrator.model.spec import Checkpoint, Resources, Secret, Spec
+from tests import proc
 from tests.kubernetes.access import Access, Space
 from tests.slurm.cluster import Cluster
 from tests.ssh import hosts
@@ -104,28 +105,14 @@ class Place:
 
     def agents(self, submission: Submission) -> list[int]:
         """Without what an agent has just forked: until it executes something, it looks like the agent."""
-        found = {pid: _parent(pid) for pid in self.processes(submission) if b"orchestrator.agent\0" in _command(pid)}
-        return [pid for pid, parent in found.items() if parent not in found]
+        found = [pid for pid in self.processes(submission) if b"orchestrator.agent\0" in proc.command(pid)]
+        return [pid for pid in found if proc.parent(pid) not in found]
 
     def kill(self, submission: Submission) -> None:
         """Kill all of an attempt, so that nothing of it is left to go on."""
         while pids := self.processes(submission):
             for pid in pids:
                 processes.send(pid, signal.SIGKILL)
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 class SlurmPlace(Place):

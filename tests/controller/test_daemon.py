@@ -17,6 +17,7 @@ from orchestrator.model.run import Phase
 from orchestrator.paths import CONTROLLER_LOCK
 from orchestrator.store import LeaseLostError, open_store
 from orchestrator.store.lease import LeaseRow
+from tests import proc
 from tests.controller.bench import Bench, prepared
 
 ELSEWHERE = "another-boot/other-node/17"
@@ -30,15 +31,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def controllers(home: Path) -> list[int]:
-    return [pid for pid in processes.carriers(f"ORCH_HOME={home}") if b"orchestrator.daemon" in command(pid)]
-
-
-def command(pid: int) -> bytes:
-    """Empty for one that has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+    return [pid for pid in processes.carriers(f"ORCH_HOME={home}") if b"orchestrator.daemon" in proc.command(pid)]
 
 
 def test_a_controller_in_the_background_finishes_the_runs_and_leaves(bench: Bench) -> None:
@@ -59,9 +52,9 @@ def test_a_controller_reaches_clusters_as_the_one_who_started_it_does(bench: Ben
     daemon.ensure(bench.store, bench.environment)
     wait_for(lambda: controllers(bench.home) != [])
     (pid,) = controllers(bench.home)
-    environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    assert {"SLURM_CONF=/etc/hpc.conf", "SSH_AUTH_SOCK=/run/keys"} < set(environment)
-    assert "SQUEUE_FORMAT=%i" not in environment, "a taste of the user's would change what is read"
+    environment = proc.environment(pid).split(b"\0")
+    assert {b"SLURM_CONF=/etc/hpc.conf", b"SSH_AUTH_SOCK=/run/keys"} < set(environment)
+    assert b"SQUEUE_FORMAT=%i" not in environment, "a taste of the user's would change what is read"
     wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
 
 

@@ -19,6 +19,7 @@ from typing import IO
 
 import yaml
 
+from tests import proc
 from tests.kubernetes import layout, operators
 from tests.kubernetes.access import TEST_LABEL, Access, Space, Unavailable, claim_object, namespace_object
 from tests.kubernetes.binaries import PROGRAMS, Absent, Binaries
@@ -627,10 +628,7 @@ def _fake_node(name: str, resources: Mapping[str, int | str]) -> dict[str, objec
 
 
 def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return ""
+    return proc.command(pid).replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def _flags(options: Mapping[str, object]) -> list[str]:

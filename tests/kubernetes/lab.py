@@ -16,6 +16,7 @@ import pytest
 
 from orchestrator.model.run import Run
 from orchestrator.store import open_store
+from tests import proc
 from tests.faults.lab import TEXT, Lab
 from tests.kubernetes.access import Access
 from tests.slurm.lab import CODE, DS_CONFIG, EVERY, SLOW, STEPS
@@ -207,7 +208,7 @@ class KubeLab(Lab):
 
     def _mine(self) -> Iterator[tuple[int, str]]:
         for pid, line in super()._mine():
-            if b"ORCH_POD_UID=" not in _environment(pid):
+            if b"ORCH_POD_UID=" not in proc.environment(pid):
                 yield pid, line
 
 
@@ -216,10 +217,3 @@ def node_of(pod: dict[str, Any]) -> int:
     labels = pod["metadata"]["labels"]
     index = labels.get("training.kubeflow.org/replica-index") or labels.get("batch.kubernetes.io/job-completion-index")
     return int(index) + (labels.get("training.kubeflow.org/replica-type") == "worker")
-
-
-def _environment(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""

@@ -1,4 +1,4 @@
-"""What keeps an attempt from starting is told within a minute, and what cannot heal ends it after a bound."""
+"""What keeps an attempt from starting is told, and what cannot heal ends it after a bound."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests import proc
 from tests.faults.lab import MODEL, TEXT, Lab
 from tests.slurm.cluster import Cluster
 
@@ -209,9 +210,9 @@ class SlurmLab(Lab):
 
     def tasks(self, *needles: str, node: str | None = None) -> list[int]:
         """Processes of this lab's Slurm jobs, agents and ranks among them."""
-        mine = str(self.root)
+        mine = os.fsencode(self.root)
         return [
-            pid for pid in self.cluster.processes(*needles, node=node, tasks_only=True) if mine in _environment(pid)
+            pid for pid in self.cluster.processes(*needles, node=node, tasks_only=True) if mine in proc.environment(pid)
         ]
 
     def story(self) -> str:
@@ -229,7 +230,7 @@ class SlurmLab(Lab):
     def kill_orch(self) -> None:
         """kill -9 of every orch process outside of Slurm's jobs: the controller."""
         for pid, line in list(self._mine()):
-            if "orchestrator" in line and b"SLURM_JOB_ID=" not in _read(pid):
+            if "orchestrator" in line and b"SLURM_JOB_ID=" not in proc.environment(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -241,14 +242,3 @@ class Undisturbed:
     lab: SlurmLab
     job: str
     losses: dict[int, float]
-
-
-def _read(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
-
-
-def _environment(pid: int) -> str:
-    return os.fsdecode(_read(pid))

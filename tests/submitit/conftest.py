@@ -15,6 +15,7 @@ import pytest
 from orchestrator import daemon, processes
 from orchestrator.store import open_store
 from orchestrator.submitit import OrchExecutor, OrchJob
+from tests import proc
 
 SECONDS = 90
 
@@ -54,14 +55,7 @@ def agents(job: OrchJob[Any]) -> list[int]:
     """Process ids of a job's living agents."""
     command = b"orchestrator.agent\0"
     found = processes.carriers(f"ORCH_HOME={os.environ['ORCH_HOME']}")
-    return [pid for pid in found if command in (line := _command(pid)) and job.job_id.encode() in line]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+    return [pid for pid in found if command in (line := proc.command(pid)) and job.job_id.encode() in line]
 
 
 def ranks(job: OrchJob[Any]) -> list[int]:
