@@ -88,8 +88,7 @@ imports: venv
 	lint-imports
 
 floor: venv
-	vermin --quiet --no-tips --violations --target=3.9- orchestrator/agent orchestrator/checkpoints orchestrator/site orchestrator/training \
-	  orchestrator/submitit/__init__.py orchestrator/submitit/task
+	vermin --quiet --no-tips --violations --target=3.9- orchestrator/job orchestrator/training orchestrator/submitit/__init__.py
 
 shell: venv
 	shellcheck .ci/run tools/*.sh

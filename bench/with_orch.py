@@ -20,16 +20,21 @@ from pathlib import Path
 from kubernetes import config as client_config
 from kubernetes.client import api_client
 
-from orchestrator import configfile, controller, daemon, launch, rendering, snapshot, specfile
-from orchestrator.backends import Backend, open_backend
-from orchestrator.backends.kubernetes import KubernetesBackend
-from orchestrator.backends.kubernetes.api import Api, Listed, Query
-from orchestrator.backends.slurm import SlurmBackend
+from orchestrator import rendering
+from orchestrator.clusters import Backend, open_backend
+from orchestrator.clusters.kubernetes import KubernetesBackend
+from orchestrator.clusters.kubernetes.api import Api, Listed, Query
+from orchestrator.clusters.slurm import SlurmBackend
+from orchestrator.config import configfile, specfile
+from orchestrator.controller import process as daemon
+from orchestrator.controller import tick as controller
+from orchestrator.inputs import snapshot
 from orchestrator.model.run import Phase
-from orchestrator.paths import config_path, orch_home
 from orchestrator.planner import make_plan
 from orchestrator.rendering import kubernetes
+from orchestrator.runs import submit as launch
 from orchestrator.store import open_store
+from orchestrator.system.paths import config_path, orch_home
 
 # Their import is part of the command's figures, not of these.
 USED = (rendering, snapshot, make_plan, SlurmBackend, client_config, api_client)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator import reference
 from orchestrator.cli import parser
 from orchestrator.cli.surface import COMMANDS, EPILOG, SUMMARY
+from orchestrator.config import reference
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

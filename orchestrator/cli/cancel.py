@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from orchestrator import launch
 from orchestrator.cli import context
-from orchestrator.cli.keeper import keep_controller
+from orchestrator.cli.autostart import keep_controller
 from orchestrator.cli.terminal import say
 from orchestrator.errors import OK
 from orchestrator.model.run import Phase
+from orchestrator.runs import submit
 
 
 def run(options: Namespace) -> int:
     with context.store() as store:
-        cancelled = launch.cancel_run(store, options.run, now=options.now)
+        cancelled = submit.cancel_run(store, options.run, now=options.now)
         if cancelled.phase.ended:
             say(f"{options.run} is {cancelled.phase.value}")
             return OK

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.checkpoints.report import Listed
-from orchestrator.checkpoints.structure import Problem
 from orchestrator.cli import context, files, output
 from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
-from orchestrator.paths import orch_home
-from orchestrator.site import texts
+from orchestrator.job.checkpoints.report import Listed
+from orchestrator.job.checkpoints.structure import Problem
+from orchestrator.job.remote import texts
 from orchestrator.store.reader import FILE
+from orchestrator.system.paths import orch_home
 from orchestrator.views import checkpoints
 
 VERIFY_SECONDS = 24 * 3600.0  # every byte is read, there: nobody knows how long that takes

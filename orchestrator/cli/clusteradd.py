@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator import configedit, configfile, filelock, overrides, yamlfile
 from orchestrator.cli.terminal import say, warn
+from orchestrator.config import configfile, edit, overrides, yamlfile
+from orchestrator.config.yamlfile import Node
 from orchestrator.errors import OK, JobError, OrchError
 from orchestrator.model.cluster import Kind, Profile
-from orchestrator.paths import config_path
-from orchestrator.yamlfile import Node
+from orchestrator.system import filelock
+from orchestrator.system.paths import config_path
 
 LOCK = ".{name}.lock"
 
@@ -72,19 +73,20 @@ def _looked_up(look_up: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _of_slurm(_: str, profile: Profile, __: Collection[str]) -> Mapping[str, Any]:
-    from orchestrator.checkup import look, slurm
+    from orchestrator.clusters import checkup
+    from orchestrator.clusters.slurm import check as slurm
 
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
-    reach = look.reach_of(profile, profile.login, interactive=interactive)
-    return slurm.filled_in(profile, look.slurm_answers(reach))
+    reach = checkup.reach_of(profile, profile.login, interactive=interactive)
+    return slurm.filled_in(profile, checkup.slurm_answers(reach))
 
 
 def _of_kubernetes(name: str, profile: Profile, said: Collection[str]) -> Mapping[str, Any]:
-    from orchestrator.checkup import look
+    from orchestrator.clusters import checkup
 
     if profile.image is None:
         warn("the profile names no image, and a cluster cannot tell which: --set image=REGISTRY/NAME:TAG")
-    return look.kubernetes_values(name, profile, said)
+    return checkup.kubernetes_values(name, profile, said)
 
 
 _LOOK_UP: Mapping[Kind, Callable[[str, Profile, Collection[str]], Mapping[str, Any]]] = {
@@ -97,15 +99,15 @@ def _edited(path: Path, name: str, values: Mapping[str, Any], *, replace: bool) 
     """The new content of the file. Raises JobError when it would say anything else than the old one and the cluster."""
     before = yamlfile.read(path) if path.exists() else b""
     old = configfile.parse(before, str(path))
-    after = configedit.with_cluster(before.decode("utf-8-sig"), name, values, replace=replace).encode()
-    by_hand = f"write it there yourself, below clusters: {configedit.line(name, values)}"
+    after = edit.with_cluster(before.decode("utf-8-sig"), name, values, replace=replace).encode()
+    by_hand = f"write it there yourself, below clusters: {edit.line(name, values)}"
     try:
         new = configfile.parse(after, str(path))
     except JobError as error:
         raise JobError(f"{path} cannot be edited by orch: {error}", hint=by_hand) from error
     rest = {other: profile for other, profile in old.clusters.items() if other != name}
     kept = {other: profile for other, profile in new.clusters.items() if other != name}
-    wanted = configfile.parse(configedit.with_cluster("", name, values).encode(), "NAME").clusters[name]
+    wanted = configfile.parse(edit.with_cluster("", name, values).encode(), "NAME").clusters[name]
     same = (old.default, old.controller, old.nodes, rest) == (new.default, new.controller, new.nodes, kept)
     if not same or new.clusters[name] != wanted:
         raise JobError(f"{path} cannot be edited by orch without changing more than {name}", hint=by_hand)

@@ -6,11 +6,12 @@ import os
 import sys
 from argparse import Namespace
 
-from orchestrator import assets, configfile
+from orchestrator.bundle import assets
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter, say
+from orchestrator.config import configfile
 from orchestrator.errors import OK, ClusterError
-from orchestrator.paths import orch_home
+from orchestrator.system.paths import orch_home
 from orchestrator.views import clusters
 
 
@@ -33,7 +34,7 @@ def _list(options: Namespace) -> int:
 
 
 def _check(options: Namespace) -> int:
-    from orchestrator.checkup.look import Place, check
+    from orchestrator.clusters.checkup import Place, check
 
     name, profile = configfile.cluster(context.configuration(), options.name)
     interactive = sys.stdin.isatty() and sys.stderr.isatty()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.paths import config_path, orch_home
+from orchestrator.system.paths import config_path, orch_home
 
 if TYPE_CHECKING:  # slow to import, and not every command needs them
     from orchestrator.model.cluster import Config
@@ -33,7 +33,7 @@ def reader() -> Reader:
 
 def configuration() -> Config:
     """The configuration file, or what holds without one. Raises JobError."""
-    from orchestrator import configfile
+    from orchestrator.config import configfile
 
     return configfile.load(config_path(os.environ))
 

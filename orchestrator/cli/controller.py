@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from orchestrator import daemon
 from orchestrator.cli import context
 from orchestrator.cli.terminal import say
+from orchestrator.controller import process
 from orchestrator.errors import OK, StoreError
 
 _ANOTHER = "another controller looks after these runs"
@@ -16,16 +16,16 @@ _ANOTHER = "another controller looks after these runs"
 def run(options: Namespace) -> int:
     with context.store() as store:
         if options.stop:
-            if not daemon.stop(store):
+            if not process.stop(store):
                 raise StoreError(
-                    f"the controller {store.lease().holder} did not leave within {daemon.LEAVING_SECONDS:.0f} s",
-                    hint=f"what it does is in {store.home / daemon.LOG}",
+                    f"the controller {store.lease().holder} did not leave within {process.LEAVING_SECONDS:.0f} s",
+                    hint=f"what it does is in {store.home / process.LOG}",
                 )
         elif options.once:
-            if not daemon.once(store, os.environ):
+            if not process.once(store, os.environ):
                 say(_ANOTHER)
         else:
             say(f"looking after the runs in {store.home}; Ctrl-C ends this, not the runs")
-            if not daemon.serve(store, os.environ, idle_seconds=None):
+            if not process.serve(store, os.environ, idle_seconds=None):
                 say(_ANOTHER)
     return OK

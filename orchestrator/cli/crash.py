@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.cli.terminal import say
-from orchestrator.paths import orch_home
+from orchestrator.system.paths import orch_home
 
 EXIT_CODE = 1
 

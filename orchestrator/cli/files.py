@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestrator.checkpoints.atomic import read_json
 from orchestrator.cli import context
-from orchestrator.paths import orch_home
-from orchestrator.reach import SECONDS, Call, Here
+from orchestrator.clusters.transport import SECONDS, Call, Here
+from orchestrator.job.checkpoints.atomic import read_json
+from orchestrator.system.paths import orch_home
 
 
 class Read(Protocol):
-    """Performs operations of `orchestrator.site` that read. Raises Unreachable, and ClusterError when one failed."""
+    """Performs operations of `orchestrator.job.remote` that read. Raises Unreachable and ClusterError."""
 
     def __call__(self, *calls: Call, seconds: float = SECONDS) -> list[Any]: ...
 
@@ -33,7 +33,7 @@ def reader_of(run: Mapping[str, Any]) -> Read:
     """How to read the files of a run. Raises JobError when its cluster is not in the configuration any more."""
     if are_here(run):
         return Here().call
-    from orchestrator import configfile
-    from orchestrator.backends import open_backend
+    from orchestrator.clusters import open_backend
+    from orchestrator.config import configfile
 
     return open_backend(*configfile.cluster(context.configuration(), run["cluster"]), orch_home(os.environ)).read

@@ -8,14 +8,14 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from orchestrator.checkpoints import generations
-from orchestrator.checkpoints.atomic import read_json
 from orchestrator.cli import context
-from orchestrator.cli.keeper import keeper
+from orchestrator.cli.autostart import keeper
 from orchestrator.cli.terminal import LiveLine, columns, painter, say, speaks_unicode
 from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED
-from orchestrator.paths import WATCHED
+from orchestrator.job.checkpoints import generations
+from orchestrator.job.checkpoints.atomic import read_json
 from orchestrator.store import Store
+from orchestrator.system.paths import WATCHED
 from orchestrator.views import progress
 from orchestrator.views.phases import ENDED
 

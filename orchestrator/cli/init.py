@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator import scaffold, specfile
 from orchestrator.cli.terminal import say
+from orchestrator.config import scaffold, specfile
+from orchestrator.config.scaffold import Answers
 from orchestrator.errors import OK, JobError
-from orchestrator.scaffold import Answers
 
 Answer = TypeVar("Answer")
 

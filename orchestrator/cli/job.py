@@ -6,16 +6,17 @@ import os
 from argparse import Namespace
 from dataclasses import dataclass, replace
 
-from orchestrator import configfile, localfiles, specfile
-from orchestrator.backends import Backend, open_backend
 from orchestrator.cli import context
+from orchestrator.clusters import Backend, open_backend
+from orchestrator.config import configfile, specfile
+from orchestrator.config.specfile import LoadedSpec
 from orchestrator.errors import JobError
-from orchestrator.launch import Prepared, prepare
+from orchestrator.inputs import localfiles
 from orchestrator.model.cluster import BadNodes, Profile
 from orchestrator.model.kubernetes import JobKind
 from orchestrator.model.spec import Spec
-from orchestrator.paths import config_path, orch_home
-from orchestrator.specfile import LoadedSpec
+from orchestrator.runs.submit import Prepared, prepare
+from orchestrator.system.paths import config_path, orch_home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

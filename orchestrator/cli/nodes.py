@@ -7,15 +7,16 @@ import sys
 import time
 from argparse import Namespace
 
-from orchestrator import configfile, nodes
-from orchestrator.backends import open_backend
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter, say
+from orchestrator.clusters import open_backend
+from orchestrator.config import configfile
 from orchestrator.errors import OK, ClusterError, JobError
 from orchestrator.model.cluster import Profile
-from orchestrator.nodes import Suspect
-from orchestrator.paths import orch_home
+from orchestrator.policy import nodes
+from orchestrator.policy.nodes import Suspect
 from orchestrator.store import Store
+from orchestrator.system.paths import orch_home
 from orchestrator.views import nodes as view
 
 EXCLUDES = ("slurm", "ssh", "kubernetes")  # kinds of cluster where a node can be left out

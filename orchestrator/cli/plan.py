@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
-from orchestrator import launch, specfile
 from orchestrator.cli import job as jobs
 from orchestrator.cli import output
 from orchestrator.cli.terminal import columns, painter
+from orchestrator.config import specfile
 from orchestrator.errors import OK, JobError, PlanError
 from orchestrator.model.plan import Plan
+from orchestrator.runs import submit
 from orchestrator.views import plan as view
 
 
@@ -34,6 +35,6 @@ def run(options: Namespace) -> int:
 def _plan(job: jobs.Job) -> Plan:
     try:
         specfile.check_kind(job.spec, job.backend.kind)
-        return launch.plan_job(job.spec, job.backend.probe(), job.job_dir)
+        return submit.plan_job(job.spec, job.backend.probe(), job.job_dir)
     except JobError as error:
         raise job.place(error) from None

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from orchestrator import configfile, launch
-from orchestrator.backends import open_backend
 from orchestrator.cli import context
+from orchestrator.cli.autostart import keep_controller
 from orchestrator.cli.follow import follow
-from orchestrator.cli.keeper import keep_controller
+from orchestrator.clusters import open_backend
+from orchestrator.config import configfile
 from orchestrator.errors import OK
+from orchestrator.runs import submit
 
 
 def run(options: Namespace) -> int:
     with context.store() as store:
         configuration = context.configuration()
         cluster, profile = configfile.cluster(configuration, store.get(options.run).cluster)
-        resumed = launch.resume_run(
+        resumed = submit.resume_run(
             store,
             open_backend(cluster, profile, store.home),
             options.run,

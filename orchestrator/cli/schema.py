@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
-from orchestrator import schema
 from orchestrator.cli import output
+from orchestrator.config import schema
 from orchestrator.errors import OK
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import Screen, columns, painter, say
 from orchestrator.errors import INTERRUPTED, OK, JobError
-from orchestrator.filelock import is_held
-from orchestrator.paths import CONTROLLER_LOCK
+from orchestrator.system.filelock import is_held
+from orchestrator.system.paths import CONTROLLER_LOCK
 from orchestrator.views import status
 from orchestrator.views.phases import ENDED
 

@@ -6,13 +6,13 @@ import os
 import sys
 from argparse import Namespace
 
-from orchestrator import launch
 from orchestrator.cli import context, output
 from orchestrator.cli import job as jobs
-from orchestrator.cli.keeper import keep_controller
+from orchestrator.cli.autostart import keep_controller
 from orchestrator.cli.terminal import columns, painter, say, warn
 from orchestrator.errors import OK
-from orchestrator.launch import Prepared
+from orchestrator.runs import submit
+from orchestrator.runs.submit import Prepared
 from orchestrator.store import Store
 
 
@@ -25,7 +25,7 @@ def run(options: Namespace) -> int:
         return _dry_run(prepared, options)
     with context.store() as store:
         adopted = store.find(prepared.spec.name) is not None
-        started = launch.submit_run(
+        started = submit.submit_run(
             store,
             job.backend,
             prepared,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from orchestrator.errors import JobError
 from orchestrator.model.plan import Topology
-from orchestrator.planner.asked import Asked
 from orchestrator.planner.dscheck import FIELD
+from orchestrator.planner.settings import Asked
 
 # Where memory is not known, a micro-batch of about this many tokens keeps a GPU busy and seldom fills it.
 TOKENS_PER_MICRO_BATCH = 8192

@@ -12,9 +12,9 @@ from typing import Any
 
 from orchestrator.model.plan import Batch, ModelFacts
 from orchestrator.model.spec import Precision, Spec, Training
-from orchestrator.planner.asked import Asked, given
 from orchestrator.planner.dscheck import AUTO, TRAINER_FILLS
 from orchestrator.planner.setting import Buffers
+from orchestrator.planner.settings import Asked, given
 from orchestrator.planner.stage import Candidate
 
 GRADIENT_CLIPPING = 1.0  # the default of both DeepSpeed 0.19.8 and Hugging Face's Trainer

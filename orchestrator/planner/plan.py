@@ -10,7 +10,6 @@ from orchestrator.model.cluster import Cluster
 from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan
 from orchestrator.model.spec import Spec
 from orchestrator.planner.advice import advise
-from orchestrator.planner.asked import read_asked
 from orchestrator.planner.batch import (
     TOKENS_PER_MICRO_BATCH,
     check_script_batch,
@@ -22,6 +21,7 @@ from orchestrator.planner.dscheck import check
 from orchestrator.planner.dsconfig import Inputs, render
 from orchestrator.planner.dsrules import Case, apply_rules
 from orchestrator.planner.interval import make_interval
+from orchestrator.planner.settings import read_asked
 from orchestrator.planner.sizing import Job, memory_of, recomputing, save_bytes_of
 from orchestrator.planner.stage import (
     DEFAULT_STAGE,

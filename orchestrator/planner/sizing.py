@@ -9,11 +9,11 @@ from typing import Any
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.plan import Memory, ModelFacts, Topology
 from orchestrator.model.spec import Data, Spec, Training
-from orchestrator.planner.asked import Asked
 from orchestrator.planner.dsconfig import buffers, zero_section
 from orchestrator.planner.interval import save_size
 from orchestrator.planner.memory import measure
 from orchestrator.planner.setting import Setting
+from orchestrator.planner.settings import Asked
 from orchestrator.planner.stage import Candidate
 from orchestrator.planner.topology import limits
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from orchestrator.errors import JobError
 from orchestrator.model.plan import Memory
-from orchestrator.planner.asked import Asked
 from orchestrator.planner.dscheck import place as field_of
 from orchestrator.planner.setting import Where
+from orchestrator.planner.settings import Asked
 
 # With no limit to choose by: stage 2 costs no more communication than plain data parallelism (ZeRO, section 7).
 # A script of the user's own may be a pipeline, which DeepSpeed refuses above stage 1.

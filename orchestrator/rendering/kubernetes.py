@@ -79,7 +79,7 @@ def values(request: RenderRequest) -> dict[str, object]:
         "backoff_limit": _backoff_limit(request),
         "permanent": PERMANENT,
         "stopped": STOPPED,
-        "command": [*_EXEC, literal(profile.python or DEFAULT_PYTHON), "-m", "orchestrator.agent"],
+        "command": [*_EXEC, literal(profile.python or DEFAULT_PYTHON), "-m", "orchestrator.job.agent"],
         "args": _arguments(request, kind),
         "bundle_mount": BUNDLE_MOUNT,
         "claim_mount": CLAIM_MOUNT,

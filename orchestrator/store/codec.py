@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.model.run import Cause, CheckpointRef, Phase, Run, Submission
-from orchestrator.nodes import Suspect
+from orchestrator.policy.nodes import Suspect
 
 _RUN_FIELDS = tuple(Run.__dataclass_fields__)
 _SUBMISSION_FIELDS = tuple(Submission.__dataclass_fields__)

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator import nodes
 from orchestrator.model.run import Event, Run, Submission
-from orchestrator.nodes import Suspect
+from orchestrator.policy import nodes
+from orchestrator.policy.nodes import Suspect
 from orchestrator.store import lease as leases
 from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict, suspect_from_dict, suspect_to_dict
 from orchestrator.store.database import connect, told

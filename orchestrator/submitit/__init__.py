@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.job.tasks.environment import OrchJobEnvironment
     from orchestrator.submitit.executor import OrchExecutor
     from orchestrator.submitit.job import OrchJob
-    from orchestrator.submitit.task.environment import OrchJobEnvironment
 
 __all__ = ["OrchExecutor", "OrchJob", "OrchJobEnvironment"]
 

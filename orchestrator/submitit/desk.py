@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from orchestrator import configfile, daemon, launch
-from orchestrator.backends import Backend, open_backend
+from orchestrator.clusters import Backend, open_backend
+from orchestrator.config import configfile
+from orchestrator.controller import process
 from orchestrator.errors import JobError, OrchError
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Phase
 from orchestrator.model.spec import Spec
-from orchestrator.paths import config_path, orch_home
+from orchestrator.runs import submit
 from orchestrator.store import Store, open_reader, open_store
+from orchestrator.system.paths import config_path, orch_home
 
 KEEP_SECONDS = 5.0  # between two looks whether a controller is alive, while somebody watches
 
@@ -48,9 +50,9 @@ class Submitter:
 
         All of them, or none is left: raises OrchError when those that were handed over have been asked to end.
         """
-        prepared = (launch.prepare(spec, self._backend, job_dir=str(Path.cwd())) for spec in specs)
+        prepared = (submit.prepare(spec, self._backend, job_dir=str(Path.cwd())) for spec in specs)
         try:
-            launch.submit_runs(self._store, self._backend, prepared, os.environ)
+            submit.submit_runs(self._store, self._backend, prepared, os.environ)
             _keep(self._store)
         except OrchError:
             self._withdraw([spec.name for spec in specs])
@@ -59,7 +61,7 @@ class Submitter:
     def _withdraw(self, names: Sequence[str]) -> None:
         for run in map(self._store.find, names):
             if run is not None and not run.phase.ended:
-                launch.cancel_run(self._store, run.name)
+                submit.cancel_run(self._store, run.name)
         _keep(self._store)
 
 
@@ -67,7 +69,7 @@ def cancel(store_home: Path, run: str) -> None:
     """Ask for the end of a run; of one that has ended there is nothing to ask. Raises JobError when there is none."""
     with open_store(store_home) as store:
         if not store.get(run).phase.ended:
-            launch.cancel_run(store, run)
+            submit.cancel_run(store, run)
             _keep(store)
 
 
@@ -102,7 +104,7 @@ class Keeper:
 
 def _keep(store: Store) -> None:
     if configfile.load(config_path(os.environ)).controller == "auto":
-        daemon.ensure(store, os.environ)
+        process.ensure(store, os.environ)
 
 
 def told(error: OrchError) -> str:

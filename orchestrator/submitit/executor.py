@@ -14,6 +14,8 @@ from submitit.core import core
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError, JobPaths
 
 from orchestrator.errors import OrchError
+from orchestrator.job.tasks import environment as names
+from orchestrator.job.tasks import pickles
 from orchestrator.model.cluster import Profile
 from orchestrator.model.spec import Checkpoint, Resources, Restart, Spec
 from orchestrator.rendering import needs
@@ -21,10 +23,8 @@ from orchestrator.rendering.slurm import time_limit_seconds
 from orchestrator.submitit import desk, parameters
 from orchestrator.submitit.job import OrchJob, run_of
 from orchestrator.submitit.parameters import Asked
-from orchestrator.submitit.task import environment as names
-from orchestrator.submitit.task import pickles
 
-TASK = "-m orchestrator.submitit.task"
+TASK = "-m orchestrator.job.tasks"
 GIB = 2**30
 _ID_LENGTH = 10
 _LONGEST_NAME = 40 - _ID_LENGTH - len("--9999")

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from submitit.core import core
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
+from orchestrator.job.tasks import pickles
 from orchestrator.submitit import desk
-from orchestrator.submitit.task import pickles
 
 R_co = TypeVar("R_co", covariant=True)
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from orchestrator import configfile
+from orchestrator.config import configfile
+from orchestrator.config.messages import alternatives
 from orchestrator.errors import JobError
 from orchestrator.model.cluster import Profile
 from orchestrator.model.key import SET_BY_LAUNCHER, VARIABLE, key_of
-from orchestrator.words import alternatives
 
 GIB = 2**30
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from orchestrator.checkup.findings import Checkup, Finding
+from orchestrator.clusters.findings import Checkup, Finding
 from orchestrator.model.cluster import Config, Interface, Profile
 from orchestrator.views import table, units
 from orchestrator.views.table import Column, Row

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator import nodes
 from orchestrator.model.cluster import BadNodes
-from orchestrator.nodes import Suspect
+from orchestrator.policy import nodes
+from orchestrator.policy.nodes import Suspect
 from orchestrator.views import table, units
 from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, plain

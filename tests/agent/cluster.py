@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orchestrator
-from orchestrator.agent.options import Options
+from orchestrator.job.agent.options import Options
 
 LIBRARY = Path(orchestrator.__file__).parent.parent
 # What a rank has without torch: its environment, and checkpoints that are committed by the real code.
@@ -86,7 +86,7 @@ class Cluster:
         **paths: Path,
     ) -> subprocess.Popen[bytes]:
         """Starts one agent; its output goes to a log that `story` shows."""
-        argv = [sys.executable, "-m", "orchestrator.agent", "--bundle", str(paths.get("bundle", self.bundle))]
+        argv = [sys.executable, "-m", "orchestrator.job.agent", "--bundle", str(paths.get("bundle", self.bundle))]
         argv += ["--run-dir", str(paths.get("run_dir", self.run_dir)), "--node", str(node), "--attempt", str(attempt)]
         argv += ["--start", start, "--address", "127.0.0.1", *options]
         with (self.base / f"agent-{node}.log").open("ab") as log:

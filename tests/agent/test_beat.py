@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.agent.beat import UNSEEN, Stillness
+from orchestrator.job.agent.heartbeat import UNSEEN, Stillness
 
 
 @pytest.fixture

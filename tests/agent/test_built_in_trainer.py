@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints import report
+from orchestrator.job.checkpoints import report
 from tests.agent.cluster import LIBRARY
 from tests.agent.conftest import MakeCluster
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.agent.echo import Echo
+from orchestrator.job.agent.log_tail import Echo
 
 
 def test_lines_are_repeated_when_they_are_whole_and_the_last_one_at_the_end(

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent import environment, hosts, job, launcher
-from orchestrator.agent.codes import HOPELESS, Ended
-from orchestrator.agent.options import parse
-from orchestrator.checkpoints.generations import Claim
+from orchestrator.job.agent import environment, hosts, job, launcher
+from orchestrator.job.agent.codes import HOPELESS, Ended
+from orchestrator.job.agent.options import parse
+from orchestrator.job.checkpoints.generations import Claim
 
 SYSTEM = "/usr/bin:/bin"
 

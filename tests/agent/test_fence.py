@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.agent import fence
-from orchestrator.agent.codes import Ended
-from orchestrator.agent.options import Options
-from orchestrator.checkpoints import report
+from orchestrator.job.agent import fence
+from orchestrator.job.agent.codes import Ended
+from orchestrator.job.agent.options import Options
+from orchestrator.job.checkpoints import report
 from tests.agent.cluster import Cluster
 from tests.agent.conftest import MakeCluster
 from tests.checkpoints import history

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.agent.member import PLAIN_STOP_SECONDS
-from orchestrator.agent.outcome import MAX_STOPS
-from orchestrator.checkpoints import choose, report
+from orchestrator.job.agent.member import PLAIN_STOP_SECONDS
+from orchestrator.job.agent.outcome import MAX_STOPS
+from orchestrator.job.checkpoints import choose, report
 from tests.agent.cluster import Cluster
 from tests.agent.conftest import MakeCluster
 
@@ -271,7 +271,7 @@ def test_a_start_that_wakes_after_another_went_on_is_fenced_and_nothing_of_it_co
     cluster = make_cluster(script)
     old = cluster.start()
     cluster.until_step(7)
-    frozen = cluster.processes("orchestrator.agent")
+    frozen = cluster.processes("orchestrator.job.agent")
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     new = cluster.start(attempt=attempt, start="start-2")

@@ -8,9 +8,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from orchestrator.agent import fence
-from orchestrator.agent.codes import Ended
-from orchestrator.checkpoints import report
+from orchestrator.job.agent import fence
+from orchestrator.job.agent.codes import Ended
+from orchestrator.job.checkpoints import report
 from tests.agent.cluster import Cluster
 from tests.agent.conftest import MakeCluster
 from tests.checkpoints import history

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.agent.linux import _own
+from orchestrator.job.agent.linux import _own
 
 
 def test_a_group_is_found_under_its_name_on_a_machine_and_as_the_root_in_a_container(tmp_path: Path) -> None:

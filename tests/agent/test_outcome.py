@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent import codes, evidence
-from orchestrator.agent.evidence import Fault
-from orchestrator.agent.outcome import MAX_STOPS, Evidence, decide, refused, same_error
+from orchestrator.job.agent import codes, evidence
+from orchestrator.job.agent.evidence import Fault
+from orchestrator.job.agent.outcome import MAX_STOPS, Evidence, decide, refused, same_error
 
 SIGNATURES = [
     {"cause": "cuda_oom", "pattern": r"CUDA out of memory", "retry": False, "echo": False},

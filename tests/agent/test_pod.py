@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.agent import codes, pod
-from orchestrator.agent.codes import Ended
-from orchestrator.agent.options import Options
-from orchestrator.agent.pod import Pod
-from orchestrator.backends.kubernetes.told import Told
-from orchestrator.checkpoints.atomic import write_json
-from orchestrator.checkpoints.generations import Claim, Resume, generation_dir, write_claim
+from orchestrator.clusters.kubernetes.log_records import Told
+from orchestrator.job.agent import codes, pod
+from orchestrator.job.agent.codes import Ended
+from orchestrator.job.agent.options import Options
+from orchestrator.job.agent.pod import Pod
+from orchestrator.job.checkpoints.atomic import write_json
+from orchestrator.job.checkpoints.generations import Claim, Resume, generation_dir, write_claim
 
 
 def options(tmp_path: Path, node: int = 0) -> Options:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent import gpus, job, preflight
-from orchestrator.agent.codes import PREFLIGHT, Ended
+from orchestrator.job.agent import gpus, job, preflight
+from orchestrator.job.agent.codes import PREFLIGHT, Ended
 
 HOST = os.uname().nodename
 CUDA = """from typing import Optional

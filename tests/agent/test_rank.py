@@ -33,7 +33,7 @@ def _start(place: Path, script: str, command: list[str], *, agent: int | None = 
         "ORCH_RUN_DIR": str(place),
         "ORCH_AGENT_PID": str(agent or os.getpid()),
     }
-    return subprocess.Popen([sys.executable, "-m", "orchestrator.agent.rank"], env=env)
+    return subprocess.Popen([sys.executable, "-m", "orchestrator.job.agent.rank"], env=env)
 
 
 def _run(place: Path, script: str, *arguments: str) -> int:

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator import launch, processes
-from orchestrator.backends import Backend, open_backend
-from orchestrator.backends.local.slots import start_id
+from orchestrator.clusters import Backend, open_backend
+from orchestrator.clusters.local.slots import start_id
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 from orchestrator.model.spec import Checkpoint, Resources, Secret, Spec
+from orchestrator.runs import submit
+from orchestrator.system import processes
 from tests import proc
 from tests.kubernetes.access import Access, Space
 from tests.slurm.cluster import Cluster
@@ -59,7 +60,7 @@ class Place:
             checkpoint=Checkpoint(dir="ckpt"),
             secrets={secret: self.secret(secret) for secret in secrets},
         )
-        prepared = launch.prepare(spec, self.backend, job_dir=str(self.work))
+        prepared = submit.prepare(spec, self.backend, job_dir=str(self.work))
         run_dir = self.backend.run_dir(name)
         submission = Submission(
             run=name,
@@ -105,7 +106,7 @@ class Place:
 
     def agents(self, submission: Submission) -> list[int]:
         """Without what an agent has just forked: until it executes something, it looks like the agent."""
-        found = [pid for pid in self.processes(submission) if b"orchestrator.agent\0" in proc.command(pid)]
+        found = [pid for pid in self.processes(submission) if b"orchestrator.job.agent\0" in proc.command(pid)]
         return [pid for pid in found if proc.parent(pid) not in found]
 
     def kill(self, submission: Submission) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends import BACKENDS, open_backend
+from orchestrator.clusters import BACKENDS, open_backend
 from orchestrator.model.cluster import KINDS, Profile
 
 

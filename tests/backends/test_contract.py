@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import signal
 
-from orchestrator import processes
 from orchestrator.model.run import Cause, Phase
+from orchestrator.system import processes
 from tests.backends.conftest import LIVE, SECRET, Place
 
 SHORT = "print('hello from', __import__('os').environ['RANK'])"

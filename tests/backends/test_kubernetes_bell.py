@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestrator.backends.kubernetes.api import Api
-from orchestrator.backends.kubernetes.backend import KubernetesBackend
-from orchestrator.backends.kubernetes.bell import PAUSE, Bell
+from orchestrator.clusters.kubernetes.api import Api
+from orchestrator.clusters.kubernetes.backend import KubernetesBackend
+from orchestrator.clusters.kubernetes.pod_watch import PAUSE, Bell
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 

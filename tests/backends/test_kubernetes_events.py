@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.kubernetes import events
+from orchestrator.clusters.kubernetes import events
 
 
 def warning(about: str, message: str, at: str = "2026-11-26T10:00:00Z") -> dict[str, Any]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends.kubernetes.api import Api, Query
-from orchestrator.backends.kubernetes.backend import WORDLESS, _Attempt
-from orchestrator.backends.kubernetes.logs import BYTES, LAST_BYTES, PodLogs
-from orchestrator.backends.kubernetes.pods import Pod
+from orchestrator.clusters.kubernetes.api import Api, Query
+from orchestrator.clusters.kubernetes.backend import WORDLESS, _Attempt
+from orchestrator.clusters.kubernetes.logs import BYTES, LAST_BYTES, PodLogs
+from orchestrator.clusters.kubernetes.pods import Pod
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.backends.kubernetes.manifests import manifests_of, pod_specs, tombstone
+from orchestrator.clusters.kubernetes.manifests import manifests_of, pod_specs, tombstone
 from orchestrator.errors import JobError
 from orchestrator.model.run import Submission
 from tests.rendering.build import PROFILES, SPEC, bundle

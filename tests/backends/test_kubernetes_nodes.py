@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.kubernetes.nodes import fits, may_return
+from orchestrator.clusters.kubernetes.nodes import fits, may_return
 from orchestrator.model.cluster import Profile
 
 PROFILE = Profile(kind="kubernetes", node_selector={"pool": "a100"})

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.kubernetes import events, reading
-from orchestrator.backends.kubernetes.kinds import KINDS, Standing, Word, kind_of, word_of
-from orchestrator.backends.kubernetes.pods import Pod, newest_of, pods_of
-from orchestrator.backends.kubernetes.reading import Sight
+from orchestrator.clusters.kubernetes import events, reading
+from orchestrator.clusters.kubernetes.kinds import KINDS, Standing, Word, kind_of, word_of
+from orchestrator.clusters.kubernetes.pods import Pod, newest_of, pods_of
+from orchestrator.clusters.kubernetes.reading import Sight
 from orchestrator.model.run import Cause, Phase, Submission
 
 DEAD_NODE = json.loads((Path(__file__).parents[1] / "data/kubernetes/dead-node.json").read_text())

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from orchestrator.backends.kubernetes.kept import Kept, Reader
-from orchestrator.backends.kubernetes.pods import Pod
-from orchestrator.backends.kubernetes.told import Told
+from orchestrator.clusters.kubernetes.log_records import Told
+from orchestrator.clusters.kubernetes.logfiles import Kept, Reader
+from orchestrator.clusters.kubernetes.pods import Pod
 
 
 def told(*values: dict) -> list[bytes]:

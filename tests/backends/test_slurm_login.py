@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends import open_backend
+from orchestrator.clusters import open_backend
+from orchestrator.clusters.transport import OverSsh
 from orchestrator.errors import Unreachable
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Phase
-from orchestrator.reach import OverSsh
 from tests.backends.conftest import GIB, SlurmPlace
 from tests.backends.test_contract import LONG, METRICS
 from tests.slurm.cluster import Cluster

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.slurm import SlurmBackend, sbatch
-from orchestrator.backends.slurm.backend import PATIENCE
+from orchestrator.clusters.slurm import SlurmBackend, sbatch
+from orchestrator.clusters.slurm.backend import PATIENCE
+from orchestrator.clusters.transport import Call
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.remote import attempts
+from orchestrator.job.remote import slurm as site_slurm
+from orchestrator.job.remote.operations import perform
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Observation, Phase, Submission
-from orchestrator.reach import Call
-from orchestrator.site import attempts
-from orchestrator.site import slurm as site_slurm
-from orchestrator.site.operations import perform
 
 BUNDLE = Bundle(files=(File(path="job.json", content=b"{}"), File(path="job.sbatch", content=b"#!/bin/sh\n")))
 TIMED_OUT = {"status": 1, "stdout": "", "stderr": "sbatch: error: Batch job submission failed: Socket timed out"}

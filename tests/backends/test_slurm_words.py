@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.backends.slurm import answers, reasons, sbatch
-from orchestrator.backends.slurm.rhythm import Rhythm
-from orchestrator.backends.slurm.states import STATES, Standing, state_of
+from orchestrator.clusters.slurm import answers, reasons, sbatch
+from orchestrator.clusters.slurm.polling import Rhythm
+from orchestrator.clusters.slurm.states import STATES, Standing, state_of
+from orchestrator.job.remote import commands
 from orchestrator.model.run import Cause, Submission
-from orchestrator.site import commands
 
 LONG = "0123456789" * 6 + "abc"
 MINE = answers.tag("orch:0123456789ab", "/s/runs/x/attempts/000001", "orch-x-1")

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends import open_backend
-from orchestrator.backends.ssh import SshBackend
-from orchestrator.backends.ssh.asking import PATIENCE
-from orchestrator.backends.ssh.hosts import address_of
-from orchestrator.backends.ssh.watching import start_id
+from orchestrator.clusters import open_backend
+from orchestrator.clusters.ssh import SshBackend
+from orchestrator.clusters.ssh.asking import PATIENCE
+from orchestrator.clusters.ssh.hosts import address_of
+from orchestrator.clusters.ssh.watching import start_id
 from orchestrator.errors import ClusterError, JobError, OrchError, PlanError, Unreachable
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Phase, Submission

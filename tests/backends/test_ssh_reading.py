@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.ssh.reading import LOST_SECONDS, Slot, observation
-from orchestrator.checkpoints.report import Report
+from orchestrator.clusters.ssh.reading import LOST_SECONDS, Slot, observation
+from orchestrator.job.checkpoints.report import Report
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 
 SUBMISSION = Submission(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.checkpoints import claiming, manifest
-from orchestrator.checkpoints.atomic import write_json
-from orchestrator.checkpoints.generations import MANUAL_COMMITS, Claim, checkpoints_dir, generation_dir
+from orchestrator.job.checkpoints import claiming, manifest
+from orchestrator.job.checkpoints.atomic import write_json
+from orchestrator.job.checkpoints.generations import MANUAL_COMMITS, Claim, checkpoints_dir, generation_dir
 
 FILES = {"latest": "global_step", "global_step/shard-0.pt": "zero", "global_step/shard-1.pt": "one"}
 

@@ -8,7 +8,7 @@ import torch
 from deepspeed.pipe import LayerSpec, PipelineModule
 from torch import nn
 
-from orchestrator.training.compiler import leave_out
+from orchestrator.job.training.compiler import leave_out
 
 COMMON = {"train_micro_batch_size_per_gpu": 1, "zero_allow_untested_optimizer": True}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints import claiming, generations
-from orchestrator.checkpoints.atomic import read_json, reserve, write_reserved
+from orchestrator.job.checkpoints import claiming, generations
+from orchestrator.job.checkpoints.atomic import read_json, reserve, write_reserved
 from tests.checkpoints import history
 
 CONTENDERS = 20

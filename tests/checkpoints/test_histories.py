@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from orchestrator.checkpoints import choose, claiming, generations, journal, retention
-from orchestrator.checkpoints.generations import Claim
-from orchestrator.checkpoints.verify import verify
+from orchestrator.job.checkpoints import choose, claiming, generations, journal, retention
+from orchestrator.job.checkpoints.generations import Claim
+from orchestrator.job.checkpoints.verify import verify
 from tests.checkpoints import history
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from orchestrator.checkpoints import report
-from orchestrator.checkpoints.atomic import write_json
-from orchestrator.checkpoints.generations import generation_dir
+from orchestrator.job.checkpoints import report
+from orchestrator.job.checkpoints.atomic import write_json
+from orchestrator.job.checkpoints.generations import generation_dir
 from tests.checkpoints import history
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints import choose, journal, manifest, report, retention
+from orchestrator.job.checkpoints import choose, journal, manifest, report, retention
 from tests.checkpoints import history
 
 

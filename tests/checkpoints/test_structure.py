@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoints import archives, choose, generations
-from orchestrator.checkpoints.verify import verify
+from orchestrator.job.checkpoints import archives, choose, generations
+from orchestrator.job.checkpoints.verify import verify
 from tests.checkpoints import history
 
 REAL_LAYOUTS = ["stage-0", "stage-1", "stage-2", "stage-3", "pipeline"]

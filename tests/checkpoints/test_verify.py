@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints import manifest
-from orchestrator.checkpoints.verify import verify
+from orchestrator.job.checkpoints import manifest
+from orchestrator.job.checkpoints.verify import verify
 from tests.checkpoints import history
 
 

@@ -11,10 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.backends.kubernetes.kinds import KINDS
-from orchestrator.checkup.findings import Finding
-from orchestrator.checkup.kubernetes import judge, rights
-from orchestrator.checkup.kubernetes.answers import Answers, No, Right, Said, amount, first, of_cluster_queue, of_queues
+from orchestrator.clusters.findings import Finding
+from orchestrator.clusters.kubernetes.check import judge, rights
+from orchestrator.clusters.kubernetes.check.answers import (
+    Answers,
+    No,
+    Right,
+    Said,
+    amount,
+    first,
+    of_cluster_queue,
+    of_queues,
+)
+from orchestrator.clusters.kubernetes.kinds import KINDS
 from orchestrator.model.cluster import Profile
 from orchestrator.model.kubernetes import Rdma
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkup import slurm, slurmfacts
-from orchestrator.checkup.findings import Answer, Finding
-from orchestrator.checkup.slurmfacts import INFINITE
+from orchestrator.clusters.findings import Answer, Finding
+from orchestrator.clusters.slurm import check as slurm
+from orchestrator.clusters.slurm import facts
+from orchestrator.clusters.slurm.facts import INFINITE
 from orchestrator.errors import ClusterError
 from orchestrator.model.cluster import Container, Profile
 
@@ -157,7 +158,7 @@ def test_a_cluster_that_lacks_something_is_told(answers, what: str, level: str |
 def test_where_a_qos_says_what_preemption_does_it_is_believed(qos: str, mode: str, grace: float) -> None:
     answers = configured(PreemptType="preempt/qos", PreemptMode="GANG,REQUEUE")
     answers["qos"] = {**RECORDED["qos"], "stdout": f"{qos}\n"}
-    assert slurm.preemption(PROFILE, slurmfacts.facts_of(answers)) == (mode, grace)
+    assert slurm.preemption(PROFILE, facts.facts_of(answers)) == (mode, grace)
 
 
 def test_an_account_that_is_wanted_and_missing_is_a_problem() -> None:
@@ -233,7 +234,7 @@ def test_what_the_profile_does_not_say_is_filled_in() -> None:
     ],
 )
 def test_gpus_are_read_from_gres(gres: str, found: dict[str, int]) -> None:
-    assert slurmfacts.gpus_of(gres) == found
+    assert facts.gpus_of(gres) == found
 
 
 @pytest.mark.parametrize(
@@ -244,12 +245,12 @@ def test_gpus_are_read_from_gres(gres: str, found: dict[str, int]) -> None:
     ],
 )  # fmt: skip
 def test_times_are_read_as_slurm_writes_them(text: str, seconds: float) -> None:
-    assert slurmfacts.seconds_of(text) == seconds
+    assert facts.seconds_of(text) == seconds
 
 
 def test_a_value_with_blanks_does_not_end_a_record() -> None:
     line = "NodeName=gn01 OS=Linux 6.1 #1 SMP @0  RealMemory=20 CfgTRES=cpu=64,mem=1M AllocTRES= Weight=1"
-    assert slurmfacts.records_of(line) == [
+    assert facts.records_of(line) == [
         {
             "NodeName": "gn01",
             "OS": "Linux 6.1 #1 SMP @0",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from orchestrator.checkpoints.report import Listed
-from orchestrator.checkpoints.structure import Problem
+from orchestrator.job.checkpoints.report import Listed
+from orchestrator.job.checkpoints.structure import Problem
 from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan, Term, Topology
 from orchestrator.views import checkpoints, plan
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints import generations
+from orchestrator.job.checkpoints import generations
 from tests.cli.program import external, generation, orch, record, start
 
 CHECKPOINT = {"step": 20, "proven": True, "path": "generations/000001/checkpoints/checkpoint-20"}

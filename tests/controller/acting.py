@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator import controller, daemon
+from orchestrator.controller import process, tick
 from tests.controller.bench import QUICK, Bench, prepared
 
 
@@ -15,17 +15,17 @@ def main(home: str, verb: str, command: str) -> None:
     if verb == "submit":
         print(bench.submit(prepared(command, run_id="0123456789ab")).name)
         return
-    lease = daemon.take_lease(bench.store)
+    lease = process.take_lease(bench.store)
     assert lease is not None
-    desk = controller.Desk(
+    desk = tick.Desk(
         store=bench.store,
         backend=lambda _: bench.backend,
         environment=bench.environment,
         lease=lease,
-        memory=controller.Memory(),
+        memory=tick.Memory(),
         limits=QUICK,
     )
-    while controller.tick(desk):
+    while tick.tick(desk):
         time.sleep(0.05)
 
 

@@ -10,17 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator import assets, controller, daemon, launch, processes
-from orchestrator.backends import Backend, open_backend
-from orchestrator.handover import job_of
-from orchestrator.launch import Prepared
+from orchestrator.bundle import assets
+from orchestrator.clusters import Backend, open_backend
+from orchestrator.controller import process, tick
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.plan import Plan, Topology
 from orchestrator.model.run import Run
 from orchestrator.model.spec import Checkpoint, Resources, Spec
 from orchestrator.policy.rules import Limits
+from orchestrator.runs import submit
+from orchestrator.runs.dispatch import job_of
+from orchestrator.runs.submit import Prepared
 from orchestrator.store import Lease, Store, open_store
+from orchestrator.system import processes
 
 PROFILE = Profile(kind="local", device="cpu")
 STANDIN = Path(__file__).with_name("standin.py")
@@ -32,8 +35,8 @@ def bundle_of(job: dict[str, Any]) -> Bundle:
     """The real library with the stand-in agent, and a job.json."""
     library = [
         *(file for file in assets.library_files() if "/agent/" not in file.path),
-        File(path="orchestrator/agent/__init__.py", content=b""),
-        File(path="orchestrator/agent/__main__.py", content=STANDIN.read_bytes()),
+        File(path="orchestrator/job/agent/__init__.py", content=b""),
+        File(path="orchestrator/job/agent/__main__.py", content=STANDIN.read_bytes()),
     ]
     return Bundle(files=(File(path="job.json", content=json.dumps(job).encode()), assets.as_library(library)))
 
@@ -104,7 +107,7 @@ class Bench:
         self.store: Store = open_store(home)
         self.backend: Backend = open_backend("local", PROFILE, home)
         self.environment = dict(os.environ)
-        self.memory = controller.Memory()
+        self.memory = tick.Memory()
         self.limits = QUICK
         self._lease: Lease | None = None
 
@@ -115,19 +118,19 @@ class Bench:
         self.store.close()
 
     def start_of(self, snapshot: dict[str, Any]) -> str:
-        from orchestrator.backends.local.slots import start_id
+        from orchestrator.clusters.local.slots import start_id
         from orchestrator.store.codec import submission_from_dict
 
         return start_id(submission_from_dict(snapshot["submission"]))
 
     def submit(self, job: Prepared) -> Run:
-        return launch.submit_run(self.store, self.backend, job, self.environment)
+        return submit.submit_run(self.store, self.backend, job, self.environment)
 
-    def desk(self) -> controller.Desk:
+    def desk(self) -> tick.Desk:
         if self._lease is None:
-            self._lease = self.store.take_lease(daemon.holder(), self.store.lease())
+            self._lease = self.store.take_lease(process.holder(), self.store.lease())
         assert self._lease is not None
-        return controller.Desk(
+        return tick.Desk(
             store=self.store,
             backend=lambda _: self.backend,
             environment=self.environment,
@@ -146,7 +149,7 @@ class Bench:
         """Tick until a run is as wanted."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            controller.tick(self.desk())
+            tick.tick(self.desk())
             if what(run := self.run(name)):
                 return run
             time.sleep(0.05)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from threading import Barrier
 from typing import Any
 
+from orchestrator.clusters.transport import SECONDS, Call
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
-from orchestrator.reach import SECONDS, Call
 
 
 class Scripted:

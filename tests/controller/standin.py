@@ -1,6 +1,6 @@
 """A small agent that keeps the on-disk protocol and trains nothing: real processes, locks and records within 0.2 s.
 
-It travels in a bundle as orchestrator/agent/__main__.py of its library. The job's `command` says how the run shall go.
+It travels in a bundle as orchestrator/job/agent/__main__.py of its library; the job's `command` says how the run goes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.checkpoints.claiming import Refused, Request, claim
-from orchestrator.checkpoints.generations import generation_dir, newest_claim
+from orchestrator.job.checkpoints.claiming import Refused, Request, claim
+from orchestrator.job.checkpoints.generations import generation_dir, newest_claim
 
 
 def main() -> int:

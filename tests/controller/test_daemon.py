@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import daemon, filelock, processes
+from orchestrator.controller import process
 from orchestrator.errors import StoreError
 from orchestrator.model.run import Phase
-from orchestrator.paths import CONTROLLER_LOCK
 from orchestrator.store import LeaseLostError, open_store
 from orchestrator.store.lease import LeaseRow
+from orchestrator.system import filelock, processes
+from orchestrator.system.paths import CONTROLLER_LOCK
 from tests import proc
 from tests.controller.bench import Bench, prepared
 
@@ -31,25 +32,29 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def controllers(home: Path) -> list[int]:
-    return [pid for pid in processes.carriers(f"ORCH_HOME={home}") if b"orchestrator.daemon" in proc.command(pid)]
+    return [
+        pid
+        for pid in processes.carriers(f"ORCH_HOME={home}")
+        if b"orchestrator.controller.process" in proc.command(pid)
+    ]
 
 
 def test_a_controller_in_the_background_finishes_the_runs_and_leaves(bench: Bench) -> None:
     bench.submit(prepared("once"))
-    assert daemon.ensure(bench.store, bench.environment)
-    wait_for(lambda: daemon.is_alive(bench.store))
-    assert not daemon.ensure(bench.store, bench.environment)
+    assert process.ensure(bench.store, bench.environment)
+    wait_for(lambda: process.is_alive(bench.store))
+    assert not process.ensure(bench.store, bench.environment)
     wait_for(lambda: bench.run().phase.ended)
     assert bench.run().phase is Phase.SUCCEEDED
     wait_for(lambda: bench.store.lease().holder is None)
     wait_for(lambda: controllers(bench.home) == [])
-    assert not daemon.is_alive(bench.store)
+    assert not process.is_alive(bench.store)
 
 
 def test_a_controller_reaches_clusters_as_the_one_who_started_it_does(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=3))
     bench.environment |= {"SLURM_CONF": "/etc/hpc.conf", "SSH_AUTH_SOCK": "/run/keys", "SQUEUE_FORMAT": "%i"}
-    daemon.ensure(bench.store, bench.environment)
+    process.ensure(bench.store, bench.environment)
     wait_for(lambda: controllers(bench.home) != [])
     (pid,) = controllers(bench.home)
     environment = proc.environment(pid).split(b"\0")
@@ -61,18 +66,18 @@ def test_a_controller_reaches_clusters_as_the_one_who_started_it_does(bench: Ben
 def test_a_home_without_locks_is_named_with_what_to_do(bench: Bench) -> None:
     (bench.home / CONTROLLER_LOCK).mkdir()
     with pytest.raises(StoreError, match=r"controller's lock .* cannot be used") as refused:
-        daemon.once(bench.store, bench.environment)
+        process.once(bench.store, bench.environment)
     assert "ORCH_HOME" in (refused.value.hint or "")
 
 
 def test_a_killed_controller_is_replaced_at_once_on_the_same_machine(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=10))
-    daemon.ensure(bench.store, bench.environment)
-    wait_for(lambda: daemon.is_alive(bench.store))
+    process.ensure(bench.store, bench.environment)
+    wait_for(lambda: process.is_alive(bench.store))
     (pid,) = controllers(bench.home)
     processes.send(pid, signal.SIGKILL)
-    wait_for(lambda: not daemon.is_alive(bench.store))
-    assert daemon.ensure(bench.store, bench.environment)
+    wait_for(lambda: not process.is_alive(bench.store))
+    assert process.ensure(bench.store, bench.environment)
     wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
     assert bench.run().attempt == 1
 
@@ -80,8 +85,8 @@ def test_a_killed_controller_is_replaced_at_once_on_the_same_machine(bench: Benc
 def test_of_many_controllers_started_together_one_stays(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=10))
     for _ in range(4):
-        daemon.ensure(bench.store, bench.environment)
-    wait_for(lambda: daemon.is_alive(bench.store))
+        process.ensure(bench.store, bench.environment)
+    wait_for(lambda: process.is_alive(bench.store))
     wait_for(lambda: len(controllers(bench.home)) == 1)
     wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
     notes = [event for event in bench.store.events() if event.kind == "controller_started"]
@@ -90,18 +95,18 @@ def test_of_many_controllers_started_together_one_stays(bench: Bench) -> None:
 
 def test_a_controller_that_is_asked_to_leave_leaves_and_the_run_goes_on(bench: Bench) -> None:
     bench.submit(prepared("train 0.1", steps=80))
-    daemon.ensure(bench.store, bench.environment)
+    process.ensure(bench.store, bench.environment)
     wait_for(lambda: (bench.run().step or 0) > 1)
-    assert daemon.stop(bench.store)
-    assert not daemon.is_alive(bench.store)
+    assert process.stop(bench.store)
+    assert not process.is_alive(bench.store)
     assert len(bench.agents()) == 2
     assert bench.until_end().phase is Phase.SUCCEEDED
 
 
 def test_sigterm_gives_the_lease_back(bench: Bench) -> None:
     bench.submit(prepared("train 0.1", steps=30))
-    daemon.ensure(bench.store, bench.environment)
-    wait_for(lambda: daemon.is_alive(bench.store))
+    process.ensure(bench.store, bench.environment)
+    wait_for(lambda: process.is_alive(bench.store))
     for pid in controllers(bench.home):
         processes.send(pid, signal.SIGTERM)
     wait_for(lambda: bench.store.lease().holder is None)
@@ -109,13 +114,13 @@ def test_sigterm_gives_the_lease_back(bench: Bench) -> None:
 
 def test_once_looks_after_every_run_once(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=1000))
-    assert daemon.once(bench.store, bench.environment)
+    assert process.once(bench.store, bench.environment)
     assert bench.run().phase in {Phase.STARTING, Phase.RUNNING}
     assert bench.store.lease().holder is None
 
 
 def test_a_run_submitted_while_an_idle_controller_leaves_is_looked_after(bench: Bench) -> None:
-    lease = bench.store.take_lease(daemon.holder(), bench.store.lease())
+    lease = bench.store.take_lease(process.holder(), bench.store.lease())
     assert lease is not None
     bench.submit(prepared())
     assert not bench.store.release_lease(lease, unless_unfinished=True)
@@ -125,7 +130,7 @@ def test_a_run_submitted_while_an_idle_controller_leaves_is_looked_after(bench: 
 def test_a_submit_after_an_idle_controller_gave_up_its_lease_starts_another(bench: Bench) -> None:
     lock = filelock.acquire(bench.home / "controller.lock")  # it still runs, and will not look again
     assert lock is not None
-    assert not daemon.is_alive(bench.store)
+    assert not process.is_alive(bench.store)
 
 
 def test_a_controller_of_another_machine_is_left_alone_while_its_counter_moves(bench: Bench) -> None:
@@ -135,7 +140,7 @@ def test_a_controller_of_another_machine_is_left_alone_while_its_counter_moves(b
     beating = subprocess.Popen([sys.executable, "-c", BEATING, str(bench.home), str(other.term)])
     try:
         wait_for(lambda: bench.store.lease().counter > seen.counter)
-        assert daemon.take_lease(bench.store, standing_still=60) is None
+        assert process.take_lease(bench.store, standing_still=60) is None
     finally:
         beating.kill()
         beating.wait()
@@ -155,7 +160,7 @@ while True:
 def test_a_controller_of_another_machine_whose_counter_stands_still_is_replaced_and_fenced(bench: Bench) -> None:
     other = bench.store.take_lease(ELSEWHERE, bench.store.lease())
     assert other is not None
-    mine = daemon.take_lease(bench.store, standing_still=1)
+    mine = process.take_lease(bench.store, standing_still=1)
     assert mine is not None
     assert mine.term == other.term + 1
     bench.submit(prepared())

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import faults, launch, processes
 from orchestrator.model.run import Phase
+from orchestrator.runs import submit
+from orchestrator.system import failpoints, processes
 from tests.controller.bench import Bench, prepared
 
 ROOT = Path(__file__).parents[2]
-IN_A_SUBMISSION = [name for name in faults.POINTS if name.startswith(("submit.", "local.", "handover."))]
-IN_A_RECOVERY = [name for name in faults.POINTS if name.startswith(("controller.", "local.", "handover."))]
+IN_A_SUBMISSION = [name for name in failpoints.POINTS if name.startswith(("submit.", "local.", "handover."))]
+IN_A_RECOVERY = [name for name in failpoints.POINTS if name.startswith(("controller.", "local.", "handover."))]
 
 
 def act(home: Path, verb: str, command: str, fault: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.controller.acting", str(home), verb, command],
         cwd=ROOT,
-        env={**os.environ, faults.VARIABLE: fault},
+        env={**os.environ, failpoints.VARIABLE: fault},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -35,8 +36,8 @@ def finish(process: subprocess.Popen[str]) -> int:
 
 
 def test_the_points_are_all_tried_here() -> None:
-    elsewhere = {name for name in faults.POINTS if name.startswith("kubernetes.")}  # tests/kubernetes/test_kills.py
-    assert {*IN_A_SUBMISSION, *IN_A_RECOVERY, *elsewhere, "cancel.requested"} == set(faults.POINTS)
+    elsewhere = {name for name in failpoints.POINTS if name.startswith("kubernetes.")}  # tests/kubernetes/test_kills.py
+    assert {*IN_A_SUBMISSION, *IN_A_RECOVERY, *elsewhere, "cancel.requested"} == set(failpoints.POINTS)
 
 
 @pytest.mark.parametrize("fault", IN_A_SUBMISSION)
@@ -81,7 +82,7 @@ def test_submits_at_the_same_moment_are_one_run(bench: Bench) -> None:
 
 def test_a_cancel_between_the_record_and_the_hand_over_lets_nothing_start(bench: Bench) -> None:
     assert finish(act(bench.home, "submit", "train", "submit.recorded")) == -signal.SIGKILL
-    launch.cancel_run(bench.store, "tiny")
+    submit.cancel_run(bench.store, "tiny")
     assert bench.until_end().phase is Phase.CANCELLED
     bench.backend.submit(bench.run().submission, prepared().bundle, {})  # a submitter that was slow
     assert bench.agents() == []

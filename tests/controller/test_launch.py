@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import controller, launch
-from orchestrator.backends import open_backend
+from orchestrator.clusters import open_backend
+from orchestrator.controller import tick
 from orchestrator.errors import ClusterError, JobError
-from orchestrator.handover import load_bundle, stage
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase
 from orchestrator.model.spec import Data, Model, Spec, Training
+from orchestrator.runs import submit
+from orchestrator.runs.dispatch import load_bundle, stage
 from tests.controller.bench import Bench, prepared
 from tests.controller.scripted import Scripted
 
@@ -79,7 +80,7 @@ def test_a_missing_secret_is_named_before_anything_is_written(bench: Bench) -> N
 def test_a_cluster_that_cannot_be_submitted_to_leaves_no_run_behind(bench: Bench) -> None:
     backend = open_backend("hpc", Profile(kind="slurm"), bench.home)
     with pytest.raises(ClusterError):
-        launch.submit_run(bench.store, backend, prepared(), bench.environment)
+        submit.submit_run(bench.store, backend, prepared(), bench.environment)
     assert bench.store.snapshots() == []
 
 
@@ -95,18 +96,18 @@ def test_a_run_directory_of_a_lost_store_is_not_taken_over_by_another_job(bench:
 def test_what_has_ended_cannot_be_cancelled_and_what_runs_cannot_be_resumed(bench: Bench) -> None:
     bench.submit(prepared("train 0.2"))
     with pytest.raises(JobError, match="has not ended"):
-        launch.resume_run(bench.store, bench.backend, "tiny", bench.environment)
+        submit.resume_run(bench.store, bench.backend, "tiny", bench.environment)
     bench.until_end()
     with pytest.raises(JobError, match="has ended already"):
-        launch.cancel_run(bench.store, "tiny")
+        submit.cancel_run(bench.store, "tiny")
 
 
 def test_preparing_twice_gives_the_same_bytes_and_the_same_id(bench: Bench) -> None:
     job_dir = str(bench.home.parent)
-    one = launch.prepare(spec(), bench.backend, job_dir=job_dir)
-    two = launch.prepare(spec(), bench.backend, job_dir=job_dir)
+    one = submit.prepare(spec(), bench.backend, job_dir=job_dir)
+    two = submit.prepare(spec(), bench.backend, job_dir=job_dir)
     assert (one.run_id, one.bundle.digest) == (two.run_id, two.bundle.digest)
-    other = launch.prepare(spec(), bench.backend, job_dir=job_dir, name="other")
+    other = submit.prepare(spec(), bench.backend, job_dir=job_dir, name="other")
     assert other.run_id != one.run_id
     assert not (bench.home / "runs").exists()
 
@@ -127,7 +128,7 @@ def test_a_resume_without_a_secret_is_refused_and_spends_no_attempt(bench: Bench
     bench.submit(prepared("mistake", secrets={"TOKEN": {"env": "MY_TOKEN"}}))
     before = bench.until_end()
     with pytest.raises(JobError, match="MY_TOKEN is not set") as refused:
-        launch.resume_run(bench.store, bench.backend, "tiny", {})
+        submit.resume_run(bench.store, bench.backend, "tiny", {})
     assert "orch resume tiny" in (refused.value.hint or "")
     assert (bench.run().attempt, bench.run().phase) == (before.attempt, before.phase)
 
@@ -138,7 +139,7 @@ def test_what_does_not_travel_is_told(bench: Bench, tmp_path: Path) -> None:
     (code / "train.py").touch()
     (code / "data").symlink_to("/nowhere/else")
     script = Spec(name="tiny", run="train.py", code="code")
-    made = launch.prepare(script, bench.backend, job_dir=str(tmp_path))
+    made = submit.prepare(script, bench.backend, job_dir=str(tmp_path))
     assert made.warnings[-1] == (
         "code: data is a symlink that leaves the directory, to /nowhere/else; it does not travel with the job"
     )
@@ -153,7 +154,7 @@ def test_a_store_may_be_moved_with_its_runs_under_way(bench: Bench, tmp_path: Pa
     moved.backend = cluster = Scripted()
     cluster.otherwise = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
     cluster.news = Metrics(mark=Mark(generation=1, offset=9), lines=({"step": 1, "loss": 2.0},), whole=True)
-    controller.tick(moved.desk())
+    tick.tick(moved.desk())
     assert cluster.submits == ["orch-tiny-2"], "handed over from the files in their new place"
     assert moved.run().metrics == str(tmp_path / "moved/runs/tiny/metrics.jsonl")
     assert (tmp_path / "moved/runs/tiny/metrics.jsonl").read_text() == '{"step": 1, "loss": 2.0}\n'
@@ -169,8 +170,8 @@ def test_a_home_that_cannot_be_written_to_keeps_no_run_from_its_end(
     (bench.home / "runs/tiny/metrics.jsonl").mkdir()
     cluster.news = Metrics(mark=Mark(generation=1, offset=9), lines=({"step": 1, "loss": 2.0},), whole=True)
     for _ in range(3):
-        controller.tick(bench.desk())
+        tick.tick(bench.desk())
     assert capsys.readouterr().err.count("its metrics cannot be kept here") == 1
-    launch.cancel_run(bench.store, "tiny")
-    controller.tick(bench.desk())
+    submit.cancel_run(bench.store, "tiny")
+    tick.tick(bench.desk())
     assert cluster.cancels == [("tiny", False)]

@@ -7,10 +7,10 @@ from threading import Barrier
 
 import pytest
 
-from orchestrator import launch
 from orchestrator.errors import ClusterError, JobError, PlanError
-from orchestrator.launch import Prepared
 from orchestrator.model.run import Cause, Phase, Run
+from orchestrator.runs import submit as launch
+from orchestrator.runs.submit import Prepared
 from tests.controller.bench import Bench, prepared
 from tests.controller.scripted import Scripted
 

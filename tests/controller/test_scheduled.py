@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from orchestrator import controller, launch
-from orchestrator.handover import ANOTHERS_SECONDS
+from orchestrator.controller import tick as controller
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.run import Cause, Observation, Phase, Report, Run, Submission
 from orchestrator.policy.rules import Limits
+from orchestrator.runs import submit as launch
+from orchestrator.runs.dispatch import ANOTHERS_SECONDS
 from orchestrator.views import events
 from tests.controller.bench import QUICK, Bench, prepared
 from tests.controller.scripted import Scripted

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator import controller, launch, processes
-from orchestrator.backends import Backend
-from orchestrator.backends.local import LocalBackend
-from orchestrator.checkpoints import generations
+from orchestrator.clusters import Backend
+from orchestrator.clusters.local import LocalBackend
+from orchestrator.controller import tick
 from orchestrator.errors import JobError
-from orchestrator.handover import hand_over
+from orchestrator.job.checkpoints import generations
 from orchestrator.model.run import Cause, Generation, Phase, Submission
+from orchestrator.runs import submit
+from orchestrator.runs.dispatch import hand_over
+from orchestrator.system import processes
 from tests.controller.bench import PROFILE, QUICK, Bench, prepared
 
 
@@ -119,7 +121,7 @@ def test_a_stop_that_nobody_asked_orch_for_costs_no_failure(bench: Bench) -> Non
 def test_a_cancelled_run_may_save_and_leaves_no_process(bench: Bench) -> None:
     bench.submit(prepared("train 0.1", steps=1000))
     bench.until(lambda run: (run.step or 0) >= 1)
-    launch.cancel_run(bench.store, "tiny")
+    submit.cancel_run(bench.store, "tiny")
     run = bench.until_end()
     assert (run.phase, run.cause) == (Phase.CANCELLED, Cause.CANCELLED)
     assert bench.agents() == []
@@ -130,7 +132,7 @@ def test_a_cancelled_run_may_save_and_leaves_no_process(bench: Bench) -> None:
 def test_a_cancel_of_a_job_that_does_not_listen_becomes_a_kill(bench: Bench) -> None:
     bench.submit(prepared("freeze"))
     bench.until(lambda run: (run.step or 0) >= 3)
-    launch.cancel_run(bench.store, "tiny")
+    submit.cancel_run(bench.store, "tiny")
     began = time.monotonic()
     assert bench.until_end().phase is Phase.CANCELLED
     assert time.monotonic() - began > 2  # the job's own grace
@@ -140,13 +142,13 @@ def test_a_cancel_of_a_job_that_does_not_listen_becomes_a_kill(bench: Bench) -> 
 def test_a_cancelled_run_can_be_resumed(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=15))
     bench.until(lambda run: (run.step or 0) >= 1)
-    launch.cancel_run(bench.store, "tiny", now=True)
+    submit.cancel_run(bench.store, "tiny", now=True)
     assert bench.until_end().phase is Phase.CANCELLED
-    launch.resume_run(bench.store, bench.backend, "tiny", bench.environment)
+    submit.resume_run(bench.store, bench.backend, "tiny", bench.environment)
     run = bench.until_end()
     assert (run.phase, run.attempt) == (Phase.SUCCEEDED, 2)
     with pytest.raises(JobError, match="is complete"):
-        launch.resume_run(bench.store, bench.backend, "tiny", bench.environment)
+        submit.resume_run(bench.store, bench.backend, "tiny", bench.environment)
 
 
 def test_a_secret_that_is_gone_stops_the_run_and_a_resume_brings_it_back(bench: Bench) -> None:
@@ -156,7 +158,7 @@ def test_a_secret_that_is_gone_stops_the_run_and_a_resume_brings_it_back(bench: 
     run = bench.until_end()
     assert (run.phase, run.cause) == (Phase.STOPPED, Cause.SECRET_MISSING)
     assert "MY_TOKEN" in run.because
-    launch.resume_run(bench.store, bench.backend, "tiny", {**bench.environment, "MY_TOKEN": "hush-0815"})
+    submit.resume_run(bench.store, bench.backend, "tiny", {**bench.environment, "MY_TOKEN": "hush-0815"})
     assert bench.until_end().phase is Phase.SUCCEEDED
     log = (bench.home / "runs/tiny/attempts/000003/agent-0.log").read_text()
     assert "token True" in log
@@ -194,8 +196,8 @@ def test_events_say_why_each_start_of_an_attempt_was_followed_by_another(bench: 
     end_of_generation(root, 2, None)
     end_of_generation(root, 3, {"result": "failed", "cause": "network", "because": "The network is gone."})
     for _ in range(2):  # nobody looked in between; the second one is a controller that was started again
-        bench.memory = controller.Memory()
-        controller.tick(bench.desk())
+        bench.memory = tick.Memory()
+        tick.tick(bench.desk())
     told = [event for event in bench.store.events("tiny") if event.kind.startswith("generation")]
     assert [(event.kind, event.data["generation"]) for event in told] == [
         ("generation", 1),
@@ -266,7 +268,7 @@ def test_a_hand_over_that_fails_late_says_nothing_of_an_attempt_that_another_one
 
 def test_what_its_user_asked_for_is_not_lost_with_an_attempt_that_never_started(bench: Bench) -> None:
     job = prepared("stillborn", nodes=1)
-    launch.submit_run(bench.store, bench.backend, job, bench.environment, from_scratch=True)
+    submit.submit_run(bench.store, bench.backend, job, bench.environment, from_scratch=True)
     run = bench.until_end()
     assert (run.phase, run.attempt, run.from_scratch) == (Phase.SUCCEEDED, 2, True)
     claim = generations.newest_claim(run.checkpoint_dir)
@@ -276,7 +278,7 @@ def test_what_its_user_asked_for_is_not_lost_with_an_attempt_that_never_started(
 
 def test_what_its_user_asked_for_is_done_once(bench: Bench) -> None:
     job = prepared("once", nodes=1)
-    launch.submit_run(bench.store, bench.backend, job, bench.environment, from_scratch=True)
+    submit.submit_run(bench.store, bench.backend, job, bench.environment, from_scratch=True)
     run = bench.until_end()
     assert (run.phase, run.attempt, run.from_scratch) == (Phase.SUCCEEDED, 2, False)
     assert [claim.asked for claim in generations.claims(run.checkpoint_dir)] == ["from-scratch", None]
@@ -289,7 +291,7 @@ def test_one_resume_is_enough_where_the_failures_were_spent_without_a_word(bench
         processes.send(pid, signal.SIGKILL)
     run = bench.until_end()
     assert (run.phase, run.cause, run.attempt) == (Phase.FAILED, Cause.AGENT_LOST, 1)
-    launch.resume_run(bench.store, bench.backend, "tiny", bench.environment)
+    submit.resume_run(bench.store, bench.backend, "tiny", bench.environment)
     run = bench.until_end()
     assert (run.phase, run.attempt, run.generation) == (Phase.SUCCEEDED, 2, 2)
 
@@ -300,6 +302,6 @@ def test_a_cluster_that_left_the_configuration_leaves_its_runs_unknown(bench: Be
     def gone(name: str) -> Backend:
         raise JobError(f"there is no cluster {name}")
 
-    controller.tick(dataclasses.replace(bench.desk(), backend=gone))
+    tick.tick(dataclasses.replace(bench.desk(), backend=gone))
     assert (bench.run().phase, bench.run().because) == (Phase.UNKNOWN, "there is no cluster local")
     assert bench.until_end().phase is Phase.SUCCEEDED

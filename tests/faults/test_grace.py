@@ -46,7 +46,7 @@ def test_sigterm_to_one_agent_saves_on_all_ranks_and_does_not_count_as_a_failure
 ) -> None:
     run = lab.submit(lab.job(restart={"max_failures": 0}))
     lab.until_step(run, 13)
-    kill(lab.processes("orchestrator.agent ", "--node 1")[0], signal.SIGTERM)
+    kill(lab.processes("orchestrator.job.agent ", "--node 1")[0], signal.SIGTERM)
     lab.until(lambda: lab.outcomes(run), hint="the outcome of generation 1")
     outcome = lab.outcomes(run)[0]
     assert outcome["result"] == "stopped"
@@ -67,7 +67,7 @@ def test_a_save_of_45_seconds_is_waited_for(lab: Lab) -> None:
     )
     run = lab.submit(job)
     lab.until(lambda: lab.step(run)[1] >= 3, hint="three steps")
-    kill(lab.processes("orchestrator.agent ", "--node 0")[0], signal.SIGTERM)
+    kill(lab.processes("orchestrator.job.agent ", "--node 0")[0], signal.SIGTERM)
     lab.until(lambda: lab.outcomes(run), seconds=150, hint="the outcome of generation 1")
     outcome = lab.outcomes(run)[0]
     assert outcome["result"] == "stopped"

@@ -16,11 +16,11 @@ def _rank(lab: Lab, run: str) -> None:
 
 
 def _agent(lab: Lab, run: str) -> None:
-    kill(lab.processes("orchestrator.agent ", "--node 1")[0])
+    kill(lab.processes("orchestrator.job.agent ", "--node 1")[0])
 
 
 def _first_agent(lab: Lab, run: str) -> None:
-    kill(lab.processes("orchestrator.agent ", "--node 0")[0])
+    kill(lab.processes("orchestrator.job.agent ", "--node 0")[0])
 
 
 def _launcher(lab: Lab, run: str) -> None:
@@ -57,7 +57,9 @@ def test_the_run_finishes_as_if_nothing_had_died(
     status = lab.finish(run)
     assert status["step"] == status["steps"] == 40
     assert lab.losses(run) == undisturbed()
-    lab.until(lambda: not lab.processes("orchestrator.agent"), seconds=180, hint="no agent, launcher or rank is left")
+    lab.until(
+        lambda: not lab.processes("orchestrator.job.agent"), seconds=180, hint="no agent, launcher or rank is left"
+    )
 
 
 @pytest.mark.full

@@ -26,7 +26,15 @@ def _start(lab: Lab, bundle: Path, run_dir: Path, attempt: int) -> subprocess.Po
         agents = [
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "orchestrator.agent", "--bundle", str(bundle), "--run-dir", str(run_dir)),
+                    *(
+                        sys.executable,
+                        "-m",
+                        "orchestrator.job.agent",
+                        "--bundle",
+                        str(bundle),
+                        "--run-dir",
+                        str(run_dir),
+                    ),
                     *("--node", str(node), "--attempt", str(attempt), "--start", start, "--address", "127.0.0.1"),
                 ],
                 env={**lab.env, "PYTHONPATH": str(bundle / "lib.zip")},
@@ -57,7 +65,7 @@ def test_nothing_that_a_zombie_writes_or_prunes_counts(
     checkpoints = root / "generations" / "000001" / "checkpoints"
     saving = checkpoints / "checkpoint-20"
     lab.until((checkpoints / "checkpoint-10" / "orch-commit.json").exists, hint="a checkpoint")
-    frozen = lab.processes("orchestrator.agent")
+    frozen = lab.processes("orchestrator.job.agent")
     while not saving.exists():
         time.sleep(0.001)
     for pid in reversed(frozen):  # the ranks first: a save takes a tenth of a second
@@ -85,4 +93,4 @@ def test_nothing_that_a_zombie_writes_or_prunes_counts(
         losses[json.loads(line)["step"]] = json.loads(line)["loss"]
     expected = undisturbed()
     assert losses == {step: expected[step] for step in range(11, 41)}
-    lab.until(lambda: not lab.processes("orchestrator.agent"), seconds=180, hint="the zombie's processes end")
+    lab.until(lambda: not lab.processes("orchestrator.job.agent"), seconds=180, hint="the zombie's processes end")

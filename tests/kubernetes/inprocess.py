@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator import launch, specfile
-from orchestrator.backends import Backend
-from orchestrator.backends.kubernetes.api import APPLY, Api, Query
-from orchestrator.launch import Prepared
+from orchestrator.clusters import Backend
+from orchestrator.clusters.kubernetes.api import APPLY, Api, Query
+from orchestrator.config import specfile
 from orchestrator.model.run import Submission
+from orchestrator.runs import submit
+from orchestrator.runs.submit import Prepared
 from tests.kubernetes.lab import KubeLab
 
 QUIET = "trap 'exit 182' TERM; echo alive; sleep 600 & wait"
@@ -67,7 +68,7 @@ def suspended(kind: str) -> dict[str, Any]:
 
 def prepared(job: Path, backend: Backend, name: str | None = None) -> Prepared:
     loaded = specfile.load(job)
-    return launch.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name)
+    return submit.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name)
 
 
 def submission(lab: KubeLab, made: Prepared, attempt: int = 1, **changes: Any) -> Submission:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.backends.kubernetes.api import Api
+from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.cluster import Profile
 from tests.kubernetes.access import Access

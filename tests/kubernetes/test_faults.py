@@ -44,7 +44,7 @@ def processes_of(pod: dict[str, Any], needle: str) -> list[int]:
 
 
 def kill_a_rank(lab: KubeLab, run: str) -> None:
-    ranks = processes_of(lab.pod(run, 1), "orchestrator.agent.rank")
+    ranks = processes_of(lab.pod(run, 1), "orchestrator.job.agent.rank")
     os.kill(ranks[-1], signal.SIGKILL)
 
 
@@ -72,7 +72,7 @@ def delete_the_object(lab: KubeLab, run: str) -> None:
 
 def kill_the_agent(lab: KubeLab, run: str) -> None:
     """The container ends with it, without a word."""
-    agents = processes_of(lab.pod(run, 1), "orchestrator.agent")
+    agents = processes_of(lab.pod(run, 1), "orchestrator.job.agent")
     os.kill(agents[0], signal.SIGKILL)
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import INTERRUPTED
-from orchestrator.paths import WATCHED
+from orchestrator.system.paths import WATCHED
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.lab import KubeLab

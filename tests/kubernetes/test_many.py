@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.backends.kubernetes.api import PAGE, Api, Query
-from orchestrator.backends.kubernetes.backend import CALM, READS, KubernetesBackend
-from orchestrator.launch import submit_runs
+from orchestrator.clusters.kubernetes.api import PAGE, Api, Query
+from orchestrator.clusters.kubernetes.backend import CALM, READS, KubernetesBackend
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
+from orchestrator.runs.submit import submit_runs
 from orchestrator.store import open_store
 from tests.kubernetes.access import TEST_LABEL
 from tests.kubernetes.cluster import Cluster

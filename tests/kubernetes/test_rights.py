@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.backends.kubernetes.backend import KubernetesBackend
-from orchestrator.checkup.kubernetes import asking
-from orchestrator.checkup.kubernetes.answers import GANGS
+from orchestrator.clusters.kubernetes.backend import KubernetesBackend
+from orchestrator.clusters.kubernetes.check import asking
+from orchestrator.clusters.kubernetes.check.answers import GANGS
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Phase
 from tests.kubernetes.access import Access, Space

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import configfile, specfile
-from orchestrator.backends.kubernetes import hand
-from orchestrator.backends.kubernetes.api import JSON, Api
-from orchestrator.backends.kubernetes.kinds import KINDS
-from orchestrator.checkup.kubernetes.answers import amount
+from orchestrator.clusters.kubernetes import objects
+from orchestrator.clusters.kubernetes.api import JSON, Api
+from orchestrator.clusters.kubernetes.check.answers import amount
+from orchestrator.clusters.kubernetes.kinds import KINDS
+from orchestrator.config import configfile, specfile
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
@@ -189,7 +189,7 @@ def test_what_a_server_keeps_is_what_was_rendered(
     bundles = {number: bundle for number in numbers if (bundle := bundle_of(number, kind)) is not None}
     assert len(bundles) > 0.9 * len(texts)
     for number, bundle in bundles.items():
-        hand.submit(api, submission(number, bundle), bundle, cluster="k8s")
+        objects.submit(api, submission(number, bundle), bundle, cluster="k8s")
     stream = "".join(f"---\n{bundle.text(path)}" for bundle in bundles.values() for path in manifests(bundle))
     kube_cluster.kubectl(
         "apply", "--server-side", "--validate=strict", "-n", by_hand.name, "-f", "-", input=stream, timeout=300
@@ -264,7 +264,7 @@ def refusal(api: Api, bundle: Bundle, kind: JobKind) -> str:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     try:
         api._request("POST", api.core("pods"), query=(("dryRun", "All"),), body=pod, content_type=JSON)
-    except hand.Refused as refused:
+    except objects.Refused as refused:
         return refused.message
     return ""
 

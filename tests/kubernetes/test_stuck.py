@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.kubernetes.backend import KubernetesBackend
+from orchestrator.clusters.kubernetes.backend import KubernetesBackend
 from orchestrator.errors import Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator import configfile
+from orchestrator.config import configfile
 from orchestrator.model.kubernetes import OWN_RUNTIME
 from tests.rendering import crds
 
@@ -49,7 +49,7 @@ def test_an_object_of_an_operator_fits_its_schema_and_others_the_namespace(made)
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_readers_of_yaml_1_1_and_1_2_agree(path):
-    from orchestrator import yamlfile
+    from orchestrator.config import yamlfile
 
     for text in path.read_text().split("\n---\n"):
         assert yamlfile.plain(yamlfile.parse(text.encode(), path.name)) == yaml.safe_load(text)

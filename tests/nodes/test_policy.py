@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import nodes
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Event, Run
-from orchestrator.nodes import Suspect
+from orchestrator.policy import nodes
+from orchestrator.policy.nodes import Suspect
 
 HOUR = 3600.0
 USUAL = BadNodes()

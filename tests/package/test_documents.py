@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import specfile
 from orchestrator.cli.parser import parse
+from orchestrator.config import specfile
 from tests.package.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

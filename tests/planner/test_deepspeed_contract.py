@@ -8,10 +8,10 @@ import math
 import pytest
 
 from orchestrator.errors import JobError
+from orchestrator.job.training.arguments import make_arguments
 from orchestrator.planner.dscheck import check
 from orchestrator.planner.dskeys import BF16, CONFIG, FP16, OFFLOAD_OPTIMIZER, OFFLOAD_PARAM, ZENFLOW, ZERO
 from orchestrator.planner.dstools import COMET, COMPILE, HYBRID_ENGINE, TENSOR_PARALLEL
-from orchestrator.training.arguments import make_arguments
 from tests.planner.jobs import TINY_FACTS, gpus, job, plan, script
 
 SECTIONS = {

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from orchestrator import modelfacts
 from orchestrator.errors import JobError
+from orchestrator.inputs import modelfacts
 from orchestrator.model.spec import Model
 from orchestrator.planner.families import FAMILIES, count
 from tests.planner.jobs import TINY, llama

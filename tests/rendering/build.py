@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator import assets
+from orchestrator.bundle import assets
 from orchestrator.model.bundle import File
 from orchestrator.model.cluster import KINDS, Cluster, Profile
 from orchestrator.model.kubernetes import Rdma

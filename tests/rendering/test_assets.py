@@ -10,17 +10,11 @@ from importlib import metadata
 import pytest
 
 import orchestrator
-from orchestrator import archive, assets
+from orchestrator.bundle import archive, assets
 from orchestrator.model.bundle import File
 from tests.rendering.build import ALL_KINDS
 
-CARRIED = {
-    "orchestrator",
-    "orchestrator.agent",
-    "orchestrator.checkpoints",
-    "orchestrator.submitit",
-    "orchestrator.training",
-}
+CARRIED = {"orchestrator", "orchestrator.job", "orchestrator.submitit", "orchestrator.training"}
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
@@ -35,7 +29,7 @@ def test_a_kind_without_templates_of_its_own_has_the_common_ones():
 
 def test_what_travels_is_python_source_in_the_order_of_its_paths():
     paths = [file.path for file in assets.library_files()]
-    assert "orchestrator/agent/__main__.py" in paths
+    assert "orchestrator/job/agent/__main__.py" in paths
     assert paths == sorted(paths)
     source = [path for path in paths if ".dist-info/" not in path]
     assert all(path.startswith("orchestrator/") and path.endswith(".py") for path in source)
@@ -54,11 +48,11 @@ def test_an_archive_keeps_the_modes_and_names_of_files():
 
 def test_python_imports_from_the_library_as_it_travels(tmp_path):
     (tmp_path / assets.LIBRARY).write_bytes(assets.load_library().content)
-    program = "import orchestrator.agent, orchestrator.training.session as c; print(c.__file__)"
+    program = "import orchestrator.job.agent, orchestrator.job.training.session as c; print(c.__file__)"
     environment = {"PYTHONPATH": str(tmp_path / assets.LIBRARY)}
     argv = [sys.executable, "-S", "-c", program]  # -S: without the packages that this interpreter has
     done = subprocess.run(argv, env=environment, cwd=tmp_path, check=True, text=True, stdout=subprocess.PIPE)
-    assert done.stdout.strip() == str(tmp_path / assets.LIBRARY / "orchestrator/training/session.py")
+    assert done.stdout.strip() == str(tmp_path / assets.LIBRARY / "orchestrator/job/training/session.py")
 
 
 def test_submitit_finds_in_a_job_what_travels_there_and_nothing_else(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import assets
+from orchestrator.bundle import assets
 from tests.rendering.build import ALL_KINDS, PROFILES, RICH, SCRIPT, SECRETS, bundle, nodes
 from tests.rendering.pods import KINDS, of_kind
 

@@ -16,7 +16,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import yamlfile
+from orchestrator.config import yamlfile
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile

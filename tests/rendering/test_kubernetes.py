@@ -96,7 +96,7 @@ def test_a_job_has_one_pod_a_node(kind, count):
 def test_the_agent_is_told_its_node_its_start_and_its_address_by_the_operator(kind, node, start, address):
     for container in containers(job(kind, attempt=3)):
         assert container["command"][:2] == ["/bin/sh", "-c"]
-        assert container["command"][3:] == ["python3", "-m", "orchestrator.agent"]
+        assert container["command"][3:] == ["python3", "-m", "orchestrator.job.agent"]
         told = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
         assert told == {
             "--bundle": "/orch/bundle",
@@ -520,7 +520,7 @@ def test_files_are_told_apart_by_their_digest_in_every_attempt():
 
 
 def test_the_library_of_this_version_fits_a_config_map():
-    from orchestrator import assets
+    from orchestrator.bundle import assets
 
     assert len(assets.load_library().content) < LIMIT / 2, "half of a ConfigMap is for the user's code"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from orchestrator import yamlfile
+from orchestrator.config import yamlfile
 from orchestrator.errors import JobError
 from orchestrator.rendering import quoting
 from orchestrator.rendering.overlay import Field, lay_over

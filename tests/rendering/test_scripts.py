@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import assets
+from orchestrator.bundle import assets
 from orchestrator.model.bundle import File
 from orchestrator.model.cluster import Profile
 from tests.rendering.build import PROFILES, bundle, nodes
@@ -48,8 +48,9 @@ PAYLOAD = (
     assets.as_library(
         [
             File(path="orchestrator/__init__.py", content=b""),
-            File(path="orchestrator/agent/__init__.py", content=b""),
-            File(path="orchestrator/agent/__main__.py", content=PROBE),
+            File(path="orchestrator/job/__init__.py", content=b""),
+            File(path="orchestrator/job/agent/__init__.py", content=b""),
+            File(path="orchestrator/job/agent/__main__.py", content=PROBE),
         ]
     ),
 )
@@ -146,7 +147,7 @@ def test_a_bundle_that_python_could_not_find_is_refused(local):
 
 
 def test_a_package_of_the_same_name_where_the_script_is_called_is_not_run(local):
-    shadow = local.root / "orchestrator" / "agent"
+    shadow = local.root / "orchestrator" / "job" / "agent"
     shadow.mkdir(parents=True)
     (shadow / "__main__.py").write_text("raise SystemExit(9)")
     done = local.run("sh", "-c", 'cd "$0" && bash bundle/launch.sh', str(local.root), ORCH_RUN_DIR="mine")

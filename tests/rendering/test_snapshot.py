@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from orchestrator import snapshot
 from orchestrator.errors import JobError
+from orchestrator.inputs import snapshot
 
 
 def write(root, name, text="x"):

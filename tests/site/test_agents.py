@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.site import agents
+from orchestrator.job.remote import agents
 
 
 @contextmanager

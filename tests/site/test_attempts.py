@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.site import attempts
+from orchestrator.job.remote import attempts
 
 FILES = [
     ["job.json", False, base64.b64encode(b"{}").decode()],

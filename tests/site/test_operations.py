@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.clusters.transport import Here
 from orchestrator.errors import ClusterError
-from orchestrator.reach import Here
-from orchestrator.site import wire
-from orchestrator.site.operations import perform
+from orchestrator.job.remote import wire
+from orchestrator.job.remote.operations import perform
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clusters.transport import OverSsh
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.reach import OverSsh
-from orchestrator.site import wire
+from orchestrator.job.remote import wire
 
 # `ssh -G` answers that no connection is shared; anything else is what the test's own lines do.
 SSH = """#!/usr/bin/env bash

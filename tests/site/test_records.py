@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import records
+from orchestrator.clusters import observation as records
+from orchestrator.job.remote.records import look
 from orchestrator.model.run import Cause, Phase, Submission
-from orchestrator.site.records import look
 
 SUBMISSION = Submission(
     run="tiny",

@@ -434,7 +434,7 @@ class Cluster:
         home.mkdir(exist_ok=True)
         self.own(home)
         shutil.chown(self.root / "work", user)
-        tried = self.run(sys.executable, "-c", "import orchestrator.agent", cwd=REPOSITORY, check=False)
+        tried = self.run(sys.executable, "-c", "import orchestrator.job.agent", cwd=REPOSITORY, check=False)
         if tried.returncode != 0:
             self.user = None
             self.no_user = f"{user} cannot use {sys.executable} with {REPOSITORY}: {tried.stderr.strip()[-300:]}"

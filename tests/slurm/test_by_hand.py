@@ -41,11 +41,11 @@ def _rank(lab: SlurmLab, job: str) -> None:
 
 
 def _agent(lab: SlurmLab, job: str) -> None:
-    kill(lab.tasks("orchestrator.agent", "--node 1")[0])
+    kill(lab.tasks("orchestrator.job.agent", "--node 1")[0])
 
 
 def _first_agent(lab: SlurmLab, job: str) -> None:
-    kill(lab.tasks("orchestrator.agent", "--node 0")[0])
+    kill(lab.tasks("orchestrator.job.agent", "--node 0")[0])
 
 
 def _requeue(lab: SlurmLab, job: str) -> None:
@@ -141,7 +141,7 @@ def test_what_an_orphan_on_a_lost_node_writes_does_not_count(lab: SlurmLab, expe
     places = {"resources": {"nodes": 1, "gpus_per_node": 2}, "checkpoint": {"dir": "ckpt", "every": 1, "keep": 3}}
     job = lab.by_hand(lab.job(seconds=4.0, after=6, deaf=True, **places))
     lab.until_step("tiny", 6)
-    [agent] = lab.tasks("orchestrator.agent", "--node 0")
+    [agent] = lab.tasks("orchestrator.job.agent", "--node 0")
     orphans = lab.rank_pids("tiny")
     os.kill(agent, signal.SIGSTOP)  # or it would see the newer claim and end its ranks
     lab.cluster.kill(lab.cluster.hosts(job)[0])

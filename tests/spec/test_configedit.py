@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import configfile
-from orchestrator.configedit import with_cluster
+from orchestrator.config import configfile
+from orchestrator.config.edit import with_cluster
 from orchestrator.errors import JobError
 from orchestrator.model.cluster import Profile
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import configfile
+from orchestrator.config import configfile
 from orchestrator.errors import JobError
 from orchestrator.model.cluster import KINDS, Config, Interface
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import localfiles, specfile
+from orchestrator.config import specfile
 from orchestrator.errors import JobError
+from orchestrator.inputs import localfiles
 from orchestrator.model.spec import Spec
 
 JOB = "name: a\nmodel: {model}\ndata: {{{data}}}\ntraining: {{steps: 1}}\n"

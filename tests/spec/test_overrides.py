@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import specfile
+from orchestrator.config import specfile
 from orchestrator.errors import JobError
 
 JOB = """\

@@ -5,9 +5,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import specfile
-from orchestrator.scaffold import Answers, job_yaml, quoted
-from orchestrator.yamlfile import parse, plain
+from orchestrator.config import specfile
+from orchestrator.config.scaffold import Answers, job_yaml, quoted
+from orchestrator.config.yamlfile import parse, plain
 
 
 @pytest.mark.parametrize("minimal", [False, True])

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import configfile, reference, schema, specfile
+from orchestrator.config import configfile, reference, schema, specfile
+from orchestrator.config.scaffold import Answers, job_yaml
+from orchestrator.config.yamlfile import parse, plain
 from orchestrator.errors import JobError
-from orchestrator.scaffold import Answers, job_yaml
-from orchestrator.yamlfile import parse, plain
 
 ROOT = Path(__file__).parents[2]
 JOB = jsonschema.Draft202012Validator(schema.json_schema())
@@ -39,7 +39,9 @@ def test_every_key_has_a_description():
 
 @pytest.mark.parametrize("name", sorted(reference.pages()))
 def test_the_pages_generated_from_the_model_are_fresh(name):
-    assert (ROOT / "docs" / name).read_text() == reference.pages()[name], "run: python -m orchestrator.reference docs"
+    assert (ROOT / "docs" / name).read_text() == reference.pages()[name], (
+        "run: python -m orchestrator.config.reference docs"
+    )
 
 
 EXAMPLES = sorted(ROOT.glob("examples/**/job.yaml"))

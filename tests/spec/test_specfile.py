@@ -7,7 +7,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator import specfile
+from orchestrator.config import specfile
 from orchestrator.errors import JobError
 from orchestrator.model.spec import Data, DeepSpeed, Model, Secret, Training
 

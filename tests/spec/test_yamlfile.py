@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import yamlfile
+from orchestrator.config import yamlfile
+from orchestrator.config.yamlfile import plain
 from orchestrator.errors import JobError
-from orchestrator.yamlfile import plain
 
 
 def value(text: str):

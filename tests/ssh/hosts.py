@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.reach import OverSsh
+from orchestrator.clusters.transport import OverSsh
 
 SSHD = "/usr/sbin/sshd"
 START_SECONDS = 10.0

@@ -44,7 +44,7 @@ def ended(process: subprocess.Popen[str], *, seconds: float = 60) -> tuple[int, 
 
 
 def until_ranks(lab: SshLab) -> None:
-    running = lambda: all(host.processes("-m orchestrator.agent.rank") for host in lab.bed.hosts)  # noqa: E731 - short
+    running = lambda: all(host.processes("-m orchestrator.job.agent.rank") for host in lab.bed.hosts)  # noqa: E731 - short
     lab.until(running, seconds=180, hint="ranks on every host")
 
 

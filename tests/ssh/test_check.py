@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.checkup.look import Place, check
+from orchestrator.clusters.checkup import Place, check
 from orchestrator.model.cluster import Profile
 from tests.ssh.hosts import Bed
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import hostfile
+from orchestrator.config import hostfile
 from orchestrator.errors import JobError
 from orchestrator.model.cluster import Profile
 from tests.rendering.build import bundle, nodes

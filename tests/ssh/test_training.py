@@ -30,7 +30,7 @@ def test_two_hosts_train_as_one_machine_does(make_lab: Labs, undisturbed: Losses
     assert lab.losses(run) == undisturbed()
     assert hosts_of_generation(lab, run, 1) == ["gpu1", "gpu2"]
     assert [event["kind"] for event in lab.events(run)][-1] == "succeeded"
-    lab.until(lambda: not [host for host in lab.bed.hosts if host.processes("orchestrator.agent")], seconds=180)
+    lab.until(lambda: not [host for host in lab.bed.hosts if host.processes("orchestrator.job.agent")], seconds=180)
 
 
 def _rank(lab: SshLab, run: str) -> None:
@@ -39,7 +39,7 @@ def _rank(lab: SshLab, run: str) -> None:
 
 
 def _agent(lab: SshLab, run: str) -> None:
-    lab.host(run, 1).kill("-m orchestrator.agent ")
+    lab.host(run, 1).kill("-m orchestrator.job.agent ")
 
 
 def _host(lab: SshLab, run: str) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator import daemon, processes
+from orchestrator.controller import process
 from orchestrator.store import open_store
 from orchestrator.submitit import OrchExecutor, OrchJob
+from orchestrator.system import processes
 from tests import proc
 
 SECONDS = 90
@@ -26,7 +27,7 @@ def controller(orch_home: Path) -> Iterator[None]:
     yield
     if orch_home.exists():
         with open_store(orch_home) as store:
-            assert daemon.stop(store)
+            assert process.stop(store)
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def starts(log: Path) -> list[int]:
 
 def agents(job: OrchJob[Any]) -> list[int]:
     """Process ids of a job's living agents."""
-    command = b"orchestrator.agent\0"
+    command = b"orchestrator.job.agent\0"
     found = processes.carriers(f"ORCH_HOME={os.environ['ORCH_HOME']}")
     return [pid for pid in found if command in (line := proc.command(pid)) and job.job_id.encode() in line]
 

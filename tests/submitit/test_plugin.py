@@ -8,10 +8,10 @@ import pytest
 import submitit
 from submitit.core.utils import JobPaths
 
-from orchestrator.checkpoints.generations import Claim, generation_dir, write_claim
+from orchestrator.job.checkpoints.generations import Claim, generation_dir, write_claim
+from orchestrator.job.tasks import pickles
+from orchestrator.job.tasks.environment import OrchJobEnvironment
 from orchestrator.submitit import OrchExecutor
-from orchestrator.submitit.task import pickles
-from orchestrator.submitit.task.environment import OrchJobEnvironment
 
 
 def test_submitit_chooses_orch_only_when_it_is_asked_to(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import submitit
 from submitit.core.utils import DelayedSubmission, UncompletedJobError
 
-from orchestrator.submitit.task.stop import Clock, is_checkpointable, successor
+from orchestrator.job.tasks.stop import Clock, is_checkpointable, successor
 
 
 class Sum(submitit.helpers.Checkpointable):

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.agent.launcher import free_port
-from orchestrator.checkpoints import manifest
-from orchestrator.checkpoints.generations import Claim, Sealed, write_claim
+from orchestrator.job.agent.launcher import free_port
+from orchestrator.job.checkpoints import manifest
+from orchestrator.job.checkpoints.generations import Claim, Sealed, write_claim
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 10
@@ -124,7 +124,7 @@ class Job:
         env = {**os.environ, **self._environment(), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(ranks)]
         launcher += ["--master-addr", "127.0.0.1", "--master-port", str(free_port()), "--max-restarts", "0"]
-        launcher += list(command or ("-m", "orchestrator.training.main"))
+        launcher += list(command or ("-m", "orchestrator.job.training.main"))
         log = self.generation_dir / "launcher.log"
         with log.open("wb") as out:
             process = subprocess.Popen(

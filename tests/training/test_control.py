@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.training.control import Control
-from orchestrator.training.environment import TrainingError
+from orchestrator.job.training.control import Control
+from orchestrator.job.training.environment import TrainingError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoints.verify import verify
+from orchestrator.job.checkpoints.verify import verify
 from tests.training.harness import GLOBAL_BATCH, Job, ds_config
 
 pytestmark = pytest.mark.deepspeed

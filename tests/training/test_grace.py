@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints.verify import verify
+from orchestrator.job.checkpoints.verify import verify
 from tests.training.harness import Job, ds_config
 
 pytestmark = pytest.mark.deepspeed

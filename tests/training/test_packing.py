@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from orchestrator.training.environment import TrainingError
-from orchestrator.training.packing import Packed, Rows, pack, trim
-from orchestrator.training.text import find_files, read_documents
-from orchestrator.training.tokenizer import END_ID, bytes_tokenizer, load_tokenizer
+from orchestrator.job.training.environment import TrainingError
+from orchestrator.job.training.packing import Packed, Rows, pack, trim
+from orchestrator.job.training.text import find_files, read_documents
+from orchestrator.job.training.tokenizer import END_ID, bytes_tokenizer, load_tokenizer
 
 
 def data(*files: str, length: int = 4, **keys: object) -> dict[str, object]:

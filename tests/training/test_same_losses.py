@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoints.verify import verify
+from orchestrator.job.checkpoints.verify import verify
 from tests.training.harness import STEPS, Job, ds_config
 
 pytestmark = pytest.mark.deepspeed

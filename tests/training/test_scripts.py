@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent.launcher import free_port
-from orchestrator.checkpoints.verify import verify
+from orchestrator.job.agent.launcher import free_port
+from orchestrator.job.checkpoints.verify import verify
 from tests.training.harness import ROOT, Job, ds_config
 
 pytestmark = pytest.mark.deepspeed

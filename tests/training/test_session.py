@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.checkpoints.generations import Claim, generation_dir, write_claim
-from orchestrator.checkpoints.verify import verify
-from orchestrator.training.shares import deal
+from orchestrator.job.checkpoints.generations import Claim, generation_dir, write_claim
+from orchestrator.job.checkpoints.verify import verify
+from orchestrator.job.training.shares import deal
 from tests.training.harness import ROOT
 
 BEGIN = """

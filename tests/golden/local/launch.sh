@@ -37,7 +37,7 @@ forward() {
 trap forward TERM INT
 
 for ((node = 0; node < nodes; node++)); do
-  "$python" -m orchestrator.agent --bundle "$bundle" --run-dir "$run_dir" --node "$node" --attempt "$attempt" \
+  "$python" -m orchestrator.job.agent --bundle "$bundle" --run-dir "$run_dir" --node "$node" --attempt "$attempt" \
     --start "$start" --address 127.0.0.1 --slot-lock "$attempt_dir/lock-$node" "$@" &
   agents+=("$!")
 done

@@ -23,10 +23,10 @@ fi
 
 export PYTHONPATH=$bundle/lib.zip${PYTHONPATH:+:$PYTHONPATH}
 if [[ $mode == --detached ]]; then
-  exec "$python" -m orchestrator.agent --bundle "$bundle" "$@" </dev/null
+  exec "$python" -m orchestrator.job.agent --bundle "$bundle" "$@" </dev/null
 fi
 exec 3<&0 # a command in the background would get /dev/null
-"$python" -m orchestrator.agent --bundle "$bundle" "$@" </dev/null 3<&- &
+"$python" -m orchestrator.job.agent --bundle "$bundle" "$@" </dev/null 3<&- &
 agent=$!
 interrupted=
 # shellcheck disable=SC2329 # called by a trap

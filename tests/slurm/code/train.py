@@ -9,9 +9,9 @@ import deepspeed
 import torch
 from torch import nn
 
-from orchestrator.checkpoints import manifest, retention
+from orchestrator.job.checkpoints import manifest, retention
+from orchestrator.job.training.compiler import leave_out
 from orchestrator.training import Session
-from orchestrator.training.compiler import leave_out
 
 WIDTH = 64
 

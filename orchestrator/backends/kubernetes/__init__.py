@@ -1,5 +1,0 @@
-"""Kubernetes: an attempt is a PyTorchJob, TrainJob or JobSet; its pods tell what is on their disk."""
-
-from orchestrator.backends.kubernetes.backend import KubernetesBackend
-
-__all__ = ["KubernetesBackend"]

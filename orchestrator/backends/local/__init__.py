@@ -1,5 +1,0 @@
-"""This machine: a node is a group of processes, started by an agent that outlives whoever submitted it."""
-
-from orchestrator.backends.local.backend import LocalBackend
-
-__all__ = ["LocalBackend"]

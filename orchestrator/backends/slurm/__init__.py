@@ -1,5 +1,0 @@
-"""Slurm: an attempt is a job of one agent a node; Slurm says whether it waits or runs, its own records how it does."""
-
-from orchestrator.backends.slurm.backend import SlurmBackend
-
-__all__ = ["SlurmBackend"]

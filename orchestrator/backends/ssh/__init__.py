@@ -1,5 +1,0 @@
-"""A list of hosts: agents as detached processes, started and watched through the system's ssh."""
-
-from orchestrator.backends.ssh.backend import SshBackend
-
-__all__ = ["SshBackend"]

@@ -1,1 +1,0 @@
-"""What a place offers and what orch can promise there: questions and judgement are pure, `look` asks."""

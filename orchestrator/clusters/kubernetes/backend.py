@@ -1,0 +1,281 @@
+"""KubernetesBackend: the Backend protocol on a cluster that serves PyTorchJob, TrainJob or JobSet."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.clusters import observation
+from orchestrator.clusters.kubernetes import nodes, objects, reading
+from orchestrator.clusters.kubernetes.api import Api, Refused
+from orchestrator.clusters.kubernetes.discovery import Served
+from orchestrator.clusters.kubernetes.kinds import KINDS, kind_of
+from orchestrator.clusters.kubernetes.logfiles import Reader
+from orchestrator.clusters.kubernetes.logs import PodLogs
+from orchestrator.clusters.kubernetes.pod_watch import Bell
+from orchestrator.clusters.kubernetes.pods import Pod, newest_of
+from orchestrator.clusters.kubernetes.snapshot import Key, Look, key_of, look, pods_of_attempt
+from orchestrator.clusters.transport import SECONDS, Call
+from orchestrator.errors import ClusterError
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.run import Cause, Generation, Mark, Metrics, Observation, Phase, Submission
+
+CALM = 10.0  # seconds between two looks while every run trains or waits as before; a change of a pod rings before
+BUSY = 2.0  # while something starts, changes or ends, and while somebody follows a run
+WORDLESS = 3  # pods of one node that end before their agents could say a word, after which the next will, too
+READS = 100  # of logs of runs that nobody follows, in one look
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """What was seen of an attempt and may be gone from the lists since."""
+
+    words: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    started: bool = False
+    unstartable: str = ""
+    wordless: dict[int, set[str]] = field(default_factory=dict)
+    wordless_end: str = ""
+
+    def see(self, pods: Iterable[Pod], attempt: int) -> None:
+        for pod in pods:
+            self.started = self.started or pod.logged
+            if pod.word is not None and pod.word.get("attempt") == attempt:
+                self.words[pod.number] = pod.word
+            if pod.lost and pod.node is not None:
+                self.lost.add(pod.node)
+            if pod.stuck and not pod.alive:
+                self.unstartable = f"pod {pod.name}: {pod.stuck}"
+            elif pod.running:
+                self.unstartable = ""
+            if pod.word is not None:
+                self.wordless.pop(pod.number, None)
+            elif pod.phase == "Failed" and not pod.leaving and pod.ended_by is not Cause.PREEMPTED:
+                self.wordless.setdefault(pod.number, set()).add(pod.uid)
+                self.wordless_end = f"pod {pod.name}: {pod.because}"
+
+    def cannot_start(self, report: Mapping[str, Any] | None, attempt: int) -> str:
+        """Why none of its containers can start, or none of its agents begin, though its operator tries it for ever."""
+        began = report is not None and report.get("attempt") == attempt
+        again = max((len(uids) for uids in self.wordless.values()), default=0)
+        if self.unstartable or began or again < WORDLESS:
+            return self.unstartable
+        return (
+            f"{again} pods of a node have ended one after another before orch could begin in them; {self.wordless_end}"
+        )
+
+
+class KubernetesBackend:
+    """Holds the connection and what was last seen; forgetting it is safe."""
+
+    kind: Kind = "kubernetes"
+    at_once = 4
+
+    def __init__(
+        self,
+        name: str,
+        profile: Profile,
+        home: Path | str,
+        *,
+        api: Api | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._profile = profile
+        self._home = Path(home)
+        self._api = api or Api(name, profile)
+        self._clock = clock
+        self._served = Served(name, profile, self._api)
+        self._bell = Bell(self._api)
+        self._pace = BUSY
+        self._standing: Mapping[str, tuple[Phase, str]] = {}  # as of the last look
+        self._attempts: dict[Key, _Attempt] = {}
+        self._reports: dict[str, Mapping[str, Any]] = {}  # the newest of each run, some from pods that are gone
+        self._logs: dict[str, PodLogs] = {}
+        self._asked: set[Key] = set()
+        self._reader = Reader()
+
+    @property
+    def pace(self) -> float:
+        """None to wait when a pod has changed since the last look."""
+        return 0.0 if self._bell.is_rung else self._pace
+
+    def ready(self) -> None:
+        self._served.check()
+
+    def probe(self) -> Cluster:
+        """What the profile says. Only which kind `auto` means is asked of the cluster, where there is a way to it."""
+        try:
+            kind = self._served.job_kind()
+        except ClusterError:
+            kind = None
+        return dataclasses.replace(Cluster.of_profile(self._name, self._profile), job_kind=kind)
+
+    def hosts(self) -> Sequence[str]:
+        try:
+            listed = self._api.list("/api/v1/nodes").items
+        except Refused as refused:
+            if refused.is_forbidden:
+                return ()
+            raise
+        return sorted(node["metadata"]["name"] for node in listed if nodes.fits(node, self._profile))
+
+    def run_dir(self, run: str) -> str:
+        return f"/shared/runs/{run}"
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        self._bell.ring()
+        return objects.submit(self._api, submission, bundle, cluster=self._name)
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        self._bell.ring()
+        objects.leave_word(self._api, submission)
+        self._asked.add(key_of(submission))
+        pods = pods_of_attempt(self._api, submission.run_id, submission.attempt)
+        self._logs_of(submission.run).keep_all(pods)
+        kind = kind_of(submission.handle)
+        kinds = [kind] if kind is not None else [one for one in KINDS.values() if self._served.serves(one)]
+        for one in kinds:
+            objects.delete_job(self._api, submission, one)
+        if now:
+            objects.end_pods(self._api, pods, force=self._profile.force_delete)
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        if not submissions:
+            return {}
+        self._bell.begin()
+        found = look(self._api, submissions, self._profile)
+        self._bell.watch_from(found.version)
+        read = self._turns(submissions, found)
+        seen = {one.run: self._observe_alone(one, found, read=one.run in read) for one in submissions}
+        self._forget_others(submissions)
+        self._pace = self._pace_after(seen)
+        return seen
+
+    def _turns(self, submissions: Sequence[Submission], found: Look) -> set[str]:
+        """Runs whose log is read now, those that have waited longest: a look is no slower for a thousand of them."""
+        unread = {one.run: self._logs_of(one.run).unread(one.attempt, found.pods_of(one)) for one in submissions}
+        due = [run for run, seconds in unread.items() if seconds]
+        return set(sorted(due, key=lambda run: unread[run], reverse=True)[:READS])
+
+    def _pace_after(self, seen: Mapping[str, Observation]) -> float:
+        standing = {run: (one.phase, one.because) for run, one in seen.items()}
+        before, self._standing = self._standing, standing
+        waits_or_trains = all(
+            not one.partial and (one.phase is Phase.QUEUED or (one.phase is Phase.RUNNING and not one.because))
+            for one in seen.values()
+        )
+        watched = any(logs.is_watched for logs in self._logs.values())
+        return CALM if waits_or_trains and standing == before and not watched else BUSY
+
+    def _forget_others(self, submissions: Sequence[Submission]) -> None:
+        """A controller lives for months: it keeps in memory what it looks after."""
+        keys = {key_of(submission) for submission in submissions}
+        self._attempts = {key: seen for key, seen in self._attempts.items() if key in keys}
+        self._asked &= keys
+        runs = {submission.run for submission in submissions}
+        self._reports = {run: report for run, report in self._reports.items() if run in runs}
+        self._logs = {run: logs for run, logs in self._logs.items() if run in runs}
+
+    def _observe_alone(self, submission: Submission, found: Look, *, read: bool) -> Observation:
+        """What is wrong with one run's files here, or with what its pods have said, hides no other run."""
+        try:
+            return self._observe(submission, found, read=read)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            because = f"what its pods tell cannot be read here: {type(error).__name__}: {error}"
+            return Observation(phase=Phase.UNKNOWN, because=because)
+
+    def _observe(self, submission: Submission, found: Look, *, read: bool) -> Observation:
+        pods, word = found.pods_of(submission), found.word_of(submission)
+        attempt = self._attempts.setdefault(key_of(submission), _Attempt())
+        attempt.see(pods, submission.attempt)
+        logs = self._logs_of(submission.run)
+        logs.keep(pods, self._bell.ring, read=read)
+        report = reading.newer(logs.kept.fold().report, self._reports.get(submission.run))
+        for last in attempt.words.values():
+            report = reading.newer(report, last.get("report"))
+        if report is not None:
+            self._reports[submission.run] = report
+        return reading.observe(
+            submission,
+            reading.Sight(
+                word=word,
+                pods=pods,
+                asked=self._is_asked(submission, found),
+                report=report,
+                words=_current(attempt.words, pods),
+                trouble=found.trouble_of(submission),
+                kueue=found.kueue_of(submission),
+                started=attempt.started,
+                lost=sorted(attempt.lost),
+                unstartable=attempt.cannot_start(report, submission.attempt),
+                patience=self._profile.stuck_after,
+            ),
+        )
+
+    def _is_asked(self, submission: Submission, found: Look) -> bool:
+        """Whether orch has ended this attempt: where its object is gone, the files that stay behind say so."""
+        key = key_of(submission)
+        if key in found.asked:
+            self._asked.add(key)
+        return key in self._asked or submission.handle == objects.CANCELLED
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        told = self._logs_of(submission.run).kept.fold().generations
+        return observation.generations_of([told[number] for number in sorted(told) if number > after])
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        told = self._logs_of(submission.run).kept.fold()
+        lines = told.lines()
+        mark = Mark(generation=told.changes, offset=len(lines))
+        if not lines or mark == after:
+            return None
+        if after is not None and after.generation == told.changes:
+            return Metrics(mark=mark, lines=tuple(lines[after.offset :]), whole=False)
+        return Metrics(mark=mark, lines=tuple(lines), whole=True)
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        return [self._read(operation, request) for operation, request in calls]
+
+    def _read(self, operation: str, request: Mapping[str, Any]) -> Any:
+        if operation == "logs":
+            return self._read_logs(request)
+        if operation == "checkpoints" and not request["verify"]:
+            return {"base": request["root"], "listed": self._logs_of(request["run"]).kept.fold().checkpoints}
+        raise ClusterError(
+            f"the checkpoints of {request['run']} are on its claim, which only pods see",
+            hint="run `orch checkpoints DIR --verify` in a pod that mounts the claim",
+        )
+
+    def _read_logs(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The kept logs of an attempt, with what its living pods have said since, or stream now."""
+        logs, attempt, follow = self._logs_of(request["run"]), request["attempt"], bool(request.get("follow"))
+
+        def look() -> Sequence[Pod]:
+            return pods_of_attempt(self._api, request["run_id"], attempt)
+
+        try:
+            if follow:
+                logs.follow(attempt, look)
+            else:
+                logs.keep_all(look())
+        except ClusterError:
+            if not logs.kept.files(attempt):
+                raise
+        return {**self._reader.logs(logs.kept, request), "streams": follow}
+
+    def _logs_of(self, run: str) -> PodLogs:
+        if run not in self._logs:
+            self._logs[run] = PodLogs(self._api, self._home / "runs" / run, self._clock)
+        return self._logs[run]
+
+
+def _current(words: Mapping[int, Mapping[str, Any]], pods: Iterable[Pod]) -> dict[int, Mapping[str, Any]]:
+    """Last words, but for those of a node whose newest pod lives: it has begun again."""
+    again = {number for number, pod in newest_of(pods).items() if pod.alive and pod.word is None}
+    return {number: word for number, word in words.items() if number not in again}

@@ -1,0 +1,148 @@
+"""What orch does on a cluster, verb by verb, and what is lost where an account may not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from orchestrator.clusters.findings import Finding, ok, problem, warning
+from orchestrator.clusters.kubernetes import runtimes
+from orchestrator.clusters.kubernetes.check.answers import GANGS, QUEUES, VISIBILITY, Answers, Right, granted
+from orchestrator.clusters.kubernetes.kinds import KINDS
+from orchestrator.model.cluster import Profile
+from orchestrator.model.kubernetes import JobKind
+
+WHAT = "permission"
+
+_ALWAYS = (
+    Right(verb="create", resource="configmaps", needed=True, lost="nothing can be submitted"),
+    Right(verb="get", resource="configmaps", needed=True, lost="a submission that was cut short is not known again"),
+    Right(verb="list", resource="configmaps", lost="an attempt that another orch process has ended is taken for lost"),
+    Right(verb="patch", resource="configmaps", needed=True, lost="no attempt can be cancelled"),
+    Right(verb="delete", resource="configmaps", lost="the files of attempts that are over stay in the namespace"),
+    Right(verb="list", resource="pods", needed=True, lost="orch does not see what becomes of a job"),
+    Right(verb="watch", resource="pods", lost="what happens to a pod is seen up to 10 s later"),
+    Right(verb="delete", resource="pods", lost="orch cancel --now ends no pod before its grace period"),
+    Right(verb="get", resource="pods/log", lost="steps, losses, checkpoints and logs of a run are not known here"),
+    Right(verb="list", resource="events", lost="why a job gets no pods cannot be said, nor is it ended for that"),
+    Right(verb="list", resource="nodes", everywhere=True, lost="no node is left out, whatever it did to jobs before"),
+)
+_OF_JOBS = {
+    "create": "nothing can be submitted",
+    "patch": "nothing can be submitted",  # server-side apply
+    "get": "what was submitted is not known again, and is not ended",
+    "list": "orch does not see what becomes of a job",
+    "delete": "no attempt can be ended, so no other one follows it",
+}
+
+
+def rights(profile: Profile, answers: Answers) -> tuple[Right, ...]:
+    """All that a cluster is asked about."""
+    chosen = answers.kind(profile)
+    found = [*_ALWAYS, *_of_jobs(chosen, answers), *_of_claims(profile)]
+    if profile.queue:
+        found += _of_queues(profile, answers)
+    if profile.gang and chosen != "trainjob":
+        group, lost = GANGS[profile.gang][0], "nothing can be submitted: all pods start, or none, by a PodGroup"
+        found += (
+            Right(verb=verb, resource="podgroups", group=group, needed=True, lost=lost) for verb in ("create", "patch")
+        )
+        left = "the PodGroups of attempts that are over stay in the namespace"
+        found.append(Right(verb="delete", resource="podgroups", group=group, lost=left))
+    if profile.job_kind in ("auto", "trainjob"):
+        found.append(_of_runtime(profile))
+    return tuple(found)
+
+
+def _of_jobs(chosen: JobKind | None, answers: Answers) -> Iterator[Right]:
+    for kind in answers.served:
+        if kind.word == chosen:
+            for verb, lost in _OF_JOBS.items():
+                yield Right(verb=verb, resource=kind.plural, group=kind.group, needed=True, lost=lost)
+        else:
+            lost = "a run that is cancelled before it was handed over is not looked for among them"
+            yield Right(verb="get", resource=kind.plural, group=kind.group, lost=lost)
+
+
+def _of_claims(profile: Profile) -> Iterator[Right]:
+    resource = "persistentvolumeclaims"
+    if not profile.claim:
+        lost = "nothing can be submitted: a run gets a claim of its own; or name one in `claim`"
+        yield Right(verb="create", resource=resource, needed=True, lost=lost)
+    name = profile.claim or ""
+    yield Right(verb="get", resource=resource, name=name, lost="nobody can say whether a claim is there and bound")
+
+
+def _of_queues(profile: Profile, answers: Answers) -> Iterator[Right]:
+    lost = "why a job waits in its queue cannot be said"
+    yield Right(verb="list", resource="workloads", group=QUEUES, lost=lost)
+    lost = "nobody can say whether the queue is there"
+    yield Right(verb="get", resource="localqueues", group=QUEUES, name=profile.queue or "", lost=lost)
+    if answers.one("visibility") is not None:
+        of, lost = "localqueues/pendingworkloads", "a job's place in its queue cannot be said"
+        yield Right(verb="get", resource=of, group=VISIBILITY, name=profile.queue or "", lost=lost)
+
+
+def _of_runtime(profile: Profile) -> Right:
+    everywhere = runtimes.kind_of(profile.runtime) == "ClusterTrainingRuntime"
+    lost = "auto takes no TrainJob: nobody can say whether its runtime is there, and fits"
+    return Right(
+        verb="get",
+        resource=runtimes.plural_of(profile.runtime),
+        group=KINDS["trainjob"].group,
+        name=runtimes.name_of(profile.runtime),
+        everywhere=everywhere,
+        lost=lost if profile.job_kind == "auto" else lost.partition(": ")[2],
+    )
+
+
+def review(right: Right, namespace: str) -> dict[str, Any]:
+    """The question whether whoever asks may do it: a SelfSubjectAccessReview."""
+    resource, _, part = right.resource.partition("/")
+    asked = {
+        "verb": right.verb,
+        "group": right.group,
+        "resource": resource,
+        "subresource": part,
+        "name": right.name,
+        "namespace": "" if right.everywhere else namespace,
+    }
+    return {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {key: value for key, value in asked.items() if value}},
+    }
+
+
+def judge(answers: Answers) -> Iterator[Finding]:
+    """One finding where all is granted, else one for each resource that something is missing of."""
+    grants = {right: granted(said) for right, said in answers.rights.items()}
+    unknown = [said for right, said in answers.rights.items() if grants[right] is None]
+    if unknown:
+        words = getattr(unknown[0], "words", "")
+        found = f"of {len(unknown)} things that orch does nobody could say whether they are allowed: {words}"
+        yield warning(WHAT, found, f"see what kubectl auth can-i --list -n {answers.namespace} says")
+    missing = [right for right, may in grants.items() if may is False]
+    for needed in (True, False):
+        for everywhere in (False, True):
+            alike = [right for right in missing if (right.needed, right.everywhere) == (needed, everywhere)]
+            for resource in dict.fromkeys((right.group, right.resource) for right in alike):
+                yield _missing([right for right in alike if (right.group, right.resource) == resource], answers)
+    if grants and not unknown and not missing:
+        yield ok(WHAT, f"all {len(grants)} things that orch does in {answers.namespace} are allowed")
+
+
+def _missing(rights: Sequence[Right], answers: Answers) -> Finding:
+    """Several verbs of one resource."""
+    one = rights[0]
+    verbs = _enumerated([right.verb for right in rights])
+    of = f"{one.resource}.{one.group}" if one.group else one.resource
+    where = "in the cluster" if one.everywhere else f"in {answers.namespace}"
+    lost = "; ".join(dict.fromkeys(right.lost for right in rights))
+    role = "ClusterRole" if one.everywhere else "Role"
+    todo = f"have the {role} of manifests/rbac.yaml bound to your account, or one with: {verbs} {of}"
+    return (problem if one.needed else warning)(WHAT, f"{verbs} {of} is not allowed {where}: {lost}", todo)
+
+
+def _enumerated(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

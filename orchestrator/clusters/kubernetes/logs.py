@@ -1,0 +1,153 @@
+"""How far logs of pods are read, and when: at a slow pace, and once more when a pod has ended.
+
+They are streamed where somebody looks on, and from a pod on its way out, which may be gone before the next look.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from pathlib import Path
+
+from orchestrator.clusters import observation
+from orchestrator.clusters.kubernetes.api import Api, Query, Refused
+from orchestrator.clusters.kubernetes.logfiles import Kept
+from orchestrator.clusters.kubernetes.pods import Pod, newest_of
+from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.system.paths import WATCHED
+
+PACE = 15.0  # seconds between two reads of the log of a run that trains and that nobody looks at
+SOON = 2.0
+LOOKED_AT = 15.0  # seconds for which a person who looked counts as looking
+BYTES = 1024 * 1024  # of one read
+LAST_BYTES = 8 * BYTES  # of a log that is read once more before its pod goes
+LARGEST = 64 * BYTES
+STREAM_SECONDS = 240  # without a line, after which a stream is given up
+STREAMS = 100  # at once; of more pods the logs are read at a pace
+
+
+class PodLogs:
+    """The logs of one run's pods: what is kept of them, and how far this process has come."""
+
+    def __init__(self, api: Api, run_dir: Path, clock: Callable[[], float]) -> None:
+        self.kept = Kept(run_dir)
+        self._api = api
+        self._run_dir = run_dir
+        self._clock = clock
+        self._read_at: float | None = None
+        self._followed_at: dict[int, float] = {}  # when the pods of an attempt were last looked for
+        self._finished: set[str] = set()  # uids of pods whose whole log is kept
+        self._streams: dict[str, tuple[float, threading.Thread]] = {}  # by uid of a pod; since when
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody follows the run just now."""
+        try:
+            return time.time() - (self._run_dir / WATCHED).stat().st_mtime < LOOKED_AT
+        except OSError:
+            return False
+
+    def unread(self, attempt: int, pods: Sequence[Pod]) -> float:
+        """Seconds since node 0's log was read, where it is time to read it again; 0 where it is not."""
+        head = newest_of(pods).get(0)
+        if head is None or not head.running or head.lost or self.is_watched:
+            return 0.0
+        report = self.kept.told.report or {}
+        trains = report.get("attempt") == attempt and report.get("state") in observation.STEPPING
+        since = inf if self._read_at is None else self._clock() - self._read_at
+        return since if since >= (PACE if trains else SOON) else 0.0
+
+    def keep(self, pods: Sequence[Pod], ring: Callable[[], None], *, read: bool) -> None:
+        """All logs when their pods have ended; node 0's before, if `read` or somebody looks on.
+
+        `ring`: called when a stream has ended.
+        """
+        head = newest_of(pods).get(0)
+        if head is not None and head.running and not head.lost:
+            if self.is_watched:
+                self._stream(head, ring, lambda: self.is_watched)
+            elif read:
+                self._read_on(head, BYTES)
+                self._read_at = self._clock()
+        for pod in pods:
+            if pod.running and pod.leaving and not pod.lost:
+                self._stream(pod, ring)
+            elif pod.logged and not pod.running:
+                self.keep_all([pod])
+
+    def keep_all(self, pods: Sequence[Pod]) -> None:
+        """What is new in the logs of pods, before they go."""
+        for pod in pods:
+            if not pod.logged or pod.lost or pod.uid in self._finished:
+                continue  # nobody answers for a dead node
+            if self._read_on(pod, LAST_BYTES) and not pod.running:
+                self._finished.add(pod.uid)
+
+    def follow(self, attempt: int, look: Callable[[], Sequence[Pod]]) -> None:
+        """Keep what the pods of an attempt say, as they say it. `look` asks for them, every few seconds. Its errors."""
+        last, now = self._followed_at.get(attempt), self._clock()
+        if last is not None and now - last < SOON:
+            return
+        self._followed_at[attempt] = now  # also where nobody answers
+        self.keep_all([pod for pod in look() if not (pod.running and not pod.lost and self._stream(pod))])
+
+    def _read_on(self, pod: Pod, most: int) -> bool:
+        """Read on in a pod's log, so many bytes or a little more; whether all of it is kept now.
+
+        It is not when it cannot be had: its node is away, or it has just gone.
+        """
+        left = limit = most
+        while left > 0:
+            query = (*_query(pod, self.kept.last(pod)), ("limitBytes", str(limit)))
+            try:
+                content = self._api.log(self._path(pod), query)
+            except (Refused, Unreachable):
+                return False
+            if len(content) < limit:
+                self.kept.add(pod, content.split(b"\n"))
+                return True
+            if self.kept.add(pod, content[: content.rfind(b"\n") + 1].split(b"\n")):
+                left -= len(content)
+            elif limit < LARGEST:
+                limit *= 4  # a second's lines, which is how exactly one can ask, or one line, are more than that
+            else:
+                return False
+        return False
+
+    def _stream(
+        self, pod: Pod, ring: Callable[[], None] = lambda: None, wanted: Callable[[], bool] = lambda: True
+    ) -> bool:
+        """What a pod says, from now on until it ends or is not `wanted` any more; False when there are too many."""
+        began, thread = self._streams.get(pod.uid, (None, None))
+        if (thread and thread.is_alive()) or (began is not None and self._clock() - began < SOON):
+            return True
+        if sum(one.is_alive() for _, one in self._streams.values()) >= STREAMS:
+            return False
+
+        def run() -> None:
+            try:
+                self._read_on(pod, LAST_BYTES)
+                query = (*_query(pod, self.kept.last(pod)), ("follow", "true"))
+                for lines in self._api.lines(self._path(pod), query, seconds=STREAM_SECONDS):
+                    self.kept.add(pod, lines)
+                    if not wanted():
+                        break
+            except (ClusterError, OSError):
+                return
+            finally:
+                ring()
+
+        thread = threading.Thread(target=run, name=f"log of {pod.name}", daemon=True)
+        self._streams[pod.uid] = (self._clock(), thread)
+        thread.start()
+        return True
+
+    def _path(self, pod: Pod) -> str:
+        return self._api.core("pods", f"{pod.name}/log")
+
+
+def _query(pod: Pod, last: bytes) -> Query:
+    since = (("sinceTime", f"{last[:19].decode()}Z"),) if last else ()
+    return (("container", pod.container), ("timestamps", "true"), *since)

@@ -1,0 +1,101 @@
+"""Slots: the places of an attempt's agents. A slot is used once; whether its agent lives is told by a lock, not a pid.
+
+attempts/000001/
+    submit.lock   held while an attempt is handed over or cancelled
+    slot-0.json   written once the agent was started: {"pid", "host", "start"}
+    lock-0        held by the agent for life, its pid and start inside
+    ended-0.json  written by the agent as its last act: how it ended
+    asked.json    written by the first cancel: from then on nothing is started here
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from orchestrator.model.run import Submission
+from orchestrator.system import filelock, processes
+
+
+class State(Enum):
+    """UNUSED: nothing was ever started; BOOTING: started, does not hold its lock yet."""
+
+    UNUSED = "unused"
+    BOOTING = "booting"
+    LIVE = "live"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    node: int
+    state: State
+    pid: int | None = None
+    host: str | None = None
+    end: dict[str, Any] | None = None  # what the agent wrote of its own end
+
+
+def attempt_dir(submission: Submission) -> Path:
+    return Path(submission.dir) / "attempts" / f"{submission.attempt:06d}"
+
+
+def start_id(submission: Submission) -> str:
+    """Names the start of an attempt: the same for all its agents and for everybody who hands it over.
+
+    The run's directory is part of it, for the same job may run below two ORCH_HOMEs.
+    """
+    place = hashlib.sha256(submission.dir.encode()).hexdigest()[:8]
+    return f"{submission.run_id}-{place}-{submission.attempt}"
+
+
+def this_host() -> str:
+    return os.uname().nodename
+
+
+def lock_path(directory: Path, node: int) -> Path:
+    return directory / f"lock-{node}"
+
+
+def read_slot(directory: Path, node: int, start: str) -> Slot:
+    """What is known of one slot. Reads the lock first: whatever an agent wrote before it ended is then there."""
+    lock = lock_path(directory, node)
+    inside = read_json(lock)
+    held = bool(inside) and filelock.is_held(lock)
+    mark = read_json(directory / f"slot-{node}.json") or {}
+    host = mark.get("host")
+    if held:
+        return Slot(node=node, state=State.LIVE, pid=(inside or {}).get("pid"), host=host)
+    if inside:
+        return Slot(node=node, state=State.GONE, host=host, end=read_json(directory / f"ended-{node}.json"))
+    if not mark:
+        return Slot(node=node, state=State.UNUSED)
+    pid = mark.get("pid")
+    booting = isinstance(pid, int) and processes.carries(pid, f"ORCH_START={start}")
+    return Slot(node=node, state=State.BOOTING if booting else State.GONE, pid=pid, host=host)
+
+
+def write_mark(directory: Path, node: int, pid: int, start: str) -> None:
+    """Record that a slot is used."""
+    write_json(directory / f"slot-{node}.json", {"pid": pid, "host": this_host(), "start": start})
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None when there is no file or it is not whole."""
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return value
+    return None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a file so that readers see all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value), encoding="utf-8")
+    temporary.replace(path)

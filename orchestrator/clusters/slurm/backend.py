@@ -1,0 +1,463 @@
+"""SlurmBackend: the Backend protocol on a Slurm cluster, on this machine or through ssh."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.clusters import observation
+from orchestrator.clusters.slurm import answers, reading, sbatch
+from orchestrator.clusters.slurm.answers import Account, Job
+from orchestrator.clusters.slurm.polling import Rhythm
+from orchestrator.clusters.slurm.states import Standing, state_of
+from orchestrator.clusters.transport import SECONDS, Call, Here, OverSsh, Reach
+from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+
+PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
+IDLE = 5.0  # seconds between two looks at the records of an attempt whose job waits
+STILL = 15.0  # seconds without a heartbeat after which the last answer is not believed
+_BOOTING = frozenset({"CONFIGURING", "POWER_UP_NODE"})
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watched:
+    """What was last read of an attempt: with which mark, after which generation, and since when its beat stands."""
+
+    look: Mapping[str, Any]
+    mark: Mark | None
+    after: int
+    beat: int
+    still_since: float
+    read_at: float
+
+
+@dataclass(slots=True, kw_only=True)
+class _Gone:
+    """A job that has left the queue: since when, what sacct says of it, and whether it has said how the job ended."""
+
+    since: float
+    accounts: list[Account]
+    settled: bool
+
+
+class SlurmBackend:
+    """Holds the last answer of squeue and of each look, so that one question serves all; forgetting them is safe."""
+
+    kind: Kind = "slurm"
+    pace = 1.0
+    at_once = 4  # while one waits for the answer of sbatch, or of ssh, another's files are laid down
+
+    def __init__(
+        self,
+        name: str,
+        profile: Profile,
+        *,
+        reach: Reach | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._profile = profile
+        self._reach = reach or _reach(profile)
+        self._clock = clock
+        self._rhythm = Rhythm(profile.poll)
+        self._jobs: list[Job] = []
+        self._by_tag: dict[str, list[Job]] = {}
+        self._by_id: dict[str, Job] = {}
+        self._answered: float | None = None
+        self._silence = "Slurm was not asked yet"
+        self._stirred = True  # something was done since the last answer
+        self._gone: dict[str, _Gone] = {}
+        self._watched: dict[tuple[str, int], _Watched] = {}
+        self._unread: dict[tuple[str, int], str] = {}
+        self._marks: dict[str, Mark] = {}
+        self._told: set[tuple[str, str]] = set()  # starts whose script was asked to end, and in which state
+        self._forgotten: set[tuple[str, int]] = set()
+
+    def ready(self) -> None:
+        shared = self._profile.shared_dir
+        if shared is None:
+            raise ClusterError(
+                f"the cluster {self._name} has no shared_dir: a Slurm job needs a directory that all of its nodes see",
+                hint=f"set shared_dir of {self._name} in the configuration, or: orch render job.yaml -c {self._name}",
+            )
+        if self._profile.login is not None:
+            return
+        if shutil.which("sbatch") is None:
+            raise ClusterError(
+                f"there is no sbatch on this machine, so nothing can be submitted to {self._name} from here",
+                hint=f"work on a login node of the cluster, or set login of {self._name} to user@host of one",
+            )
+        if not Path(shared).is_dir():
+            raise ClusterError(
+                f"the shared_dir of {self._name}, {shared}, is no directory on this machine",
+                hint="create it, or set login where it is only seen on the cluster",
+            )
+
+    def probe(self) -> Cluster:
+        """What the profile says: to plan and to render contacts nothing. `orch clusters check` asks the cluster."""
+        return Cluster.of_profile(self._name, self._profile)
+
+    def hosts(self) -> Sequence[str]:
+        command = {"argv": answers.nodes_command(self._profile.partition), "timeout": answers.SECONDS}
+        ran = self._reach.call(("run", command))[0]
+        if ran["status"] != 0:
+            raise Unreachable(f"the nodes of {self._name} cannot be listed, sinfo fails: {_said(ran)}")
+        return [node for node in answers.usable(ran["stdout"]) if node not in self._profile.exclude]
+
+    def run_dir(self, run: str) -> str:
+        return f"{(self._profile.shared_dir or '').rstrip('/')}/runs/{run}"
+
+    # --- submit
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        run = {"argv": self._sbatch(submission, after_others=False), "timeout": sbatch.SECONDS}
+        request = {"place": _placing(submission, bundle, secrets), "run": run}
+        self._stirred = True
+        placed = self._reach.call(("slurm.submit", request), seconds=2 * sbatch.SECONDS)[0]
+        if placed["refused"]:
+            raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")
+        if placed["job"] is not None or placed["asked"]:
+            return placed["job"] or submission.handle or "cancelled"
+        first = sbatch.answer(placed["ran"]) if placed["ran"] is not None else None
+        if first is not None and first.job is not None:
+            return first.job
+        return self._look_up(submission, first, placed["since"])
+
+    def _look_up(self, submission: Submission, said: sbatch.Answer | None, since: str | None) -> str:
+        """The job of an attempt that sbatch was, or may have been, called for before; else one more try."""
+        found = None if said is not None and said.sure else self._find(submission, since)
+        if found is not None:
+            return found
+        if said is None:
+            run = {"argv": self._sbatch(submission, after_others=True), "timeout": sbatch.SECONDS}
+            said = sbatch.answer(self._reach.call(("run", run), seconds=2 * sbatch.SECONDS)[0])
+            if said.job is None and not said.sure:
+                found = self._find(submission, since)
+        if said.job is not None or found is not None:
+            return said.job or found or ""
+        where = "" if self._profile.login is None else f" on {self._reach.where}"
+        if said.sure:
+            with contextlib.suppress(ClusterError):  # nobody observes an attempt that never was: its secrets go now
+                self._reach.call(("forget", {"dir": submission.dir, "attempt": submission.attempt}))
+            raise ClusterError(
+                f"Slurm refused attempt {submission.attempt} of {submission.run}: {said.words}",
+                hint=f"mend the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
+            )
+        raise Unreachable(
+            f"sbatch{where} did not submit {submission.name}, or did not say so ({said.words}); it is tried again"
+        )
+
+    def _find(self, submission: Submission, since: str | None) -> str | None:
+        """The job of an attempt by its marks, in squeue and where it answers in sacct. Raises Unreachable."""
+        queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
+        named = {"argv": answers.named_command(submission.name), "timeout": answers.SECONDS}
+        ran, accounted = self._reach.call(("run", queue), ("run", named), seconds=3 * answers.SECONDS)
+        if ran["status"] != 0:
+            raise Unreachable(f"{submission.name} may be with Slurm already, and squeue does not say: {_said(ran)}")
+        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]), claimed=None)
+        known = [job.id for job in sorted(jobs, key=reading.rank)]
+        if accounted["status"] == 0:
+            known += answers.named(accounted["stdout"], reading.tag_of(submission), since)
+        return known[0] if known else None
+
+    def _sbatch(self, submission: Submission, *, after_others: bool) -> list[str]:
+        exclude = sorted({*self._profile.exclude, *submission.exclude})
+        return sbatch.command(submission, exclude, options=self._profile.options, after_others=after_others)
+
+    # --- observe
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        if not submissions:
+            return {}
+        asked = self._rhythm.is_due(self._clock(), urgent=self._is_urgent(submissions))
+        self._look(submissions, queue=asked)
+        if asked:
+            self._account(submissions)
+        seen = {submission.run: self._observation(submission) for submission in submissions}
+        if asked:
+            self._tidy(submissions, seen)
+        return seen
+
+    def _is_urgent(self, submissions: Sequence[Submission]) -> bool:
+        """Whether the last answer is known to be old."""
+        known = {job.id for job in self._jobs} | self._gone.keys()
+        return self._stirred or any(self._is_news(submission, known) for submission in submissions)
+
+    def _is_news(self, submission: Submission, known: Iterable[str]) -> bool:
+        watched = self._watched.get(_key(submission))
+        if watched is None:
+            return True
+        job = reading.job_id(submission, watched.look)
+        if job is None:
+            return False
+        shown = reading.chosen(watched.look, self._jobs_of(submission))
+        if shown is None:
+            return job not in known
+        report, standing = watched.look["report"], state_of(shown.state).standing
+        claimed = shown.restarts == 0 and watched.look["job"] == shown.id
+        begun = standing is Standing.WAITING and (claimed or report["start"] == shown.start)
+        ended = report["result"] is not None and report["start"] == shown.start and standing is Standing.LIVE
+        still = standing is Standing.LIVE and report["beat"] > 0 and self._clock() - watched.still_since > STILL
+        return begun or ended or still or standing is Standing.ENDING
+
+    def _look(self, submissions: Sequence[Submission], *, queue: bool) -> None:
+        """Slurm's word first, then the records, so that these are never older. Raises Unreachable."""
+        asking: list[Call] = [("run", {"argv": answers.queue_command(), "timeout": answers.SECONDS})] if queue else []
+        now = self._clock()
+        due = [submission for submission in submissions if queue or not self._is_idle(submission, now)]
+        looks: list[Call] = [("look", self._request(submission)) for submission in due]
+        if queue:
+            self._stirred = False
+        found = self._call_all(asking, looks) if asking or looks else []
+        if queue:
+            self._take(found.pop(0))
+        keys = {_key(submission) for submission in submissions}
+        kept = {key: watched for key, watched in self._watched.items() if key in keys}
+        self._unread = {}
+        for submission, look in zip(due, found, strict=True):
+            if isinstance(look, ClusterError):
+                self._unread[_key(submission)] = look.message
+                kept.pop(_key(submission), None)
+                continue
+            before, beat = self._watched.get(_key(submission)), look["report"]["beat"]
+            kept[_key(submission)] = _Watched(
+                look=look,
+                mark=self._marks.get(submission.run),
+                after=self._known_generations(submission),
+                beat=beat,
+                still_since=before.still_since if before is not None and before.beat == beat else now,
+                read_at=now,
+            )
+        self._watched = kept
+
+    def _is_idle(self, submission: Submission, now: float) -> bool:
+        """Whether its job waits, so that its records need no look at every tick: they are many where much is queued."""
+        watched = self._watched.get(_key(submission))
+        if watched is None or now - watched.read_at >= IDLE:
+            return False
+        shown = reading.chosen(watched.look, self._jobs_of(submission))
+        return shown is not None and state_of(shown.state).standing is Standing.WAITING
+
+    def _jobs_of(self, submission: Submission) -> list[Job]:
+        watched = self._watched.get(_key(submission))
+        claimed = watched.look["job"] if watched is not None else None
+        by_tag = self._by_tag.get(reading.tag_of(submission), [])
+        by_id = [self._by_id[job] for job in (claimed, submission.handle) if job in self._by_id]
+        candidates = {job.id: job for job in (*by_tag, *by_id)}
+        return reading.jobs_of(submission, candidates.values(), claimed=claimed)
+
+    def _call_all(self, asking: Sequence[Call], looks: Sequence[Call]) -> list[Any]:
+        """All in one call; where that fails, each look by itself: one broken directory hides one attempt alone."""
+        try:
+            return self._reach.call(*asking, *looks, seconds=2 * answers.SECONDS)
+        except Unreachable:
+            raise
+        except ClusterError:
+            found = self._reach.call(*asking) if asking else []
+        for look in looks:
+            try:
+                found += self._reach.call(look)
+            except Unreachable:
+                raise
+            except ClusterError as error:
+                found.append(error)
+        return found
+
+    def _request(self, submission: Submission) -> dict[str, Any]:
+        mark = self._marks.get(submission.run)
+        return observation.request_of(submission, after=self._known_generations(submission), metrics=True, mark=mark)
+
+    def _known_generations(self, submission: Submission) -> int:
+        """Generations that a reader of the last look knows, but for the newest, which may have ended since."""
+        watched = self._watched.get(_key(submission))
+        return max(0, watched.look["report"]["generation"] - 1) if watched is not None else 0
+
+    def _take(self, ran: Mapping[str, Any]) -> None:
+        """An answer of squeue, or none."""
+        now = self._clock()
+        if ran["status"] != 0:
+            self._silence = f"Slurm does not answer: {_said(ran)}"
+            self._rhythm.failed(now)
+            return
+        jobs = answers.queue(ran["stdout"])
+        self._rhythm.answered(now, changed=jobs != self._jobs)
+        self._jobs, self._answered = jobs, now
+        self._by_id = {job.id: job for job in jobs}
+        self._by_tag = {}
+        for job in jobs:
+            self._by_tag.setdefault(job.tag, []).append(job)
+
+    def _account(self, submissions: Sequence[Submission]) -> None:
+        """Ask sacct about each job that has left the queue, until it says how the job ended, but for PATIENCE at most.
+
+        Nothing is asked where the records say all there is to say.
+        """
+        if self._answered is None:
+            return
+        now, wanted = self._clock(), set()
+        for submission in self._read(submissions):
+            look = self._watched[_key(submission)].look
+            job = reading.job_id(submission, look)
+            if job is None:
+                continue
+            if any(shown.id == job for shown in self._jobs_of(submission)):
+                self._gone.pop(job, None)
+                continue
+            gone = self._gone.setdefault(job, _Gone(since=now, accounts=[], settled=False))
+            gone.settled = gone.settled or look["report"]["success"] or now - gone.since > PATIENCE
+            if not gone.settled:
+                wanted.add(job)
+        if wanted:
+            ran = self._reach.call(("run", {"argv": answers.account_command(wanted), "timeout": answers.SECONDS}))[0]
+            found = answers.accounts(ran["stdout"]) if ran["status"] == 0 else {}
+            for asked in wanted:
+                gone = self._gone[asked]
+                gone.accounts = found.get(asked, gone.accounts)
+                gone.settled = reading.is_told(gone.accounts) or answers.has_none(ran)
+
+    def _read(self, submissions: Sequence[Submission]) -> list[Submission]:
+        """Those whose records the last look could read."""
+        return [submission for submission in submissions if _key(submission) in self._watched]
+
+    def _observation(self, submission: Submission) -> Observation:
+        unread = self._unread.get(_key(submission))
+        if unread is not None:
+            return Observation(phase=Phase.UNKNOWN, because=f"its records cannot be read: {unread}")
+        look = self._watched[_key(submission)].look
+        if self._answered is None or self._clock() - self._answered > PATIENCE:
+            return reading.unanswered(submission, look, self._silence)
+        job = reading.chosen(look, self._jobs_of(submission))
+        known = reading.job_id(submission, look)
+        if job is not None or known is None:
+            return reading.observe(submission, look, job)
+        if submission.handle is None and not look["asked"]:
+            return reading.observe(submission, look, None)
+        return self._out_of_the_queue(submission, look, known)
+
+    def _out_of_the_queue(self, submission: Submission, look: Mapping[str, Any], known: str) -> Observation:
+        gone = self._gone.get(known)
+        if gone is None:
+            return reading.just_submitted(submission, look)
+        if not gone.settled and self._clock() - gone.since <= PATIENCE:
+            return reading.unsettled(submission, look, known, gone.accounts)
+        return reading.vanished(submission, look, known, gone.accounts)
+
+    def _tidy(self, submissions: Sequence[Submission], seen: Mapping[str, Observation]) -> None:
+        """Take superfluous jobs out of the queue, and secrets off the disk when their attempt is over."""
+        extra: list[str] = []
+        calls: list[Call] = []
+        over: set[tuple[str, int]] = set()
+        for submission in self._read(submissions):
+            look = self._watched[_key(submission)].look
+            extra += reading.superfluous(look, self._jobs_of(submission))
+            if seen[submission.run].phase.ended and _key(submission) not in self._forgotten:
+                over.add(_key(submission))
+                calls.append(("forget", {"dir": submission.dir, "attempt": submission.attempt}))
+        if extra:
+            self._stirred = True
+            calls.append(("run", {"argv": ["scancel", "--state=PENDING", *extra], "timeout": answers.SECONDS}))
+        if calls:
+            self._reach.call(*calls)
+        self._forgotten |= over
+
+    # --- cancel
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
+        ask = {"dir": submission.dir, "attempt": submission.attempt}
+        self._stirred = True
+        word, ran = self._reach.call(("ask", ask), ("run", queue), seconds=2 * answers.SECONDS)
+        if ran["status"] != 0:
+            raise Unreachable(f"the job of {submission.name} cannot be found, squeue fails: {_said(ran)}")
+        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]), claimed=word["job"])
+        left = [job for job in jobs if state_of(job.state).standing is not Standing.OVER]
+        commands = self._ending(left, now=now)
+        calls: list[Call] = [("run", {"argv": argv, "timeout": answers.SECONDS}) for argv in commands]
+        answered = self._reach.call(*calls) if calls else []
+        for done in answered:
+            if done["status"] != 0 and (done["status"] is None or sbatch.is_unanswered(_said(done))):
+                raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_said(done)}")
+        if all(done["status"] == 0 for done in answered):
+            self._told.update((job.start, job.state) for job in left)
+
+    def _ending(self, left: Sequence[Job], *, now: bool) -> list[list[str]]:
+        """What ends the jobs of an attempt: those that wait at once; the others `now`, or when they have saved."""
+        if not left:
+            return []
+        ids = [job.id for job in left]
+        if now:
+            # A job's own end comes with a pause for its processes; killing its step leaves them none.
+            return [["scancel", "--signal=KILL", *(f"{job}.0" for job in ids)], ["scancel", *ids]]
+        booting = [job.id for job in left if job.state in _BOOTING]
+        commands = [["scancel", *booting]] if booting else []
+        waiting = [job.id for job in left if job.id not in booting and state_of(job.state).standing is Standing.WAITING]
+        if waiting:
+            commands.append(["scancel", "--state=PENDING", *waiting])
+        untold = [job for job in left if (job.start, job.state) not in self._told]
+        if untold:
+            # Only to the script, which tells the agents and then does not queue the job again. Slurm's own way to
+            # end a job would leave them but KillWait (30 s on most clusters) to save.
+            commands.append(["scancel", "--batch", "--signal=TERM", *(job.id for job in untold)])
+        return commands
+
+    # --- records
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        watched = self._watched.get(_key(submission))
+        if watched is None or watched.after > after:
+            look = self._reach.call(("look", observation.request_of(submission, after=after)))[0]
+            return observation.generations_of(look["generations"])
+        found = observation.generations_of(watched.look["generations"])
+        return tuple(one for one in found if one.generation > after)
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        watched = self._watched.get(_key(submission))
+        look = watched.look if watched is not None and watched.mark == after else None
+        if look is None:
+            look = self._reach.call(("look", observation.request_of(submission, metrics=True, mark=after)))[0]
+        news = observation.metrics_of(look["metrics"])
+        mark = news.mark if news is not None else after
+        if mark is not None:
+            self._marks[submission.run] = mark
+        return news
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        return self._reach.call(*calls, seconds=seconds)
+
+
+def _reach(profile: Profile) -> Reach:
+    if profile.login is None:
+        return Here()
+    python = profile.python if profile.container is None else None  # a container's is not there outside of it
+    return OverSsh(profile.login, config=profile.ssh_config, python=python)
+
+
+def _key(submission: Submission) -> tuple[str, int]:
+    return (submission.run, submission.attempt)
+
+
+def _placing(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> dict[str, Any]:
+    files = [(file.path, file.executable, file.content) for file in bundle.files]
+    return {
+        "dir": submission.dir,
+        "run": submission.run,
+        "run_id": submission.run_id,
+        "attempt": submission.attempt,
+        "files": files,
+        "secrets": dict(secrets),
+    }
+
+
+def _said(ran: Mapping[str, Any]) -> str:
+    if ran["status"] is None:
+        return "it did not answer in time"
+    lines = [line.strip() for line in ran["stderr"].splitlines() if line.strip()]
+    return "; ".join(lines)[:500] or f"exit status {ran['status']}"

@@ -1,0 +1,282 @@
+"""SshBackend: the Backend protocol on a list of hosts that see one shared directory."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.clusters import Mark, Metrics
+from orchestrator.clusters.ssh import hosts as listing
+from orchestrator.clusters.ssh.asking import Group
+from orchestrator.clusters.ssh.hosts import Listed
+from orchestrator.clusters.ssh.watching import Watch, attempt_of, start_id
+from orchestrator.clusters.transport import SECONDS, Call, OverSsh, Reach
+from orchestrator.errors import ClusterError, OrchError, Unreachable
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.run import Generation, Observation, Submission
+
+_NOTHING: Call = ("run", {"argv": ["true"]})
+ROUNDS = 3  # of starting: another hand-over of the same attempt may have chosen other hosts meanwhile
+
+
+@dataclass
+class _Choosing:
+    """The hosts that an attempt may get, in order, and what became of those that were asked."""
+
+    wanted: Sequence[str]
+    good: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    failures: dict[str, OrchError] = field(default_factory=dict)
+
+
+class SshBackend:
+    """Agents on hosts of a list, reached by the system's ssh. All state is on the cluster and in the agents."""
+
+    kind: Kind = "ssh"
+    pace = 1.0
+    at_once = 1  # each start already asks all of its hosts at the same time
+
+    def __init__(self, name: str, profile: Profile) -> None:
+        self._name = name
+        self._profile = profile
+        self._group = Group(self._reach)
+        self._watch = Watch(self._group, self._names)
+
+    def ready(self) -> None:
+        if self._profile.shared_dir is None:
+            raise ClusterError(
+                f"the cluster {self._name} has no shared_dir: its hosts need one directory that all of them see",
+                hint="set `shared_dir` in the cluster's profile",
+            )
+        if shutil.which("ssh") is None:
+            raise ClusterError("there is no ssh on this machine", hint="install OpenSSH's client")
+        if not self._names():
+            raise ClusterError(
+                f"the cluster {self._name} lists no hosts", hint="set `hosts` or `hostfile` in the cluster's profile"
+            )
+
+    def probe(self) -> Cluster:
+        hosts = self._usable_if_listed_here()
+        slots = max((host.slots for host in hosts if host.slots is not None), default=None)
+        described = Cluster.of_profile(self._name, self._profile)
+        return dataclasses.replace(described, nodes=len(hosts) or None, gpus_per_node=slots)
+
+    def hosts(self) -> Sequence[str]:
+        return [host.name for host in self._usable()]
+
+    def run_dir(self, run: str) -> str:
+        return f"{self._profile.shared_dir or ''}/runs/{run}"
+
+    # --- submit
+
+    def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+        self.ready()
+        job = json.loads(bundle.text("job.json"))
+        try:
+            choosing = _Choosing(wanted=self._candidates(submission, job))
+        except ClusterError:
+            # The list has become shorter. That ends no attempt that has begun on hosts that were in it.
+            [begun] = self._watch.read(("chosen", attempt_of(submission)))
+            if begun is None:
+                raise
+            return _handle(submission, self._start(submission, begun, _environment(job, secrets), stands=True))
+        placed, met = self._place(submission, bundle, choosing)
+        if placed["refused"]:
+            raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")
+        chosen = met["chosen"]
+        if not placed["asked"]:
+            first = chosen or self._choose(submission, job, choosing, met["token"])
+            chosen = self._start(submission, first, _environment(job, secrets), stands=chosen is not None)
+        return _handle(submission, chosen)
+
+    def _candidates(self, submission: Submission, job: Mapping[str, Any]) -> list[str]:
+        ranks, usable = job["ranks_per_node"], self._usable()
+        fit = listing.candidates(usable, rather_not=submission.exclude, ranks=ranks)
+        if len(fit) < submission.nodes:
+            raise listing.too_few(
+                submission.nodes, len(fit), self._name, {}, small=listing.too_small(usable, ranks=ranks)
+            )
+        return [host.name for host in fit]
+
+    def _place(self, submission: Submission, bundle: Bundle, choosing: _Choosing) -> list[Any]:
+        """Lay the attempt down through the first host that does it; those that do not are noted."""
+        files = [[file.path, file.executable, base64.b64encode(file.content).decode("ascii")] for file in bundle.files]
+        whose = {"run": submission.run, "run_id": submission.run_id}
+        calls: list[Call] = [
+            ("place", {**attempt_of(submission), **whose, "files": files}),
+            ("meet", attempt_of(submission)),
+        ]
+        for host in self._answering(choosing, submission.nodes):
+            answer = self._group.ask({host: calls})[host]
+            if not isinstance(answer, OrchError):
+                self._watch.reader = host
+                return answer
+            choosing.failures[host] = answer
+        raise listing.too_few(submission.nodes, 0, self._name, choosing.failures)
+
+    def _answering(self, choosing: _Choosing, at_once: int) -> Iterator[str]:
+        """The wanted hosts that answer, in order. Some are asked together: a dead one takes a while to be found out."""
+        for first in range(0, len(choosing.wanted), at_once):
+            some = choosing.wanted[first : first + at_once]
+            answers = self._group.ask({host: [_NOTHING] for host in some})
+            choosing.failures.update({host: said for host, said in answers.items() if isinstance(said, OrchError)})
+            yield from (host for host in some if host not in choosing.failures)
+
+    def _choose(
+        self, submission: Submission, job: Mapping[str, Any], choosing: _Choosing, token: str
+    ) -> dict[str, Any]:
+        """The first hosts that can take part, in the list's order: as many are asked as are still missing."""
+        good, failures = choosing.good, choosing.failures
+        left = [host for host in choosing.wanted if host not in failures]
+        while left and len(good) < submission.nodes:
+            missing = submission.nodes - len(good)
+            self._check(submission, left[:missing], choosing, token)
+            left = left[missing:]
+        if len(good) < submission.nodes:
+            raise listing.too_few(submission.nodes, len(good), self._name, failures)
+        names = [host for host in choosing.wanted if host in good]
+        found = [good[name] for name in names]
+        return {
+            "start": start_id(submission),
+            "address": listing.address_of(names[0], found),
+            "hosts": [
+                {"name": name, "nodename": one["nodename"], "slots": job["ranks_per_node"]}
+                for name, one in zip(names, found, strict=True)
+            ],
+            "passed_over": {host: error.message for host, error in failures.items()},
+        }
+
+    def _check(self, submission: Submission, hosts: Sequence[str], choosing: _Choosing, token: str) -> None:
+        call: Call = ("check", {**attempt_of(submission), "token": token})
+        answers = self._group.ask({host: [call] for host in hosts})
+        for host, answer in answers.items():
+            if isinstance(answer, OrchError):
+                choosing.failures[host] = answer
+                continue
+            wrong = listing.problem(host, answer[0], directory=submission.dir, door=self._watch.reader or "another")
+            if wrong is None:
+                choosing.good[host] = answer[0]
+            else:
+                choosing.failures[host] = wrong
+
+    def _start(
+        self, submission: Submission, chosen: dict[str, Any], environment: Mapping[str, str], *, stands: bool
+    ) -> dict[str, Any]:
+        """Start what is not started on the chosen hosts, or on those that another hand-over has chosen before.
+
+        Answers the choice that stands; `stands`: the cluster has recorded this one. It is enough that one host did:
+        `observe` misses the others, and an attempt that began is ended before the next. A recorded choice whose hosts
+        are all silent has begun, too: they may never come back, and others may be there for the next attempt.
+        Raises Unreachable, and nothing else: whatever a host says from here on, agents may run.
+        """
+        for _ in range(ROUNDS):
+            answers = self._group.ask(_start_calls(submission, chosen, environment))
+            said = [answer[0] for answer in answers.values() if not isinstance(answer, OrchError)]
+            if not said and not (stands and all(isinstance(answer, Unreachable) for answer in answers.values())):
+                raise listing.not_known([answer for answer in answers.values() if isinstance(answer, OrchError)])
+            other = next((answer["chosen"] for answer in said if answer["chosen"] != chosen), None)
+            if other is None:
+                break
+            chosen, stands = other, True
+        self._watch.known(submission).hosts = tuple(host["name"] for host in chosen["hosts"])
+        return chosen
+
+    # --- observe
+
+    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+        return self._watch.observe(submissions) if submissions else {}
+
+    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
+        return self._watch.generations(submission, after)
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        return self._watch.metrics(submission, after)
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        return self._watch.read(*calls, seconds=seconds)
+
+    # --- cancel
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        attempt, known = attempt_of(submission), self._watch.known(submission)
+        if not now and known.hosts and known.told.issuperset(known.hosts):
+            return
+        _, chosen = self._watch.read(("ask", attempt), ("chosen", attempt))
+        if chosen is None:
+            return
+        hosts = list(dict.fromkeys(host["name"] for host in chosen["hosts"]))
+        call: Call = ("kill" if now else "tell", {"start": start_id(submission)})
+        asked = [host for host in hosts if now or host not in known.told]
+        answers = self._group.glance({host: [call] for host in asked})
+        reached = {host: answer[0] for host, answer in answers.items() if not isinstance(answer, OrchError)}
+        if not now:
+            known.told.update(reached)
+        if asked and not reached:
+            raise Unreachable(f"none of {', '.join(asked)} answers", hint="it is tried again")
+        stuck = [f"{host}: {left}" for host, left in reached.items() if now and left]
+        if stuck:
+            raise Unreachable(f"processes do not die; they may wait for a disk: {'; '.join(stuck)}")
+
+    # --- the list
+
+    def _reach(self, host: str) -> Reach:
+        python = self._profile.python
+        # What needs the profile's setup lines to be found is for the job alone.
+        plain = python if python is not None and python.startswith("/") else None
+        return OverSsh(host, config=self._profile.ssh_config, python=plain)
+
+    def _usable(self) -> list[Listed]:
+        never = self._profile.exclude
+        return [host for host in listing.listed(self._profile, self._name) if not listing.is_named(host.name, never)]
+
+    def _usable_if_listed_here(self) -> list[Listed]:
+        """None where the hostfile is not on this machine: a job can be rendered for another."""
+        if self._profile.hostfile is not None and not Path(self._profile.hostfile).is_file():
+            return []
+        return self._usable()
+
+    def _names(self) -> list[str]:
+        return [host.name for host in self._usable()]
+
+
+def _start_calls(
+    submission: Submission, chosen: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, list[Call]]:
+    arguments = ["--address", chosen["address"]] if submission.nodes > 1 else []
+    if submission.from_step is not None:
+        arguments += ["--from-step", str(submission.from_step)]
+    if submission.from_scratch:
+        arguments += ["--from-scratch"]
+    common = {
+        **attempt_of(submission),
+        "start": start_id(submission),
+        "chosen": chosen,
+        "arguments": arguments,
+        "environment": dict(environment),
+    }
+    names = [host["name"] for host in chosen["hosts"]]
+    return {
+        name: [("start", {**common, "nodes": [node for node, one in enumerate(names) if one == name]})]
+        for name in names
+    }
+
+
+def _handle(submission: Submission, chosen: Mapping[str, Any] | None) -> str:
+    """The attempt's start, and for people the hosts that it was given, and those that it was not and why."""
+    if chosen is None:
+        return start_id(submission)
+    hosts = ", ".join(host["name"] for host in chosen["hosts"])
+    passed = "".join(f"; not on {host}: {why}" for host, why in chosen["passed_over"].items())
+    return f"{start_id(submission)} on {hosts}{passed}"
+
+
+def _environment(job: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
+    """Secrets of kind env, under the names by which the agent looks for them: they go into no file."""
+    sources = job.get("secrets", {})
+    return {sources.get(name, {}).get("env", name): value for name, value in secrets.items()}

@@ -1,0 +1,253 @@
+"""Watching attempts on a list of hosts: one ssh a host and look, and their records through the first that answers."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.clusters import observation
+from orchestrator.clusters.ssh import reading
+from orchestrator.clusters.ssh.asking import Group
+from orchestrator.clusters.ssh.reading import Slot
+from orchestrator.clusters.transport import SECONDS, Call
+from orchestrator.errors import ClusterError, OrchError, Unreachable
+from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+
+# A call, and what to do with its value or with the error in its place.
+_Entry = tuple[Call, Callable[[Any], None]]
+
+
+@dataclass
+class Known:
+    """What is remembered of an attempt, to ask less: all of it is on the cluster, and is read again when forgotten."""
+
+    hosts: tuple[str, ...] = ()  # by node; empty: not known yet
+    begun: set[int] = field(default_factory=set)  # nodes whose agents were started, for all that is known
+    told: set[str] = field(default_factory=set)  # hosts whose agents were asked to stop
+    mark: Mark | None = None  # up to which metrics were given out
+    news: Metrics | None = None  # after that mark, by the newest look
+    looked: bool = False  # whether `news` is from a look that nobody has used
+    quiet: tuple[object, float] | None = None  # heartbeats and silent hosts, and since when (monotonic)
+
+
+@dataclass
+class _Seen:
+    """What the hosts have said in one observation."""
+
+    slots: dict[tuple[str, int], str] = field(default_factory=dict)  # state by run and node
+    looks: dict[str, Any] = field(default_factory=dict)  # by run; an error in its place where it cannot be read
+
+
+class Watch:
+    """Looks at attempts. `hosts` names those that there are now; any of them can read the records."""
+
+    def __init__(self, group: Group, hosts: Callable[[], Sequence[str]]) -> None:
+        self._group = group
+        self._hosts = hosts
+        self._attempts: dict[tuple[str, int], Known] = {}
+        self.reader: str | None = None  # the host that read records the last time
+
+    def known(self, submission: Submission) -> Known:
+        return self._attempts.setdefault((submission.dir, submission.attempt), Known())
+
+    def readers(self) -> list[str]:
+        """The hosts in the order in which they are asked for records. Raises ClusterError when there are none."""
+        names = [name for name in (self.reader, *self._hosts()) if name is not None]
+        if not names:
+            raise ClusterError("the cluster lists no hosts", hint="set `hosts` or `hostfile` in the cluster's profile")
+        return sorted(dict.fromkeys(names), key=lambda name: name in self._group.silent)
+
+    def observe(self, submissions: Sequence[Submission]) -> dict[str, Observation]:
+        """What each attempt is doing, by name of its run."""
+        seen = _Seen()
+        strangers = [one for one in submissions if not self.known(one).hosts]
+        plan = self._slot_questions(submissions, seen)
+        reader = self.readers()[0]
+        plan.setdefault(reader, []).extend(self._look_questions(submissions, seen))
+        self._perform(plan)
+        self._look_elsewhere(submissions, seen, reader)
+        self._perform(self._slot_questions(strangers, seen))
+        self._perform(self._start_questions(submissions, seen))
+        # Where no agent lives the records decide, and must not be older than what was seen of the last agent.
+        over = [one for one in submissions if self._is_over(one, seen)]
+        if over:
+            self._perform({self.readers()[0]: self._look_questions(over, seen)})
+        return {one.run: self._observation(one, seen) for one in submissions}
+
+    def generations(self, submission: Submission, after: int) -> tuple[Generation, ...]:
+        """Raises Unreachable, and ClusterError for records that cannot be read."""
+        look = self.read(("look", observation.request_of(submission, after=after)))[0]
+        return observation.generations_of(look["generations"])
+
+    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
+        """News after a mark, from the newest observation where it asked for just that. Raises as `generations`."""
+        known = self.known(submission)
+        if known.looked and known.mark == after:
+            news = known.news
+        else:
+            look = self.read(("look", observation.request_of(submission, metrics=True, mark=after)))[0]
+            news = observation.metrics_of(look["metrics"])
+        known.mark, known.news, known.looked = news.mark if news is not None else after, None, False
+        return news
+
+    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+        """The values of some calls from a host that answers. Raises Unreachable, and ClusterError.
+
+        The first is asked alone, then all others at once: a dead host takes a while to be found out.
+        """
+        first, *others = self.readers()
+        failures = []
+        for hosts in ([first], others):
+            for host, answer in self._group.ask(dict.fromkeys(hosts, calls), seconds=seconds).items():
+                if not isinstance(answer, Unreachable):
+                    self.reader = host
+                    if isinstance(answer, OrchError):
+                        raise answer
+                    return answer
+                failures.append(answer.message)
+        raise Unreachable(f"no host answers: {'; '.join(failures)}", hint="see that ssh to them works by hand")
+
+    # --- questions
+
+    def _slot_questions(self, submissions: Sequence[Submission], seen: _Seen) -> dict[str, list[_Entry]]:
+        plan: dict[str, list[_Entry]] = {}
+        for one in submissions:
+            hosts = self.known(one).hosts
+            for host in dict.fromkeys(hosts):
+                nodes = [node for node, name in enumerate(hosts) if name == host]
+                call: Call = ("slots", {**attempt_of(one), "start": start_id(one), "nodes": nodes})
+                plan.setdefault(host, []).append((call, _slot_taker(one, nodes, seen, self.known(one).begun)))
+        return plan
+
+    def _start_questions(self, submissions: Sequence[Submission], seen: _Seen) -> dict[str, list[_Entry]]:
+        """Whether the agents of silent hosts were started at all, where that is not known: any host can tell."""
+        questions: list[_Entry] = []
+        for one in submissions:
+            known, slots = self.known(one), self._slots(one, seen)
+            nodes = [slot.node for slot in slots if slot.state == "silent" and slot.node not in known.begun]
+            if nodes and any(slot.state != "silent" for slot in slots):
+                call: Call = ("slots", {**attempt_of(one), "start": start_id(one), "nodes": nodes})
+                questions.append((call, _start_taker(one, nodes, seen, known.begun)))
+        return {self.readers()[0]: questions} if questions else {}
+
+    def _look_questions(self, submissions: Sequence[Submission], seen: _Seen) -> list[_Entry]:
+        questions: list[_Entry] = []
+        for one in submissions:
+            known = self.known(one)
+            request = observation.request_of(one, metrics=True, mark=known.mark)
+            questions.append((("look", request), _look_taker(one, known, seen)))
+            if not known.hosts:
+                questions.append((("chosen", attempt_of(one)), _hosts_taker(known)))
+        return questions
+
+    def _perform(self, plan: Mapping[str, Sequence[_Entry]]) -> None:
+        answers = self._group.glance({host: [call for call, _ in entries] for host, entries in plan.items()})
+        for host, entries in plan.items():
+            answer = answers[host]
+            if isinstance(answer, Unreachable) or (isinstance(answer, OrchError) and len(entries) == 1):
+                for _, take in entries:
+                    take(answer)
+            elif isinstance(answer, OrchError):  # one of them failed there, and takes no other with it
+                for entry in entries:
+                    self._perform({host: [entry]})
+            else:
+                for (_, take), value in zip(entries, answer, strict=True):
+                    take(value)
+
+    def _look_elsewhere(self, submissions: Sequence[Submission], seen: _Seen, reader: str) -> None:
+        """Read through other hosts what the first did not read: all of them for one that did not answer, else one."""
+        for host in self.readers():
+            failed = {one.run: seen.looks.get(one.run) for one in submissions}
+            missing = [one for one in submissions if isinstance(failed[one.run], OrchError)]
+            if not missing:
+                break
+            if host == reader or host in self._group.silent:
+                continue
+            self._perform({host: self._look_questions(missing, seen)})
+            if any(not isinstance(seen.looks[one.run], OrchError) for one in missing):
+                self.reader = host
+            if not any(isinstance(failed[one.run], Unreachable) for one in missing):
+                break
+
+    # --- answers
+
+    def _slots(self, submission: Submission, seen: _Seen) -> tuple[Slot, ...]:
+        hosts = self.known(submission).hosts
+        return tuple(
+            Slot(node=node, host=host, state=seen.slots.get((submission.run, node), "silent"))
+            for node, host in enumerate(hosts)
+        ) or tuple(Slot(node=node, host="no host", state="unused") for node in range(submission.nodes))
+
+    def _is_over(self, submission: Submission, seen: _Seen) -> bool:
+        look = seen.looks.get(submission.run)
+        if not isinstance(look, Mapping) or reading.lives(self._slots(submission, seen)):
+            return False
+        return submission.handle is not None or bool(look["asked"])
+
+    def _observation(self, submission: Submission, seen: _Seen) -> Observation:
+        look, slots = seen.looks.get(submission.run), self._slots(submission, seen)
+        if not isinstance(look, Mapping):
+            because = look.message if isinstance(look, OrchError) else "no host answers"
+            return Observation(phase=Phase.UNKNOWN, raw=reading.raw(slots), because=because)
+        return reading.observation(submission, look, slots, still=self._still(submission, look, slots))
+
+    def _still(self, submission: Submission, look: Mapping[str, Any], slots: Sequence[Slot]) -> float:
+        """Seconds since a heartbeat, or the set of silent hosts, last changed."""
+        known = self.known(submission)
+        state = (look["report"]["generation"], look["report"]["beat"], [slot.state for slot in slots])
+        if known.quiet is None or known.quiet[0] != state:
+            known.quiet = (state, time.monotonic())
+        return time.monotonic() - known.quiet[1]
+
+
+def attempt_of(submission: Submission) -> dict[str, Any]:
+    """How operations name an attempt."""
+    return {"dir": submission.dir, "attempt": submission.attempt}
+
+
+def start_id(submission: Submission) -> str:
+    """Names the start of an attempt: the same for all its agents and for everybody who hands it over."""
+    place = hashlib.sha256(submission.dir.encode()).hexdigest()[:8]
+    return f"{submission.run_id}-{place}-{submission.attempt}"
+
+
+def _slot_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
+    def take(value: Any) -> None:
+        for node in nodes:
+            state = "silent" if isinstance(value, OrchError) else value[str(node)]["state"]
+            seen.slots[submission.run, node] = state
+            if state in {"live", "gone"}:
+                begun.add(node)
+
+    return take
+
+
+def _start_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
+    def take(value: Any) -> None:
+        for node in nodes if not isinstance(value, OrchError) else ():
+            if value[str(node)]["state"] == "unused":
+                seen.slots[submission.run, node] = "unused"
+            else:
+                begun.add(node)
+
+    return take
+
+
+def _look_taker(submission: Submission, known: Known, seen: _Seen) -> Callable[[Any], None]:
+    def take(value: Any) -> None:
+        seen.looks[submission.run] = value
+        if not isinstance(value, OrchError):
+            known.news, known.looked = observation.metrics_of(value["metrics"]), True
+
+    return take
+
+
+def _hosts_taker(known: Known) -> Callable[[Any], None]:
+    def take(value: Any) -> None:
+        if isinstance(value, Mapping):
+            known.hosts = tuple(host["name"] for host in value["hosts"])
+
+    return take

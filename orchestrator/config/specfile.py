@@ -1,0 +1,175 @@
+"""job.yaml -> Spec, strictly: every error says file, line and field."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config import yamlfile
+from orchestrator.config.binding import BAD, Binder, Problems, Rule
+from orchestrator.config.jsonfile import read_mapping
+from orchestrator.config.messages import hints_of, members
+from orchestrator.config.overrides import apply
+from orchestrator.config.yamlfile import Node
+from orchestrator.errors import JobError
+from orchestrator.model.cluster import Kind
+from orchestrator.model.key import key_of
+from orchestrator.model.spec import Model, Spec
+
+BUILT_IN = ("model", "data", "training")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSpec:
+    """A Spec and where it was read. `path` and `job_dir` (to which relative paths belong) are absolute."""
+
+    spec: Spec
+    path: str
+    job_dir: str
+    root: Node
+
+    def place(self, error: JobError) -> JobError:
+        """The same error with the file and line of its field, where a later stage knew only the field."""
+        return yamlfile.placed(error, self.root)
+
+
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> LoadedSpec:
+    """Read a job file; overrides are texts like `training.steps=50`. Raises JobError."""
+    name = os.fspath(path)
+    spec, root = _parse(yamlfile.read(name), name, overrides)
+    absolute = Path(name).absolute()
+    return LoadedSpec(spec=spec, path=str(absolute), job_dir=str(absolute.parent), root=root)
+
+
+def parse(text: bytes, file: str, overrides: Sequence[str] = ()) -> Spec:
+    """The Spec of a text; `file` names it in errors, and its directory is where a ds_config path starts."""
+    return _parse(text, file, overrides)[0]
+
+
+def canonical(spec: Spec) -> str:
+    """JSON, the same for equal specs; without what is None or empty, so that a new optional key changes nothing."""
+    return json.dumps(_without_empty(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def restore(text: str) -> Spec:
+    """The Spec that `canonical` was given. Raises JobError when another version wrote what this one does not know."""
+    return _bind(yamlfile.located(json.loads(text), "the stored job"))
+
+
+def named(spec: Spec, name: str) -> Spec:
+    """The same job under another name. Raises JobError when it is no name."""
+    try:
+        return restore(canonical(replace(spec, name=name)))
+    except JobError as error:
+        raise JobError(error.message, file=f"--name {name}", field="name") from None
+
+
+def check_kind(spec: Spec, kind: Kind) -> None:
+    """Check what only some kinds of cluster can do. Raises JobError."""
+    for name, secret in spec.secrets.items():
+        if secret.kubernetes is not None and kind != "kubernetes":
+            message = f"a Kubernetes Secret cannot be read on a cluster of kind {kind}; use env or file there"
+            raise JobError(message, field=f"secrets.{name}.kubernetes")
+
+
+def _parse(text: bytes, file: str, overrides: Sequence[str]) -> tuple[Spec, Node]:
+    directory = Path(file).parent
+    root = _expand(yamlfile.parse(text, file), Spec, directory)
+    for override in overrides:
+        root = _expand(apply(root, override), Spec, directory)
+    return _bind(root), root
+
+
+def _bind(root: Node) -> Spec:
+    problems = Problems()
+    spec = Binder(Spec, problems, _RULES).bind(root, Spec)
+    _check_way(root, problems)
+    problems.stop_if_any()
+    assert spec is not BAD
+    assert isinstance(spec, Spec)
+    return spec
+
+
+def _expand(node: Node, record: Any, directory: Path, field: str = "") -> Node:
+    """The tree with every shorthand written out: `model: hub/id`, and the file that `deepspeed.config` names."""
+    if not isinstance(node.value, dict):
+        return node
+    children = dict(node.value)
+    for of in fields(record):
+        child, key = children.get(of.name), key_of(of)
+        if child is None:
+            continue
+        if key.shorthand and isinstance(child.value, str):
+            place = (child.file, child.line)
+            children[of.name] = Node({key.shorthand: child}, *place, places={key.shorthand: place})
+        elif key.from_file and isinstance(child.value, str):
+            children[of.name] = read_mapping(child, directory, field + of.name)
+        else:
+            for kind in members(hints_of(record)[of.name]):
+                if is_dataclass(kind):
+                    children[of.name] = _expand(child, kind, directory, f"{field}{of.name}.")
+    return replace(node, value=children)
+
+
+def _check_way(root: Node, problems: Problems) -> None:
+    """Either a script of the user's own, or model, data and training."""
+    if not isinstance(root.value, dict):
+        return
+    script = root.child("run")
+    if script is None or script.value is None:
+        missing = [name for name in BUILT_IN if root.child(name) is None or root.value[name].value is None]
+        for name in missing:
+            other = "" if len(missing) < len(BUILT_IN) else " (or `run`, for a script of your own)"
+            problems.add(f"is missing: a job needs model, data and training{other}", root, name)
+        return
+    for name in (*BUILT_IN, "tokenizer"):
+        child = root.child(name)
+        if child is not None and child.value is not None:
+            problems.add("stands beside run; a script of your own brings its own", root, name, key=name)
+
+
+def _model_rules(model: Model) -> Iterator[tuple[str, str]]:
+    if model.revision is not None and model.path is None:
+        yield "revision", "belongs to a path; an inline config has no revisions"
+
+
+def _spec_rules(spec: Spec) -> Iterator[tuple[str, str]]:
+    for name in sorted(spec.env.keys() & spec.secrets.keys()):
+        yield "secrets", f"{name} is in env too; leave one out"
+    if spec.run is not None:
+        yield from _run_rules(spec.run, spec.code)
+
+
+def _run_rules(run: str, code: str | None) -> Iterator[tuple[str, str]]:
+    try:
+        words = shlex.split(run)
+    except ValueError as error:
+        yield "run", f"is no command line: {str(error).lower()}"
+        return
+    if not words or words[0].startswith("-"):
+        yield "run", "wanted the path of a Python script and its arguments"
+    elif code is None and not words[0].startswith("/"):
+        yield "run", f"{words[0]} is a relative path, and no code goes with the job; add `code: .`"
+
+
+def _without_empty(value: Any) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for of in fields(value):
+        child = getattr(value, of.name)
+        if is_dataclass(child):
+            found[of.name] = _without_empty(child)
+        elif child not in (None, (), {}):
+            entries = child.items() if isinstance(child, Mapping) else ()
+            if any(is_dataclass(entry) for _, entry in entries):
+                found[of.name] = {name: _without_empty(entry) for name, entry in entries}
+            else:
+                found[of.name] = child
+    return found
+
+
+_RULES: Mapping[type, Rule] = {Model: _model_rules, Spec: _spec_rules}

@@ -1,0 +1,194 @@
+"""One run a directory, one agent a slot, one claim a start: what an agent may be, before it starts anything."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator.job.agent import hosts, linux, log
+from orchestrator.job.agent.codes import FAILED, FENCED, FULL, HOPELESS, PREFLIGHT, SLOT_TAKEN, SUCCESS, Ended
+from orchestrator.job.agent.job import Job
+from orchestrator.job.agent.options import Options
+from orchestrator.job.checkpoints import generations
+from orchestrator.job.checkpoints.atomic import create_json, read_json, write_json
+from orchestrator.job.checkpoints.generations import Claim, Root
+from orchestrator.job.checkpoints.report import REFUSALS
+
+PROGRESSED = "progressed.json"  # in the run's directory: it has had a checkpoint that counted
+
+
+def has_progressed(options: Options, job: Job) -> bool:
+    """Whether the run has had a checkpoint that counted, though its checkpoint directory may be gone since."""
+    return (read_json(options.run_dir / PROGRESSED) or {}).get("run_id") == job.run_id
+
+
+def note_progress(options: Options, job: Job) -> None:
+    """Leaves word of it, where the checkpoint directory's end does not reach. A full disk prevents nothing else."""
+    try:
+        if not has_progressed(options, job):
+            write_json(options.run_dir / PROGRESSED, {"run": job.name, "run_id": job.run_id})
+    except OSError as error:
+        log.line(options.node, f"cannot leave word of the progress in {options.run_dir}: {error}")
+
+
+def take_slot(options: Options) -> int | None:
+    """Locks the slot for the life of this process; the descriptor must stay open.
+
+    A start has each slot once: whoever hands an attempt over again may start a second agent beside one that is slow to
+    get here, and the slow one must do nothing, also when the other has ended by then. Raises Ended when the slot is
+    taken, or was.
+    """
+    if options.slot_lock is None:
+        return None
+    options.slot_lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(options.slot_lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = False
+    except BlockingIOError:
+        held = True
+    holder = read_json(options.slot_lock) or {}  # none where nobody held it, or died before it had said so
+    if held or holder.get("start") == options.start:
+        os.close(descriptor)
+        who = f"another agent of this slot (process {holder.get('pid', 'unknown')}, start {holder.get('start')})"
+        because = f"{options.slot_lock} {'is' if held else 'was'} held by {who}; this one does nothing."
+        raise Ended(SLOT_TAKEN, "fenced", because)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps({"pid": os.getpid(), "start": options.start}).encode() + b"\n")
+    return descriptor
+
+
+def own_directory(job: Job) -> None:
+    """Makes the checkpoint directory this run's. Raises Ended when it is another's, or can't be written."""
+    root = job.checkpoint_dir
+    path = root / "owner.json"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if create_json(path, {"run": job.name, "run_id": job.run_id, "created": time.time()}):
+            return
+        owner = read_json(path)
+    except OSError as error:
+        because = f"{hosts.here()}: cannot write in the checkpoint directory {root}: {error.strerror}."
+        if error.errno in FULL:  # somebody may make room
+            raise Ended(FAILED, "disk_full", f"{because} Make room, or choose another.") from error
+        raise Ended(PREFLIGHT, "preflight", f"{because} Choose another, or mend it.") from error
+    if owner is None:
+        because = f"{path} says whose directory this is and cannot be parsed. Mend or remove it, if you are sure."
+        raise Ended(HOPELESS, "owned", because)
+    if owner.get("run_id") != job.run_id:
+        raise Ended(
+            HOPELESS,
+            "owned",
+            f"{root} belongs to the run {owner.get('run')} ({owner.get('run_id')}), this is {job.name} ({job.run_id}). "
+            "Give this job a checkpoint.dir of its own.",
+        )
+
+
+def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Claim | None:
+    """The claim that this node is to join, of its own start and newer than `after`; None: not there yet.
+
+    `seen`: the newest number when this agent started. Raises Ended when the run has finished, or somebody else's claim
+    came since.
+    """
+    made = generations.claims(root)  # one look: a claim that appears between two looks is no older than the newest
+    if not made:
+        return None
+    newest = made[-1]
+    if generations.succeeded(root, newest.generation):
+        raise Ended(SUCCESS, "completed", f"The run finished in generation {newest.generation}.")
+    if newest.start == options.start:
+        outcome = generations.read_outcome(root, newest.generation)
+        if outcome is None:
+            return newest if newest.generation > (after or 0) else None
+        _check_late(root, options, newest, outcome)
+        return None
+    passed = any(claim.start == options.start for claim in made)
+    # One that was there before may still make claims of its own, until it finds that it is fenced.
+    before = {claim.start for claim in made if claim.generation <= seen}
+    later = newest.generation > seen and newest.start not in before
+    if newest.attempt > options.attempt or later or passed:
+        raise Ended(FENCED, "fenced", fenced_by(newest), generation=after)
+    return None
+
+
+def _check_late(root: Root, options: Options, newest: Claim, outcome: dict[str, Any]) -> None:
+    """Raises Ended where this start ended for good without this node, which was slow to come."""
+    took_part = (generations.generation_dir(root, newest.generation) / f"node-{options.node}.json").exists()
+    if outcome.get("restart") or took_part:
+        return
+    code, cause = int(outcome.get("code", HOPELESS)), str(outcome.get("cause", "unknown"))
+    raise Ended(code, cause, str(outcome.get("because", "")), generation=newest.generation, told=True)
+
+
+def fenced_by(claim: Claim) -> str:
+    """Who counts now."""
+    who = f"Start {claim.start} of attempt {claim.attempt}"
+    return f"{who} has claimed generation {claim.generation}: it counts from now on."
+
+
+def join(root: Root, claim: Claim, node: int, *, device: str, gpus: int | None) -> bool:
+    """Takes this node's place in a generation; False when an earlier agent of this node already had it."""
+    directory = generations.generation_dir(root, claim.generation)
+    for name in ("ranks", "logs", "checkpoints"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    record = {
+        "node": node,
+        "host": hosts.here(),
+        "start": claim.start,
+        "device": device,
+        "gpus": gpus,
+        "time": time.time(),
+        "process": linux.identity(os.getpid()),
+        "pid": os.getpid(),
+    }
+    return create_json(directory / f"node-{node}.json", record)
+
+
+def refusal_path(root: Root, node: int) -> Path:
+    return Path(root) / REFUSALS / f"node-{node}.json"
+
+
+def forget_refusal(root: Root, options: Options) -> None:
+    """An earlier refusal of this very node and start is no longer its word."""
+    refusal_path(root, options.node).unlink(missing_ok=True)
+
+
+def write_refusal(root: Root, options: Options, ended: Ended, seen: int) -> None:
+    """Leaves word for the other nodes and for readers: this start ends before it has a generation. Raises OSError.
+
+    `seen`: the newest number when this agent started. A claim of another start since then is newer than this word.
+    """
+    path, newest = refusal_path(root, options.node), generations.newest_claim(root)
+    path.parent.mkdir(exist_ok=True)
+    known = newest.generation if newest is not None and newest.start == options.start else seen
+    write_json(path, {**ending(options, ended), "generation": known})
+
+
+def refusal_of_peer(root: Root, options: Options, nodes: int) -> dict[str, Any] | None:
+    """The word of another node of this start that has ended before it had a generation."""
+    for node in range(nodes):
+        refusal = read_json(refusal_path(root, node)) if node != options.node else None
+        if refusal is not None and refusal.get("start") == options.start and refusal.get("attempt") == options.attempt:
+            return refusal
+    return None
+
+
+def ending(options: Options, ended: Ended) -> dict[str, Any]:
+    """How an agent ended, as a record."""
+    return {
+        "node": options.node,
+        "host": hosts.here(),
+        "start": options.start,
+        "attempt": options.attempt,
+        "generation": ended.generation,
+        "code": ended.code,
+        "result": ended.result,
+        "cause": ended.cause,
+        "because": ended.because,
+        "retry": ended.retry,
+        "time": time.time(),
+    }

@@ -1,0 +1,191 @@
+"""An agent's life: claim or join, run the generation, settle how it ended, and again while that makes sense."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Mapping, NoReturn
+
+from orchestrator.job.agent import fence, hosts, launcher, log, preflight, processes
+from orchestrator.job.agent.codes import FAILED, FENCED, FULL, HOPELESS, STOPPED, SUCCESS, Ended
+from orchestrator.job.agent.conclude import settle, write_fenced
+from orchestrator.job.agent.environment import SECRETS, read_secrets
+from orchestrator.job.agent.heartbeat import Beat
+from orchestrator.job.agent.job import Job
+from orchestrator.job.agent.member import TICK, Member, Node
+from orchestrator.job.agent.options import Options
+from orchestrator.job.agent.peers import Peers
+from orchestrator.job.agent.pod import Pod
+from orchestrator.job.agent.processes import Inbox
+from orchestrator.job.checkpoints import claiming, generations, retention
+from orchestrator.job.checkpoints.generations import Claim
+
+WAIT = 0.05  # seconds between two looks for node 0's claim
+MAX_BACKOFF = 60.0  # seconds
+
+
+def run(options: Options, job: Job, inbox: Inbox, pod: Pod | None = None) -> NoReturn:
+    """Runs this node until it ends; always raises Ended."""
+    fence.own_directory(job)
+    if pod is not None:
+        pod.own(job.checkpoint_dir, job.nodes)
+    seen = 0
+    try:
+        seen = generations.newest_number(job.checkpoint_dir)
+        fence.forget_refusal(job.checkpoint_dir, options)
+        secrets = read_secrets(job, os.environ, options.attempt_dir / SECRETS)
+        device = preflight.check(job, os.environ)
+        if device.warning:
+            log.line(options.node, f"warning: {device.warning}")
+        _generations(Node(options, job, inbox, Beat(), device, dict(os.environ), secrets, pod), seen)
+    except Ended as ended:
+        _leave_word(options, job, ended, seen)
+        raise
+    except OSError as error:
+        cause = "disk_full" if error.errno in FULL else "unknown"
+        failed = Ended(FAILED, cause, f"The agent of node {options.node} ({hosts.here()}) failed: {error}")
+        _leave_word(options, job, failed, seen)
+        raise failed from error
+
+
+def _generations(node: Node, seen: int) -> NoReturn:
+    """One generation after the other, until one of them ends for good. `seen`: the newest number at the start."""
+    swept = processes.sweep(node.root, node.options.node)
+    if swept:
+        log.line(node.options.node, f"ended {len(swept)} processes that a dead agent had left behind")
+    claim = _next_claim(node, seen, None)
+    while True:
+        number = claim.generation
+        outcome = _generation(node, claim)
+        if not outcome.get("restart"):
+            code, cause, because = int(outcome["code"]), str(outcome["cause"]), str(outcome["because"])
+            raise Ended(code, cause, because, generation=number, told=True)
+        log.line(node.options.node, f"generation {number} ended: {outcome['because']} Starting again.")
+        if node.options.node == 0:
+            _pause(node, backoff(int(outcome["failures"])), number)
+        claim = _next_claim(node, seen, number)
+
+
+def backoff(failures: int) -> float:
+    """Seconds before the next generation: none after the first failure in a row, then growing, bounded."""
+    return 0.0 if failures <= 1 else min(MAX_BACKOFF, 2.0 ** (failures - 1))
+
+
+def _leave_word(options: Options, job: Job, ended: Ended, seen: int) -> None:
+    """For the other nodes and for readers, where no outcome says it."""
+    if ended.told or ended.code in (SUCCESS, FENCED):
+        return
+    try:
+        fence.write_refusal(job.checkpoint_dir, options, ended, seen)
+    except OSError as error:
+        log.line(options.node, f"cannot leave word in {job.checkpoint_dir}: {error}")
+
+
+def _next_claim(node: Node, seen: int, after: int | None) -> Claim:
+    while True:
+        _check_stop(node, after)
+        claim = _claim(node, after) if node.options.node == 0 else _await_claim(node, seen, after)
+        if fence.join(node.root, claim, node.options.node, device=node.device.name, gpus=node.device.gpus):
+            return claim
+        after = claim.generation  # an agent of this node that is dead has joined it
+
+
+def _claim(node: Node, after: int | None) -> Claim:
+    options, job = node.options, node.job
+    request = claiming.Request(
+        run=job.name,
+        run_id=job.run_id,
+        attempt=options.attempt,
+        start=options.start,
+        nodes=job.nodes,
+        address=options.address or launcher.default_address(job.nodes),
+        port=launcher.free_port(),
+        max_failures=job.max_failures,
+        follows=after,
+        progressed=fence.has_progressed(options, job),
+        from_step=options.from_step,
+        from_scratch=options.from_scratch,
+    )
+    try:
+        claim = claiming.claim(node.root, request)
+    except claiming.Refused as refused:
+        code = {"fenced": FENCED, "finished": SUCCESS}.get(refused.cause, HOPELESS)
+        cause = "completed" if refused.cause == "finished" else refused.cause
+        raise Ended(code, cause, refused.because, generation=after) from refused
+    if claim.resume is not None:
+        fence.note_progress(options, job)
+    log.line(0, _sentence(claim))
+    for path in retention.set_aside(node.root, claim):
+        log.line(0, f"moved {path} to set-aside/")
+    if (options.from_scratch or options.from_step is not None) and claim.asked is None and after is None:
+        log.line(0, f"attempt {options.attempt} has gone back once, as asked; it goes on from there")
+    return claim
+
+
+def _sentence(claim: Claim) -> str:
+    start = f"from {claim.resume.path}" if claim.resume else "from step 0"
+    rejected = "".join(f"; not from {entry.path}: {entry.why}" for entry in claim.rejected)
+    return f"generation {claim.generation} of {claim.run}, attempt {claim.attempt}, {start}{rejected}"
+
+
+def _await_claim(node: Node, seen: int, after: int | None) -> Claim:
+    """Node 0's next claim. Raises Ended when there will be none."""
+    options, job = node.options, node.job
+    deadline = time.monotonic() + job.timeouts.join
+    before = generations.read_claim(node.root, after) if after is not None else None
+    peers = Peers(node.root, before, heartbeat=job.timeouts.heartbeat) if before is not None else None
+    while True:
+        claim = fence.check_turn(node.root, options, seen, after)
+        if claim is not None:
+            return claim
+        refusal = fence.refusal_of_peer(node.root, options, job.nodes)
+        if refusal is not None:
+            because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
+            raise Ended(int(refusal["code"]), refusal["cause"], because, generation=after)
+        _check_stop(node, after)
+        if peers is not None:
+            peers.look()
+            for cause, because in peers.lost([0]).values():
+                raise Ended(FAILED, cause, because, generation=after)
+        if time.monotonic() > deadline:
+            raise Ended(
+                FAILED,
+                "node_lost",
+                f"Node {options.node} ({hosts.here()}) saw no claim of start {options.start} in {node.root} "
+                f"for {job.timeouts.join:g} s: node 0 has not started, or sees another directory.",
+                generation=after,
+            )
+        node.inbox.wait(WAIT)
+
+
+def _check_stop(node: Node, generation: int | None) -> None:
+    if node.inbox.stop is not None:
+        because = f"Asked to stop by {node.inbox.stop.name} on node {node.options.node}, before the ranks had started."
+        raise Ended(STOPPED, "asked_to_stop", because, generation=generation)
+
+
+def _pause(node: Node, seconds: float, generation: int) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        _check_stop(node, generation)
+        node.inbox.wait(min(TICK, max(0.0, end - time.monotonic())))
+    _check_stop(node, generation)
+
+
+def _generation(node: Node, claim: Claim) -> Mapping[str, Any]:
+    """Runs one generation to its end and returns its outcome."""
+    member = Member(node, claim)
+    try:
+        member.start()
+        while True:
+            node.inbox.wait(TICK)
+            member.look()
+            settled = settle(member)
+            if settled is not None:
+                return settled
+    except Ended as ended:
+        if node.options.node == 0:
+            write_fenced(member, ended)
+        raise
+    finally:
+        member.close()

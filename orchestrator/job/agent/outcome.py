@@ -1,0 +1,208 @@
+"""What ended a generation, and whether another may do better. Pure: evidence in, verdict out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Mapping, Sequence
+
+from orchestrator.job.agent import codes
+from orchestrator.job.agent.evidence import Fault
+
+_KILLS = ("SIGKILL", "SIGTERM", "an unknown signal")  # said by somebody from outside: twice the same means nothing
+# Stops in a row without a new proven checkpoint that a scheduler may answer with a requeue. More than the failures that
+# are allowed by default, for a stop is nobody's fault; but a job whose time limit is shorter than the way to its first
+# checkpoint would be queued again for ever.
+MAX_STOPS = 10
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known at the end. `asked`: who asked to stop, None: nobody; `stopped_step`: the agreed save's.
+
+    `step`: the newest checkpoint of this generation or the one it resumed from. `failures`, `stops`: in a row before
+    this generation, without a new proven checkpoint. `previous`: first_error of the
+    generation before, when that failed with no new checkpoint either; `previous_cause`: what was made of it.
+    """
+
+    faults: tuple[Fault, ...]
+    finished: bool = False
+    asked: str | None = None
+    stopped_step: int | None = None
+    step: int | None = None
+    progressed: bool = False
+    failures: int = 0
+    stops: int = 0
+    max_failures: int = 0
+    out_of_memory: bool = False
+    built_in: bool = True
+    previous: Mapping[str, Any] | None = None
+    previous_cause: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`restart`: the agents start again together, as the next generation; else they end with `code`."""
+
+    result: str
+    cause: str
+    because: str
+    retry: bool
+    restart: bool
+    code: int
+    step: int | None
+    failures: int
+    first_error: Mapping[str, Any] | None = None
+
+
+def decide(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outcome:
+    """The first of: stopped as agreed, finished, asked to stop, failed."""
+    if evidence.stopped_step is None and evidence.finished:
+        because = "Every rank attested the end of the training."
+        return Outcome("success", "completed", because, False, False, codes.SUCCESS, evidence.step, 0)
+    if evidence.stopped_step is not None or evidence.asked is not None:
+        return _stopped(evidence)
+    return _failed(evidence, signatures)
+
+
+def refused(decided: Outcome, refusal: Mapping[str, Any]) -> Outcome:
+    """A failure for want of a node, in the words and with the exit status of that node, which had ended before."""
+    retry = decided.retry and bool(refusal["retry"])
+    because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
+    if refusal["retry"] and not retry:
+        because = f"{because} {decided.because}"
+    code = int(refusal["code"]) if retry or not refusal["retry"] else codes.HOPELESS
+    return replace(decided, cause=str(refusal["cause"]), because=because, retry=retry, restart=False, code=code)
+
+
+def first_fault(faults: Sequence[Fault], signatures: Sequence[Mapping[str, Any]]) -> Fault | None:
+    """The earliest that is no echo of another; an echo only when there is nothing else."""
+    dead_launchers = {fault.node for fault in faults if fault.type == "Launcher"}
+    # The ranks of a launcher that was killed die with it.
+    own = [fault for fault in faults if fault.type not in ("Signal", "Exit") or fault.node not in dead_launchers]
+    ordered = sorted(own, key=lambda fault: (_is_echo(fault, signatures), fault.time))
+    return ordered[0] if ordered else None
+
+
+def signature_of(fault: Fault, signatures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The first row whose pattern is in the fault's own words, else in all of its text."""
+    words = f"{fault.type}: {fault.message}"
+    for text in (words, fault.text):
+        for row in signatures:
+            if re.search(row["pattern"], text):
+                return row
+    return None
+
+
+def same_error(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two first errors are the same words, and such as come from the program and not from outside."""
+    if not one or not other or one.get("cause") or one.get("type") == "Launcher" or one.get("message") in _KILLS:
+        return False
+    return one.get("type") == other.get("type") and _plain(one.get("message")) == _plain(other.get("message"))
+
+
+def _is_echo(fault: Fault, signatures: Sequence[Mapping[str, Any]]) -> bool:
+    row = signature_of(fault, signatures)
+    return row is not None and bool(row.get("echo"))
+
+
+def _stopped(evidence: Evidence) -> Outcome:
+    asked = evidence.asked or "a signal to its ranks"
+    if evidence.stopped_step is not None:
+        because = f"Asked to stop by {asked}; all ranks saved step {evidence.stopped_step} and left."
+    else:
+        saved = f"the newest checkpoint is of step {evidence.step}" if evidence.step else "there is no checkpoint"
+        because = f"Asked to stop by {asked}; nothing was saved for it, {saved}."
+    step = evidence.stopped_step if evidence.stopped_step is not None else evidence.step
+    failures = 0 if evidence.progressed else evidence.failures
+    stops = 0 if evidence.progressed else evidence.stops + 1
+    if stops < MAX_STOPS:
+        return Outcome("stopped", "asked_to_stop", because, True, False, codes.STOPPED, step, failures)
+    because += (
+        f" It was asked to stop {stops} times in a row without a new proven checkpoint. Give it a longer time limit"
+        " (time_limit of the cluster's profile) or save sooner (checkpoint.every of the job), and let a script of your"
+        " own save when it is asked to stop, as a Session does."
+    )
+    return Outcome("failed", "asked_to_stop", because, False, False, codes.HOPELESS, step, failures)
+
+
+def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outcome:
+    fault = first_fault(evidence.faults, signatures)
+    cause, retry, echo, because = _explain(fault, evidence, signatures)
+    first_error = fault.record() if fault else None
+    failures = 0 if evidence.progressed else evidence.failures + 1
+    notes = []
+    restart = True
+    if cause == evidence.previous_cause == "gpu_fault" and not evidence.progressed:
+        restart = False  # it would be on the same machines; another attempt may get others
+        notes.append("The generation before ended so, too: another attempt needs another machine.")
+    elif not evidence.progressed and not echo and same_error(first_error, evidence.previous):
+        retry = False
+        notes.append("The generation before ended with the same error, and no checkpoint was made in between.")
+    if cause == evidence.previous_cause == "host_oom" and not evidence.progressed:
+        retry = False
+        notes.append("The generation before ran out of memory, too, and no checkpoint was made in between.")
+    if failures > evidence.max_failures:
+        retry = False
+        allowed = evidence.max_failures
+        notes.append(f"Failures in a row without a new proven checkpoint: {failures}, allowed: {allowed}.")
+    # Without one of the nodes nothing can start here; whoever starts agents must start them again.
+    lost = any(fault.type == "Lost" for fault in evidence.faults)
+    code = codes.FAILED if retry and restart else codes.HOPELESS
+    return Outcome(
+        "failed",
+        cause,
+        _sentences(because, notes),
+        retry,
+        retry and restart and not lost,
+        code,
+        evidence.step,
+        failures,
+        first_error,
+    )
+
+
+def _explain(
+    fault: Fault | None, evidence: Evidence, signatures: Sequence[Mapping[str, Any]]
+) -> tuple[str, bool, bool, str]:
+    """(cause, retry, echo, because) of the first fault alone."""
+    if fault is None:
+        return "unknown", True, False, "The ranks ended before the training was done, and none of them said why."
+    where = f"The launcher on node {fault.node}" if fault.rank is None else f"Rank {fault.rank} on node {fault.node}"
+    killed = fault.cause == "launcher_lost" or (fault.type == "Signal" and fault.message in _KILLS)
+    if killed and evidence.out_of_memory:
+        sentence = f"{where} was ended by the kernel: its node, or what the job may use of it, had run out of memory."
+        return "host_oom", True, False, sentence
+    if fault.cause is not None:
+        return fault.cause, True, False, fault.message
+    if killed:
+        return "rank_killed", True, False, f"{where} was killed by {fault.message}."
+    row = signature_of(fault, signatures)
+    if row is not None:
+        return str(row["cause"]), bool(row.get("retry", True)), bool(row.get("echo")), f"{where}: {_said(fault)}"
+    unmatched = {"Signal": "rank_killed", "Launcher": "launcher_lost"}
+    cause = unmatched.get(fault.type, "unknown" if evidence.built_in else "user_error")
+    return cause, True, False, f"{where}: {_said(fault)}"
+
+
+def _said(fault: Fault) -> str:
+    if fault.type in ("Exit", "Launcher"):
+        last = next((line.strip() for line in reversed(fault.text.splitlines()) if line.strip()), "")
+        return (
+            f"ended with {fault.message} before the training was done{f'; its log ends: {last[:300]}' if last else '.'}"
+        )
+    if fault.type == "Signal":
+        return f"killed by {fault.message}."
+    message = " ".join(fault.message.split())
+    return f"{fault.type}: {message[:300]}" if message else fault.type
+
+
+def _sentences(because: str, notes: Sequence[str]) -> str:
+    """An error's own words rarely end in a full stop."""
+    stop = "." if notes and because[-1:] not in ".!?:" else ""
+    return " ".join([because + stop, *notes])
+
+
+def _plain(message: Any) -> str:
+    return _ADDRESS.sub("0x", str(message))

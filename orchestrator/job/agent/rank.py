@@ -1,0 +1,125 @@
+"""Wraps the script in every rank: log, process id, and at the end how it ended. Runs before torch is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import io
+import json
+import multiprocessing.util
+import os
+import runpy
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from orchestrator.job.agent import hosts, linux
+from orchestrator.job.checkpoints.atomic import create_json, reserve, write_json, write_reserved
+
+BUILT_IN = "orchestrator.job.training.main"
+RESERVED = 16 * 1024  # bytes on the disk from the start: an error must be told even when the disk is full
+_MESSAGE, _TRACEBACK = 2000, 8000  # characters of an error that are kept: its message's first, its traceback's last
+
+
+def main() -> None:
+    """Runs the job's script as __main__ and leaves its word: ranks/rank-R.done.json or ranks/rank-R.error.json."""
+    directory, rank = Path(os.environ["ORCH_GENERATION_DIR"]), int(os.environ["RANK"])
+    linux.die_with_parent()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `launched` has blocked it for the launcher
+    threading.Thread(target=_die_with_agent, args=(int(os.environ["ORCH_AGENT_PID"]),), daemon=True).start()
+    _redirect(directory / "logs" / f"rank-{rank}.log")
+    records = directory / "ranks"
+    reserve(records / f"rank-{rank}.error.json", RESERVED)
+    place = {"rank": rank, "node": int(os.environ["ORCH_NODE"])}
+    write_json(records / f"rank-{rank}.json", {**place, "pid": os.getpid(), "host": hosts.here()}, durable=False)
+    try:
+        _run(Path(os.environ["ORCH_BUNDLE"]))
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            _record(records, place, end, f"exit status {end.code}")
+            raise
+    except BaseException as error:
+        _record(records, place, error, str(error))
+        raise
+    _await_helpers()
+    done = {"rank": rank, "step": None}
+    create_json(records / f"rank-{rank}.done.json", done)  # unless the training has attested itself
+    _leave()
+
+
+def _run(bundle: Path) -> None:
+    job = json.loads((bundle / "job.json").read_bytes())
+    command = list(job["command"] or ("-m", BUILT_IN))
+    os.chdir(bundle / job["code"] if job.get("code") else os.environ["ORCH_RUN_DIR"])
+    if command[0] in ("python", "python3"):
+        del command[0]
+    # `python -m` put the launcher's directory first; a script expects its own there.
+    if command[0] == "-m":
+        sys.path[0] = str(Path.cwd())
+        sys.argv = command[1:]
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = str(Path(command[0]).resolve().parent)
+        sys.argv = command
+        runpy.run_path(str(Path(command[0]).absolute()), run_name="__main__")
+
+
+def _await_helpers() -> None:
+    """What the script's threads, pools and processes still do belongs to the run.
+
+    The interpreter would wait for them by these functions; multiprocessing ends its own children by them, too.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - no public function waits for pools of threads
+    multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # noqa: SLF001 - else processes outlive it
+
+
+def _leave() -> NoReturn:
+    """Skips the interpreter's own end, where torch and DeepSpeed sometimes abort after a run that went well."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the disk is full, or the script has closed it
+            stream.flush()
+    os._exit(0)
+
+
+def _redirect(log: Path) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2, all_threads=True)  # the agent asks where a rank hangs
+
+
+def _record(records: Path, place: dict[str, int], error: BaseException, message: str) -> None:
+    line: dict[str, Any] = {
+        **place,
+        "time": time.time(),
+        "type": type(error).__name__,
+        "message": message[:_MESSAGE],
+        "traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__))[-_TRACEBACK:],
+    }
+    path = records / f"rank-{place['rank']}.error.json"
+    if not path.exists():  # else the training has told it itself
+        write_reserved(path, line)
+
+
+def _die_with_agent(agent: int) -> None:
+    """Waits for the end of the agent and ends this process: a launcher between the two may have died without a word."""
+    try:
+        select.select([os.pidfd_open(agent)], [], [])
+    except (OSError, AttributeError):
+        while linux.is_running(agent):
+            time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

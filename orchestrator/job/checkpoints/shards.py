@@ -1,0 +1,103 @@
+"""The files that one save of DeepSpeed must consist of, as the names there and the model states themselves say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterable, Mapping
+
+from orchestrator.job.checkpoints import archives
+
+_MODEL = re.compile(r"mp_rank_(?P<model>\d+)_model_states\.pt")
+_ZERO_MODEL = re.compile(r"zero_pp_rank_(?P<data>\d+)_mp_rank_(?P<model>\d+)_model_states\.pt")
+_OPTIMIZER = re.compile(r"(?P<prefix>bf16_|fp16_|)zero_pp_rank_(?P<data>\d+)_mp_rank_(?P<model>\d+)_optim_states\.pt")
+_LAYER = re.compile(r"layer_(\d+)(-model_\d+)?-model_states\.pt")
+_PARAMETER_OF_LAYER = re.compile(r"(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Save:
+    """What a save must consist of. Sizes count ranks; `layers` are those of a pipeline that have parameters."""
+
+    stage: int
+    data_parallel: int
+    model_parallel: int
+    prefix: str
+    layers: tuple[int, ...] = ()
+    layer_suffixes: tuple[str, ...] = ()
+
+    @property
+    def world_size(self) -> int:
+        return self.data_parallel * self.model_parallel
+
+    def names(self) -> set[str]:
+        """The names of all files that must be there."""
+        found = {
+            f"layer_{layer:02d}{suffix}-model_states.pt" for layer in self.layers for suffix in self.layer_suffixes
+        }
+        for model in range(self.model_parallel):
+            if self.stage < 3:
+                found.add(f"mp_rank_{model:02d}_model_states.pt")
+            for data in range(self.data_parallel):
+                stem = f"zero_pp_rank_{data}_mp_rank_{model:02d}"
+                if self.stage == 3:
+                    found.add(f"{stem}_model_states.pt")
+                if self.stage > 0:
+                    found.add(f"{self.prefix}{stem}_optim_states.pt")
+        return found
+
+
+def read_save(directory: Path) -> Save:
+    """What the save in a tag's directory must consist of. Raises OSError when it can't be listed."""
+    names = {entry.name for entry in directory.iterdir() if entry.is_file()}
+    model = _matches(_MODEL, names)
+    zero_model, optimizer = _matches(_ZERO_MODEL, names), _matches(_OPTIMIZER, names)
+    layered = _matches(_LAYER, names)
+    # One of them speaks for all but a pipeline's layers, of which each stage knows its own.
+    speakers = sorted(match.group() for match in [*model, *zero_model])
+    said = [archives.plain_values(directory / name) for name in (speakers if layered else speakers[:2])]
+    first = next((values for values in said if values), {})
+    config = first.get("ds_config")
+    config = config if isinstance(config, dict) else {}
+    return Save(
+        stage=_stage(config, zero_model=bool(zero_model), optimizer=bool(optimizer)),
+        data_parallel=_size(first.get("dp_world_size"), "data", [*zero_model, *optimizer]),
+        model_parallel=_size(first.get("mp_world_size"), "model", [*model, *zero_model, *optimizer]),
+        prefix=optimizer[0].group("prefix") if optimizer else _prefix(config),
+        layers=_layers(said) if layered else (),
+        layer_suffixes=tuple(sorted({match.group(2) or "" for match in layered})),
+    )
+
+
+def _matches(pattern: re.Pattern[str], names: Iterable[str]) -> list[re.Match[str]]:
+    return [match for match in map(pattern.fullmatch, names) if match]
+
+
+def _size(said: Any, group: str, matches: Iterable[re.Match[str]]) -> int:
+    """The size that a save says of itself, and never less than what its highest rank shows."""
+    seen = [int(match.group(group)) + 1 for match in matches]
+    return max([said if isinstance(said, int) else 1, 1, *seen])
+
+
+def _stage(config: Mapping[str, Any], *, zero_model: bool, optimizer: bool) -> int:
+    section = config.get("zero_optimization")
+    stage = section.get("stage", 0) if isinstance(section, dict) else None
+    if isinstance(stage, int) and 0 <= stage <= 3:
+        return stage
+    return 3 if zero_model else 2 if optimizer else 0
+
+
+def _prefix(config: Mapping[str, Any]) -> str:
+    section = config.get("bf16")
+    return "bf16_" if isinstance(section, dict) and section.get("enabled") is True else ""
+
+
+def _layers(said: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
+    """Numbers of a pipeline's layers, from the names of their parameters, which only ZeRO records."""
+    found: set[int] = set()
+    for values in said:
+        for group in values.get("param_shapes") or ():
+            matches = map(_PARAMETER_OF_LAYER.match, map(str, group))
+            found.update(int(match.group(1)) for match in matches if match)
+    return tuple(sorted(found))

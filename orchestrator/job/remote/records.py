@@ -1,0 +1,68 @@
+"""What the job itself has written, read together: its report, its generations, its metrics, how its agents ended."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Mapping
+
+from orchestrator.job.checkpoints import report as reports
+from orchestrator.job.checkpoints.atomic import read_json
+from orchestrator.job.checkpoints.generations import generation_dir, newest_claim
+from orchestrator.job.remote import attempts
+
+_LAST_BYTES = 4096
+
+
+def look(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The records of one attempt and of its run. Raises OSError.
+
+    `after`: generations above this number are wanted, None: none are. `metrics`: lines of metrics are wanted, those
+    after `mark`, None: all that count.
+    """
+    place, root = attempts.directory(request), Path(request["checkpoint_dir"])
+    owner = read_json(root / "owner.json")
+    foreign = owner is not None and owner.get("run_id") != request["run_id"]
+    ended = {str(node): read_json(place / f"ended-{node}.json") for node in range(request["nodes"])}
+    return {
+        "owner": owner.get("run") if owner is not None and foreign else None,
+        "report": asdict(reports.Report() if foreign else reports.read_report(root)),
+        "generations": [] if foreign or request["after"] is None else reports.generations(root, request["after"]),
+        "metrics": metrics(root, request["mark"]) if request["metrics"] and not foreign else None,
+        "asked": attempts.is_asked(place),
+        "tried": (place / attempts.TRIED).exists(),
+        "job": attempts.job_of(place),
+        "ended": {node: record for node, record in ended.items() if record is not None},
+        "last_words": last_words(place),
+    }
+
+
+def metrics(root: Path, mark: Mapping[str, int] | None) -> dict[str, Any] | None:
+    """Lines after a mark: the rest of the same generation's file, or all that counts when another one has begun.
+
+    None when there is nothing new. Raises OSError.
+    """
+    newest = newest_claim(root)
+    if newest is None:
+        return None
+    number = newest.generation
+    path = generation_dir(root, number) / "metrics.jsonl"
+    if mark is not None and mark["generation"] == number:
+        lines, end = reports.lines_after(path, mark["offset"])
+        return {"mark": {"generation": number, "offset": end}, "lines": lines, "whole": False} if lines else None
+    # The end before the whole: a line that comes in between is read twice, not lost.
+    _, end = reports.lines_after(path, 0)
+    return {"mark": {"generation": number, "offset": end}, "lines": reports.read_metrics(root), "whole": True}
+
+
+def last_words(place: Path) -> str:
+    """The last line that an agent or the job's script printed, with the file's name; empty when there is none."""
+    mine = f"job-{attempts.job_of(place)}.log"  # a job that lost the claim has nothing to tell
+    for path in sorted((*place.glob("agent-*.log"), *place.glob("job-*.log")), key=lambda log: (log.name != mine, log)):
+        with contextlib.suppress(OSError), path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _LAST_BYTES))
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return f"the last line of {path.name}: {lines[-1][:300]}"
+    return ""

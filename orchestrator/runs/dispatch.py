@@ -1,0 +1,238 @@
+"""Hand-over: a recorded intention becomes processes. Used by the command line at once and by the controller later.
+
+Needs nothing but the store and the run's own directory on this machine: no job.yaml, no planner, no template.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.bundle import archive
+from orchestrator.clusters import Backend
+from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import BadNodes
+from orchestrator.model.run import Cause, Run, Submission
+from orchestrator.policy import nodes
+from orchestrator.policy.nodes import Suspect
+from orchestrator.store import Lease, Store
+from orchestrator.store.codec import submission_to_dict
+from orchestrator.system import failpoints
+
+POSTPONED_SECONDS = 10.0
+ANOTHERS_SECONDS = 120.0  # for the process that recorded an intention to hand it over, where only it has the secrets
+
+Answer = tuple[str, dict[str, Any]]  # kind and data of the event that tells what came of a hand-over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """`values` by the job's variable; `missing` says in words what could not be read."""
+
+    values: Mapping[str, str]
+    missing: tuple[str, ...]
+
+
+def stage(bundle: Bundle, run_dir: Path) -> Path:
+    """Keep a bundle on this machine for every attempt of a run: completely or not at all. Raises StoreError."""
+    target = run_dir / f"bundle-{bundle.digest[:12]}.zip"
+    if target.is_file():
+        return target
+    temporary = run_dir / f".{target.name}.{os.getpid()}"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(archive.pack(bundle.files))
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"the job's files cannot be written to {run_dir}: {error.strerror}",
+            hint="set ORCH_HOME to a directory that you may write to and that has room",
+        ) from error
+    return target
+
+
+def kept_bundle(home: Path, submission: Submission) -> Bundle:
+    """What `stage` kept of an attempt's run in the store `home`, which may have been moved. Raises JobError."""
+    recorded = Path(submission.bundle_file)
+    here = home / "runs" / submission.run / recorded.name
+    return load_bundle(here if here.exists() else recorded, submission.digest)
+
+
+def load_bundle(path: Path, digest: str) -> Bundle:
+    """The bundle that `stage` kept. Raises JobError when it is gone or not what was recorded."""
+    try:
+        bundle = Bundle(files=archive.unpack(path.read_bytes()))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise JobError(f"the job's files in {path} cannot be read ({error})") from error
+    if bundle.digest != digest:
+        raise JobError(f"the job's files in {path} are not those that were submitted")
+    return bundle
+
+
+def read_secrets(job: Mapping[str, Any], environment: Mapping[str, str], *, here: bool) -> Secrets:
+    """The values of secrets of kind `env`. `here`: the job runs on this machine, and so reads secret files on it."""
+    values: dict[str, str] = {}
+    missing: list[str] = []
+    for name, source in job.get("secrets", {}).items():
+        if "env" in source:
+            value = environment.get(source["env"], "")
+            values[name] = value
+            if not value:
+                missing.append(f"{name}: the environment variable {source['env']} is not set")
+        elif "file" in source and here and not os.access(Path(source["file"]).expanduser(), os.R_OK):
+            missing.append(f"{name}: the file {source['file']} cannot be read")
+        elif "kubernetes" in source and here:
+            missing.append(f"{name}: a Kubernetes secret cannot be read on this machine")
+    return Secrets(values=values, missing=tuple(missing))
+
+
+def secret_variables(job: Mapping[str, Any]) -> list[str]:
+    """Names of the environment variables that a job reads secrets from."""
+    return sorted({source["env"] for source in job.get("secrets", {}).values() if "env" in source})
+
+
+def job_of(bundle: Bundle) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(bundle.text("job.json"))
+    return value
+
+
+def left_out(suspects: Iterable[Suspect], backend: Backend, needed: int, limits: BadNodes) -> tuple[Suspect, ...]:
+    """Those of a cluster's suspects that an attempt of so many nodes shall not get now.
+
+    The cluster is asked for its nodes only where there is one to leave out. Raises ClusterError.
+    """
+    now = time.time()
+    out = [one for one in suspects if nodes.is_out(one, limits, now)]
+    return nodes.leave_out(out, limits, now, hosts=backend.hosts(), needed=needed) if out else ()
+
+
+def next_submission(
+    run: Run, *, from_step: int | None = None, from_scratch: bool = False, without: Sequence[Suspect] = ()
+) -> Submission:
+    """The submission of the attempt after the newest one, on other nodes than those `without` names.
+
+    Raises StoreError for a run that has none.
+    """
+    return replace(
+        submission_of(run),
+        attempt=run.attempt + 1,
+        handle=None,
+        from_step=from_step,
+        from_scratch=from_scratch,
+        exclude=tuple(one.node for one in without),
+    )
+
+
+def submission_of(run: Run) -> Submission:
+    """The newest submission of a run. Raises StoreError for a run that has none."""
+    if run.submission is None:
+        raise StoreError(f"{run.name} has no submission on record", hint="submit the job again under another name")
+    return run.submission
+
+
+def intention(submission: Submission, without: Sequence[Suspect] = ()) -> dict[str, Any]:
+    """What an event records of an intention to hand an attempt over; `without` tells of the nodes it leaves out."""
+    return {
+        "left_out": nodes.told(without),
+        "attempt": submission.attempt,
+        "submission": submission_to_dict(submission),
+        "from_step": submission.from_step,
+        "from_scratch": submission.from_scratch,
+    }
+
+
+def hand_over(
+    store: Store,
+    backend: Backend,
+    run: Run,
+    environment: Mapping[str, str],
+    *,
+    lease: Lease | None = None,
+    bundle: Bundle | None = None,
+) -> Run:
+    """Hand the newest attempt over and record what came of it; the run after that. `bundle`: what `stage` has kept.
+
+    Safe at any time, by any number of processes: the backend adopts an attempt that it has already, and what went wrong
+    here is not recorded of an attempt that another process has handed over meanwhile. The controller shows its `lease`.
+    """
+    if run.submission is None:
+        return run
+    anothers = lease is not None and run.not_before is None
+    try:
+        if bundle is None or bundle.digest != run.submission.digest:
+            bundle = kept_bundle(store.home, run.submission)
+        answer = attempt(backend, run, environment, bundle, anothers=anothers)
+    except JobError as error:
+        answer = _refused(error)
+    return conclude(store, backend, run, answer, lease=lease)
+
+
+def attempt(
+    backend: Backend, run: Run, environment: Mapping[str, str], bundle: Bundle, *, anothers: bool = False
+) -> Answer:
+    """The part of `hand_over` that waits for the cluster: the event that tells what came of it. Records nothing.
+
+    `anothers`: a process that has the job's secrets may be handing over too.
+    """
+    try:
+        return _try(backend, submission_of(run), environment, bundle)
+    except _SecretMissing as missing:
+        return _without_secret(run, missing, anothers=anothers)
+
+
+def conclude(store: Store, backend: Backend, run: Run, answer: Answer, *, lease: Lease | None = None) -> Run:
+    """The other part: record what `attempt` answered of a run; the run after that."""
+    submission, (kind, data) = submission_of(run), answer
+    if kind != "handed_over":
+        return store.record(run.name, kind, data, lease=lease, submission=submission)
+    failpoints.point("handover.submitted")
+    if data["handle"] == submission.handle:
+        return run
+    after = store.record(run.name, kind, data, lease=lease, attempt=run.attempt)
+    failpoints.point("handover.recorded")
+    if after.phase.ended or after.attempt != submission.attempt:
+        backend.cancel(submission, now=True)  # the run had gone on without this attempt: nobody would look after it
+    return after
+
+
+class _SecretMissing(Exception):
+    """This process does not have a secret of the job."""
+
+
+def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> Answer:
+    """What follows from a secret that is missing. `anothers`: `orch submit` or `orch resume` may be handing over."""
+    if anothers:
+        not_before = (run.intended_at or time.time()) + ANOTHERS_SECONDS
+        return "postponed", {"not_before": not_before, "missing": str(missing)}  # of this process: no word on the run
+    because = f"{missing}; set it and type: orch resume {run.name}"
+    return "stopped", {"cause": Cause.SECRET_MISSING.value, "because": because}
+
+
+def _refused(error: JobError) -> Answer:
+    because = f"{error.message}: submit the job under another name"
+    return "failed", {"cause": Cause.REFUSED.value, "because": because}
+
+
+def _try(backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle) -> Answer:
+    """Hand over; the event, kind and data, that tells what came of it. Raises _SecretMissing."""
+    try:
+        secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
+        if secrets.missing:
+            raise _SecretMissing("; ".join(secrets.missing))
+        handle = backend.submit(submission, bundle, secrets.values)
+    except Unreachable as error:
+        return "postponed", {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}
+    except JobError as error:
+        return _refused(error)
+    except ClusterError as error:
+        return "failed", {"cause": Cause.REFUSED.value, "because": error.message}
+    given = submission_to_dict(replace(submission, handle=handle))
+    return "handed_over", {"submission": given, "handle": handle, "not_before": None}

@@ -1,0 +1,415 @@
+"""From a spec to a run: plan, render, record, hand over. A function for each thing that a person asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.clusters import Backend
+from orchestrator.errors import ClusterError, JobError, PlanError, Unreachable
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.cluster import BadNodes, Cluster
+from orchestrator.model.plan import ModelFacts, Plan
+from orchestrator.model.run import Cause, Phase, Run, Submission
+from orchestrator.model.spec import Spec
+from orchestrator.policy.nodes import USUAL, Suspect
+from orchestrator.runs.dispatch import (
+    Answer,
+    attempt,
+    conclude,
+    hand_over,
+    intention,
+    job_of,
+    kept_bundle,
+    left_out,
+    next_submission,
+    read_secrets,
+    secret_variables,
+    stage,
+    submission_of,
+)
+from orchestrator.store import Store, mirror
+from orchestrator.system import failpoints
+
+if TYPE_CHECKING:
+    from orchestrator.inputs.snapshot import Snapshot
+    from orchestrator.rendering import RenderRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """All that is known before anything is written. `spec_digest` is of the spec, `run_id` of the cluster too.
+
+    `left_behind`: what of the code does not travel with the job, and why. `notes`: what its cluster makes of it.
+    """
+
+    spec: Spec
+    cluster: Cluster
+    plan: Plan
+    bundle: Bundle
+    run_id: str
+    spec_digest: str
+    left_behind: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for whoever submits or renders the job."""
+        behind = (f"code: {what}; it does not travel with the job" for what in self.left_behind)
+        return (*self.plan.warnings, *self.notes, *behind)
+
+
+def plan_job(spec: Spec, cluster: Cluster, job_dir: str) -> Plan:
+    """The plan of a spec on a cluster; `fits` says whether it does. Raises JobError."""
+    # The planner and the libraries below it are not needed to resume, cancel or watch a run.
+    from orchestrator import planner
+
+    return planner.make_plan(spec, cluster, _facts(spec, job_dir))
+
+
+def _facts(spec: Spec, job_dir: str) -> ModelFacts | None:
+    if spec.model is None:
+        return None
+    from orchestrator.inputs import modelfacts
+
+    return modelfacts.load(spec.model, job_dir)
+
+
+def prepare(
+    spec: Spec,
+    backend: Backend,
+    *,
+    job_dir: str,
+    name: str | None = None,
+    must_fit: bool = True,
+    attempt: int = 1,
+    overlay: bool = True,
+) -> Prepared:
+    """Probe, plan and render; writes nothing. `name` renames the job; without `overlay` the profile's is left out.
+
+    Raises JobError, ClusterError, and PlanError when the plan does not fit and `must_fit`.
+    """
+    from orchestrator import rendering
+    from orchestrator.config import specfile
+
+    if name is not None:
+        spec = specfile.named(spec, name)
+    specfile.check_kind(spec, backend.kind)
+    cluster = backend.probe()
+    if not overlay:
+        cluster = replace(cluster, profile=replace(cluster.profile, overlay={}))
+    plan = plan_job(spec, cluster, job_dir)
+    if must_fit and plan.fits is False:
+        raise _does_not_fit(plan)
+    canonical = specfile.canonical(spec)
+    run_id = hashlib.sha256(json.dumps([spec.name, canonical, cluster.name]).encode()).hexdigest()[:12]
+    code = _code(Path(job_dir, spec.code)) if spec.code is not None else None
+    request = _request(spec, plan, cluster, run_id=run_id, job_dir=job_dir, code=code, attempt=attempt)
+    return Prepared(
+        spec=spec,
+        cluster=cluster,
+        plan=plan,
+        bundle=rendering.render(request),
+        run_id=run_id,
+        spec_digest=hashlib.sha256(canonical.encode()).hexdigest(),
+        left_behind=code.skipped if code is not None else (),
+        notes=rendering.warnings(request),
+    )
+
+
+def _request(
+    spec: Spec, plan: Plan, cluster: Cluster, *, run_id: str, job_dir: str, code: Snapshot | None, attempt: int
+) -> RenderRequest:
+    from orchestrator import rendering
+    from orchestrator.bundle import assets
+    from orchestrator.policy import signatures
+
+    return rendering.RenderRequest(
+        spec=spec,
+        plan=plan,
+        cluster=cluster,
+        run_id=run_id,
+        job_dir=job_dir,
+        templates=assets.load_templates(cluster.kind),
+        payload=(assets.load_library(), *(code.files if code is not None else ())),
+        signatures=signatures.rows(),
+        attempt=attempt,
+        present=frozenset(path for path in _named_paths(spec) if Path(job_dir, path).exists()),
+    )
+
+
+def _code(directory: Path) -> Snapshot:
+    from orchestrator.inputs import snapshot
+
+    return snapshot.take(directory)
+
+
+def _named_paths(spec: Spec) -> list[str]:
+    named = (spec.model and spec.model.path, spec.tokenizer, spec.data and spec.data.dataset)
+    return [path for path in named if path]
+
+
+def _does_not_fit(plan: Plan) -> PlanError:
+    memory = plan.memory
+    if memory is None:
+        return PlanError("the plan does not fit", hint="orch plan job.yaml shows it term by term")
+    return PlanError(
+        f"the plan does not fit: a rank needs {_gib(memory.rank_bytes)} of {_gib(memory.rank_limit)},"
+        f" a host {_gib(memory.host_bytes)} of {_gib(memory.host_limit)}",
+        hint="orch plan job.yaml shows it term by term; a higher ZeRO stage, offload or more nodes make it smaller",
+    )
+
+
+def _gib(amount: int | None) -> str:
+    return "unknown" if amount is None else f"{amount / 2**30:.1f} GiB"
+
+
+def submit_run(
+    store: Store,
+    backend: Backend,
+    prepared: Prepared,
+    environment: Mapping[str, str],
+    *,
+    from_step: int | None = None,
+    from_scratch: bool = False,
+    bad_nodes: BadNodes = USUAL,
+) -> Run:
+    """Record a run and hand its first attempt over, or adopt the unfinished run of the same name and spec.
+
+    May be killed anywhere and called again, at the same moment too: one run comes of it. Raises JobError when the name
+    is taken, a secret is missing or the checkpoint directory is another run's; ClusterError when the cluster refuses.
+    """
+    run, waits = _recorded(
+        store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
+    )
+    if waits:
+        run = hand_over(store, backend, run, environment, bundle=prepared.bundle)
+    return _accepted(run)
+
+
+def submit_runs(
+    store: Store,
+    backend: Backend,
+    jobs: Iterable[Prepared],
+    environment: Mapping[str, str],
+    *,
+    bad_nodes: BadNodes = USUAL,
+) -> list[Run]:
+    """What `submit_run` does, for many: while the cluster answers for some, the next are prepared and recorded.
+
+    Raises what `submit_run` raises, for the first that it concerns; then some of the later ones may have been handed
+    over, too, and what came of each is on record.
+    """
+    # Not needed for one run, and it takes a while to import.
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    runs: dict[str, Run] = {}
+    under_way: deque[tuple[Run, Future[Answer]]] = deque()
+
+    def conclude_one() -> None:
+        run, answer = under_way.popleft()
+        runs[run.name] = conclude(store, backend, run, answer.result())
+
+    with ThreadPoolExecutor(backend.at_once) as pool:
+        try:
+            for prepared in jobs:
+                run, waits = _recorded(store, backend, prepared, environment, bad_nodes=bad_nodes)
+                if waits and run.name not in runs:
+                    answer = pool.submit(attempt, backend, run, environment, prepared.bundle)
+                    under_way.append((run, answer))
+                runs.setdefault(run.name, run)
+                while len(under_way) > backend.at_once or (under_way and under_way[0][1].done()):
+                    conclude_one()
+        finally:
+            while under_way:
+                conclude_one()
+    return [_accepted(run) for run in runs.values()]
+
+
+def _recorded(
+    store: Store,
+    backend: Backend,
+    prepared: Prepared,
+    environment: Mapping[str, str],
+    from_step: int | None = None,
+    *,
+    from_scratch: bool = False,
+    bad_nodes: BadNodes,
+) -> tuple[Run, bool]:
+    """The run of this job, unfinished: the one that is there, or a new one; and whether to hand it over now."""
+    existing = store.find(prepared.spec.name)
+    run = existing or _record(
+        store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
+    )
+    run = _adopted(run, prepared)
+    return run, _is_waiting(run) and (existing is None or _is_in_sight(backend, run))
+
+
+def _is_in_sight(backend: Backend, run: Run) -> bool:
+    """Whether the cluster says how an attempt stands that somebody may have begun to hand over and was killed.
+
+    Where it does not, a refusal would not mean that nothing runs: the controller goes on when it can be told.
+    """
+    try:
+        return backend.observe([submission_of(run)])[run.name].phase is not Phase.UNKNOWN
+    except Unreachable:
+        return False
+
+
+def _is_waiting(run: Run) -> bool:
+    """Whether its first attempt has yet to be handed over, as far as is recorded."""
+    return run.submission is not None and run.submission.handle is None and run.attempt == 1
+
+
+def _record(
+    store: Store,
+    backend: Backend,
+    prepared: Prepared,
+    environment: Mapping[str, str],
+    from_step: int | None,
+    *,
+    from_scratch: bool,
+    bad_nodes: BadNodes,
+) -> Run:
+    spec, job = prepared.spec, job_of(prepared.bundle)
+    backend.ready()
+    here = backend.kind == "local"
+    _refuse_missing(job, environment, here=here, again="submit")
+    run_dir = backend.run_dir(spec.name)
+    checkpoint_dir = posixpath.join(run_dir, spec.checkpoint.dir)
+    if here and posixpath.isabs(spec.checkpoint.dir):
+        _check_owner(checkpoint_dir, prepared.run_id)
+    staged = stage(prepared.bundle, store.home / "runs" / spec.name)
+    failpoints.point("submit.staged")
+    nodes = prepared.plan.topology.nodes
+    without = _left_out(store, backend, prepared.cluster.name, nodes, bad_nodes)
+    submission = Submission(
+        run=spec.name,
+        run_id=prepared.run_id,
+        attempt=1,
+        cluster=prepared.cluster.name,
+        digest=prepared.bundle.digest,
+        dir=run_dir,
+        checkpoint_dir=checkpoint_dir,
+        bundle_file=str(staged),
+        nodes=nodes,
+        from_step=from_step,
+        from_scratch=from_scratch,
+        exclude=tuple(one.node for one in without),
+    )
+    data: dict[str, Any] = {
+        **intention(submission, without),
+        "run_id": prepared.run_id,
+        "cluster": prepared.cluster.name,
+        "spec_digest": prepared.spec_digest,
+        "dir": run_dir,
+        "checkpoint_dir": checkpoint_dir,
+        "metrics": str(store.home / "runs" / spec.name / mirror.FILE),
+        "steps": prepared.plan.steps,
+        "max_failures": job["max_failures"],
+        "grace": job["timeouts"]["grace"],
+    }
+    run, _ = store.create_run(spec.name, data, secrets=secret_variables(job))
+    failpoints.point("submit.recorded")
+    return run
+
+
+def _refuse_missing(job: Mapping[str, Any], environment: Mapping[str, str], *, here: bool, again: str) -> None:
+    missing = read_secrets(job, environment, here=here).missing
+    if missing:
+        raise JobError(
+            f"a secret is missing: {'; '.join(missing)}", hint=f"set it, and then again: {again}", field="secrets"
+        )
+
+
+def _left_out(store: Store, backend: Backend, cluster: str, needed: int, bad_nodes: BadNodes) -> tuple[Suspect, ...]:
+    """None where the cluster does not answer: the hand-over is going to say so, and to be tried again."""
+    try:
+        return left_out(store.suspects(cluster), backend, needed, bad_nodes)
+    except Unreachable:
+        return ()
+
+
+def _adopted(run: Run, prepared: Prepared) -> Run:
+    if run.run_id != prepared.run_id:
+        what = "runs on another cluster" if run.spec_digest == prepared.spec_digest else "was made from another job"
+        raise JobError(
+            f"there is a run named {run.name} already, and it {what} ({run.cluster}, {run.phase.value})",
+            hint="give this one another name: --name NAME",
+        )
+    if run.phase.ended:
+        again = "" if run.phase is Phase.SUCCEEDED else f"orch resume {run.name} goes on with it; "
+        raise JobError(
+            f"the run {run.name} has ended already: {run.phase.value}",
+            hint=f"{again}--name NAME starts another",
+        )
+    return run
+
+
+def _accepted(run: Run) -> Run:
+    if run.cause is Cause.REFUSED:
+        raise ClusterError(run.because, hint=f"mend that and type: orch resume {run.name}")
+    return run
+
+
+def _check_owner(checkpoint_dir: str, run_id: str) -> None:
+    path = Path(checkpoint_dir, "owner.json")
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # no owner yet, or none that can be read here: the agent's exclusive create decides
+    if owner.get("run_id") != run_id:
+        raise JobError(
+            f"the checkpoint directory {checkpoint_dir} belongs to the run {owner.get('run')}",
+            hint="choose another checkpoint.dir, or a relative one: it lies under the run's own directory",
+            field="checkpoint.dir",
+        )
+
+
+def resume_run(
+    store: Store,
+    backend: Backend,
+    name: str,
+    environment: Mapping[str, str],
+    *,
+    from_step: int | None = None,
+    from_scratch: bool = False,
+    bad_nodes: BadNodes = USUAL,
+) -> Run:
+    """Go on with a run that ended early, by another attempt. Raises JobError when there is nothing to go on with."""
+    run = store.get(name)
+    if run.phase is Phase.SUCCEEDED:
+        raise JobError(f"the run {name} is complete", hint="submit the job under another name to train it again")
+    if not run.phase.ended:
+        raise JobError(f"the run {name} has not ended: it is {run.phase.value}", hint=f"orch status {name} shows it")
+    backend.ready()
+    bundle = kept_bundle(store.home, submission_of(run))
+    _refuse_missing(job_of(bundle), environment, here=backend.kind == "local", again=f"orch resume {name}")
+    without = _left_out(store, backend, run.cluster, submission_of(run).nodes, bad_nodes)
+    submission = next_submission(run, from_step=from_step, from_scratch=from_scratch, without=without)
+    data = {
+        **intention(submission, without),
+        "cause": Cause.NONE.value,
+        "because": "its user resumed it",
+        "not_before": None,
+    }
+    resumed = store.record(name, "resumed", data, attempt=run.attempt)
+    return _accepted(hand_over(store, backend, resumed, environment, bundle=bundle))
+
+
+def cancel_run(store: Store, name: str, *, now: bool = False) -> Run:
+    """Ask the controller to end a run, `now` without a chance to save. Raises JobError when it has ended otherwise."""
+    run = store.get(name)
+    if run.phase is Phase.CANCELLED or (run.cancel_requested and run.cancel_now >= now and not run.phase.ended):
+        return run
+    if run.phase.ended:
+        raise JobError(f"the run {name} has ended already: {run.phase.value}")
+    run = store.record(name, "cancel_requested", {"cancel_now": now})
+    failpoints.point("cancel.requested")
+    return run
