@@ -47,10 +47,10 @@ clusters: venv # what the tests on a real Slurm, real sshd processes and a real 
 	@tools/system-packages.sh $(PYTHON) kubernetes
 
 kube-testbed: ## The Kubernetes that tests run on, built into ~/.cache (6 minutes and 3 for Kueue, once)
-	@tools/kube-testbed.sh
+	@testbeds/kubernetes/build.sh
 
 # Beside the tests that need none of it. It takes minutes the first time, and no time later.
-WITH_KUBE_TESTBED = nice tools/kube-testbed.sh & builder=$$!; trap 'kill $$builder 2>/dev/null || :' EXIT;
+WITH_KUBE_TESTBED = nice testbeds/kubernetes/build.sh & builder=$$!; trap 'kill $$builder 2>/dev/null || :' EXIT;
 
 quickstart: operators ## Train the example: two nodes, ZeRO 2, real text
 	@python tools/quickstart.py
@@ -71,7 +71,7 @@ test-full: operators clusters ## The whole grid
 YOURS = $(if $(filter command line,$(origin KUBECONFIG)),$(KUBECONFIG))
 
 test-kubernetes: operators ## What runs on Kubernetes; KUBECONFIG=... IMAGE=... STORAGE_CLASS=... for a cluster of yours
-	@$(if $(YOURS),,tools/system-packages.sh $(PYTHON) kubernetes && tools/kube-testbed.sh)
+	@$(if $(YOURS),,tools/system-packages.sh $(PYTHON) kubernetes && testbeds/kubernetes/build.sh)
 	ORCH_TEST_KUBECONFIG="$(YOURS)" ORCH_TEST_KUBE_IMAGE="$(IMAGE)" ORCH_TEST_KUBE_STORAGE_CLASS="$(STORAGE_CLASS)" \
 	  $(PYTEST) -n 0 tests/kubernetes
 
@@ -91,7 +91,7 @@ floor: venv
 	vermin --quiet --no-tips --violations --target=3.9- orchestrator/job orchestrator/training orchestrator/submitit/__init__.py
 
 shell: venv
-	shellcheck .ci/run tools/*.sh
+	shellcheck .ci/run tools/*.sh testbeds/kubernetes/*.sh
 
 rules: venv
 	python tools/rules.py
@@ -116,7 +116,7 @@ bench-slurm: operators clusters build/peers/.installed ## orch beside sbatch, su
 
 bench-kubernetes: operators build/peers/.installed ## orch beside kubectl, TorchX and Trainer's SDK, on a real Kubernetes
 	@tools/system-packages.sh $(PYTHON) kubernetes
-	@tools/kube-testbed.sh
+	@testbeds/kubernetes/build.sh
 	@python bench/kube.py $(PARTS)
 
 build: venv ## The wheel and the source distribution, in dist/

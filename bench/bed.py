@@ -16,8 +16,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.slurm.cluster import DAEMON_PATH, Cluster  # noqa: E402 - it lies beside bench/, not on the path of its scripts
-from tests.slurm.layout import NODES  # noqa: E402 - likewise
+from testbeds.slurm.cluster import DAEMON_PATH, Cluster  # noqa: E402 - it lies beside bench/, not on the path of its scripts
+from testbeds.slurm.layout import NODES  # noqa: E402 - likewise
 
 PEERS = ROOT / "build" / "peers" / "bin"
 ORCH = [sys.executable, "-m", "orchestrator"]

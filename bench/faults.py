@@ -15,7 +15,7 @@ from collections.abc import Callable
 from after_faults import KILLED, RUN, STEP, Times
 from measure import Row
 
-from tests.slurm.cluster import Cluster
+from testbeds.slurm.cluster import Cluster
 from tests.slurm.lab import SlurmLab
 
 ROUNDS = 2

@@ -22,8 +22,8 @@ from bed import ORCH, PEERS, ROOT
 from kube_bed import NO_JOBSETS, SUSPENDED, Bed, cluster, versions
 from measure import Row, medians, on_cluster, row, shown, table
 
-from tests.kubernetes.access import Unavailable
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.access import Unavailable
+from testbeds.kubernetes.cluster import Cluster
 
 SUBMITS = 9  # rounds of one submission by each
 ROUNDS = 3

@@ -16,7 +16,7 @@ from typing import Any
 
 from bed import LIMIT, ORCH, PEERS, ROOT, lay_out
 
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.cluster import Cluster
 
 SUSPENDED: Mapping[str, Any] = {"overlay": {"spec": {"suspend": True}}}  # whatever is submitted waits
 # TorchX makes jobs of Volcano's. Here only their definition is served, without a schema, a webhook or a controller.

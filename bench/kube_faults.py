@@ -16,9 +16,9 @@ from typing import Any
 from after_faults import KILLED, RUN, STEP, Times
 from measure import Row
 
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.cluster import Cluster
+from testbeds.kubernetes.operators import RESTRICTED
 from tests.kubernetes.lab import TOLERATIONS, KubeLab, node_of
-from tests.kubernetes.operators import RESTRICTED
 from tests.kubernetes.seats import RESOURCE, seats
 from tests.kubernetes.test_faults import CONTROL
 from tests.kubernetes.test_kueue import queue_of

@@ -18,7 +18,7 @@ import faults
 from bed import ORCH, PEERS, Bed, cluster, command_lines, occupy, versions
 from measure import Row, medians, on_cluster, row
 
-from tests.slurm.cluster import Cluster, Unavailable
+from testbeds.slurm.cluster import Cluster, Unavailable
 
 SUBMITS = 15  # rounds of one submission by each
 ROUNDS = 3

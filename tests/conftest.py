@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes import given
-from tests.kubernetes.access import Access
-from tests.kubernetes.access import Unavailable as NoKubernetes
-from tests.kubernetes.binaries import BUILD_LIMIT, Binaries
-from tests.kubernetes.cluster import Cluster as KubeCluster
-from tests.kubernetes.given import GivenCluster
-from tests.slurm.cluster import Cluster, Unavailable
+from testbeds.kubernetes import given
+from testbeds.kubernetes.access import Access
+from testbeds.kubernetes.access import Unavailable as NoKubernetes
+from testbeds.kubernetes.binaries import BUILD_LIMIT, Binaries
+from testbeds.kubernetes.cluster import Cluster as KubeCluster
+from testbeds.kubernetes.given import GivenCluster
+from testbeds.slurm.cluster import Cluster, Unavailable
 
 GRACE = 30.0  # seconds that processes of a finished test have to end by themselves
 SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
@@ -73,7 +73,7 @@ def _group(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session")
 def slurm_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A real Slurm of eight nodes, started for the first test that asks for it; see tests/slurm/cluster.py."""
+    """A real Slurm of eight nodes, started for the first test that asks for it; see testbeds/slurm/cluster.py."""
     cluster = Cluster()
     try:
         try:

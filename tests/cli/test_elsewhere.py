@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkpoints import history
+from testbeds.ssh import hosts
 from tests.cli.program import orch, record, start
-from tests.ssh import hosts
+from tests.job.checkpoints import history
 
 LONG = "x" * 1023
 

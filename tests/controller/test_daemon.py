@@ -18,7 +18,7 @@ from orchestrator.store import LeaseLostError, open_store
 from orchestrator.store.lease import LeaseRow
 from orchestrator.system import filelock, processes
 from orchestrator.system.paths import CONTROLLER_LOCK
-from tests import proc
+from testbeds import proc
 from tests.controller.bench import Bench, prepared
 
 ELSEWHERE = "another-boot/other-node/17"

@@ -13,7 +13,7 @@ from tests.faults.lab import Lab, kill
 pytestmark = pytest.mark.deepspeed
 
 CASES = [
-    pytest.param(2, "none", marks=pytest.mark.full),  # by hand in tests/training, and after other faults here
+    pytest.param(2, "none", marks=pytest.mark.full),  # by hand in tests/job/training, and after other faults here
     pytest.param(3, "cpu"),
     pytest.param(0, "none", marks=pytest.mark.full),
     pytest.param(1, "none", marks=pytest.mark.full),

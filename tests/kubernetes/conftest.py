@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes.access import Access
+from testbeds.kubernetes.access import Access
 from tests.kubernetes.lab import STEPS, KubeLab
 
 Make = Callable[..., KubeLab]

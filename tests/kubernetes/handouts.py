@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.kubernetes.access import Space
+from testbeds.kubernetes.access import Space
 from tests.kubernetes.conftest import MANIFESTS
 
 EVERYWHERE = ("ClusterRole", "ClusterRoleBinding")

@@ -16,9 +16,9 @@ import pytest
 
 from orchestrator.model.run import Run
 from orchestrator.store import open_store
-from tests import proc
+from testbeds import proc
+from testbeds.kubernetes.access import Access
 from tests.faults.lab import TEXT, Lab
-from tests.kubernetes.access import Access
 from tests.slurm.lab import CODE, DS_CONFIG, EVERY, SLOW, STEPS
 
 __all__ = ["EVERY", "KINDS", "SLOW", "STEPS", "KubeLab"]

@@ -13,7 +13,7 @@ import yaml
 from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.cluster import Profile
-from tests.kubernetes.access import Access
+from testbeds.kubernetes.access import Access
 
 PLUGIN = """#!/bin/sh
 echo called >>{place}/calls

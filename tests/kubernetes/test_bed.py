@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.kubernetes.access import Access, Space
-from tests.kubernetes.binaries import REPOSITORY
-from tests.kubernetes.cluster import PLACE, Cluster
-from tests.kubernetes.layout import WORKERS
+from testbeds.kubernetes.access import Access, Space
+from testbeds.kubernetes.binaries import REPOSITORY
+from testbeds.kubernetes.cluster import PLACE, Cluster
+from testbeds.kubernetes.layout import WORKERS
 
 TORCH = "import socket, torch; open('/shared/' + socket.gethostname(), 'w').write(str(torch.ones(2).sum().item()))"
 SECURITY = {
@@ -212,7 +212,7 @@ def test_kueue_queues_each_kind_of_job(kueue: Cluster, space: Space) -> None:
 
 START = """
 import time
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.cluster import Cluster
 cluster = Cluster({place})
 cluster.start()
 print("up", flush=True)

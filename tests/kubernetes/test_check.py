@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from testbeds.kubernetes.access import Access, Space
+from testbeds.kubernetes.cluster import Cluster
 from tests.cli.program import orch
-from tests.kubernetes.access import Access, Space
-from tests.kubernetes.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "narrow"

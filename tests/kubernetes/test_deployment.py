@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from testbeds.kubernetes.access import Space
+from testbeds.kubernetes.cluster import Cluster
 from tests.kubernetes import handouts
-from tests.kubernetes.access import Space
-from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.inprocess import QUIET, quiet
 
 full = pytest.mark.full

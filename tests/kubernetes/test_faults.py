@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.lab import KINDS, SLOW, STEPS, TOLERATIONS, KubeLab, node_of
 

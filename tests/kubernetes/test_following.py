@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.errors import INTERRUPTED
 from orchestrator.system.paths import WATCHED
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.lab import KubeLab
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.lab import KubeLab
 from tests.kubernetes.seats import RESOURCE, seats

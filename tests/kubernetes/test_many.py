@@ -14,8 +14,8 @@ from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 from orchestrator.runs.submit import submit_runs
 from orchestrator.store import open_store
-from tests.kubernetes.access import TEST_LABEL
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.access import TEST_LABEL
+from testbeds.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.inprocess import prepared, suspended
 from tests.kubernetes.lab import KINDS, PLURALS, KubeLab

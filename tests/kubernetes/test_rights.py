@@ -14,8 +14,8 @@ from orchestrator.clusters.kubernetes.check import asking
 from orchestrator.clusters.kubernetes.check.answers import GANGS
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Phase
-from tests.kubernetes.access import Access, Space
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.access import Access, Space
+from testbeds.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.handouts import account
 from tests.kubernetes.inprocess import Asked, Noting, prepared, quiet, submission, suspended

@@ -32,7 +32,7 @@ from orchestrator.model.run import Submission
 from orchestrator.model.spec import Spec
 from orchestrator.rendering import quoting, render
 from orchestrator.rendering.kubernetes import manifests
-from tests.kubernetes.access import Access, Space
+from testbeds.kubernetes.access import Access, Space
 from tests.rendering import build
 from tests.rendering.hostile import WORDS
 

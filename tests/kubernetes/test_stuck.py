@@ -14,11 +14,11 @@ from orchestrator.errors import Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Submission
-from tests.kubernetes.cluster import Cluster
+from testbeds.kubernetes.cluster import Cluster
+from testbeds.kubernetes.operators import RESTRICTED
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.inprocess import prepared, submission, suspended
 from tests.kubernetes.lab import KubeLab
-from tests.kubernetes.operators import RESTRICTED
 
 full = pytest.mark.full
 DONE = "print('done')"

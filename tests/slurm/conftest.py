@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.slurm.cluster import Cluster
+from testbeds.slurm.cluster import Cluster
 from tests.slurm.lab import STEPS, SlurmLab, Undisturbed
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests import proc
+from testbeds import proc
+from testbeds.slurm.cluster import Cluster
 from tests.faults.lab import MODEL, TEXT, Lab
-from tests.slurm.cluster import Cluster
 
 CODE = Path(__file__).parent / "code"
 STEPS = 30

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import REPOSITORY, Cluster
-from tests.slurm.layout import HOSTS, HOSTS_BEGIN
+from testbeds.slurm.cluster import REPOSITORY, Cluster
+from testbeds.slurm.layout import HOSTS, HOSTS_BEGIN
 
 START = """
 import time
-from tests.slurm.cluster import Cluster
+from testbeds.slurm.cluster import Cluster
 cluster = Cluster()
 cluster.start()
 cluster.sbatch("--wrap=sleep 300", "--output=/dev/null", cwd=cluster.directory("left"))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from testbeds.slurm.layout import NODES
 from tests.slurm.lab import SlurmLab
-from tests.slurm.layout import NODES
 
 WINDOW = 18  # seconds in which questions are counted
 PAUSE = 0.5  # the profile's floor between two questions; twelve times that when nothing changes

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from testbeds.slurm.layout import NODES
 from tests.slurm.lab import SlurmLab
-from tests.slurm.layout import NODES
 
 BROKEN = f"""
 import os, time

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
+from testbeds.slurm.layout import NODES
 from tests.faults.lab import kill
 from tests.slurm.lab import SLOW, STEPS, SlurmLab
-from tests.slurm.layout import NODES
 
 training = pytest.mark.deepspeed
 

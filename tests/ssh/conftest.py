@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from testbeds.ssh.hosts import Bed, missing
 from tests.faults.conftest import undisturbed  # noqa: F401 - a fixture
-from tests.ssh.hosts import Bed, missing
 from tests.ssh.lab import SshLab
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from testbeds.ssh.hosts import Bed, Host
 from tests.faults.lab import Lab, kill
-from tests.ssh.hosts import Bed, Host
 
 CLUSTER = "lab"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.clusters.checkup import Place, check
 from orchestrator.model.cluster import Profile
-from tests.ssh.hosts import Bed
+from testbeds.ssh.hosts import Bed
 
 
 def levels(profile: Profile, home: Path) -> dict[str, tuple[str, str]]:

@@ -16,7 +16,7 @@ from orchestrator.controller import process
 from orchestrator.store import open_store
 from orchestrator.submitit import OrchExecutor, OrchJob
 from orchestrator.system import processes
-from tests import proc
+from testbeds import proc
 
 SECONDS = 90
 

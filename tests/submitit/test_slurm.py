@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.slurm.cluster import Cluster
+from testbeds.slurm.cluster import Cluster
 from tests.slurm.lab import SlurmLab
 from tests.submitit.conftest import lines, starts
 
