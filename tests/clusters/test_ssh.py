@@ -250,7 +250,7 @@ def test_two_hand_overs_at_once_start_every_agent_once(site: Site) -> None:
 KILLED = """
     import pickle, sys
     sys.path.insert(0, {root!r})
-    from orchestrator.backends import open_backend
+    from orchestrator.clusters import open_backend
     profile, submission, bundle = pickle.load(open({file!r}, "rb"))
     open_backend("lab", profile, "/nowhere").submit(submission, bundle, {{}})
 """

@@ -21,7 +21,7 @@ LIBRARY = Path(orchestrator.__file__).parent.parent
 PRELUDE = """
 import json, os, signal, sys, time
 from pathlib import Path
-from orchestrator.checkpoints import manifest, retention
+from orchestrator.job.checkpoints import manifest, retention
 RANK, WORLD = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 HERE = Path(os.environ["ORCH_GENERATION_DIR"])
 GENERATION, RESUMED = int(os.environ["ORCH_GENERATION"]), int(os.environ["ORCH_RESUME_STEP"])

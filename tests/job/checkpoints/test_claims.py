@@ -20,7 +20,7 @@ RACE = """
 import sys, time
 from pathlib import Path
 root, number, go = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-from orchestrator.checkpoints import atomic, claiming, generations
+from orchestrator.job.checkpoints import atomic, claiming, generations
 (go / str(number)).touch()
 while not (go / "go").exists():
     time.sleep(0.001)
