@@ -102,9 +102,9 @@ def tick(rounds: int) -> dict[str, list[float]]:
             raise SystemExit("another controller has the store")
 
         def ticks(backend: Backend, count: int) -> list[float]:
-            memory, taken = controller.Memory(), []
-            desk = controller.Desk(
-                store=store, backend=lambda _: backend, environment=os.environ, lease=lease, memory=memory
+            memory, taken = controller.TickCache(), []
+            desk = controller.TickContext(
+                store=store, backend=lambda _: backend, environment=os.environ, lease=lease, cache=memory
             )
             for _ in range(count):
                 memory.looks.clear()  # it is its turn, however soon

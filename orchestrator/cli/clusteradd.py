@@ -77,7 +77,7 @@ def _of_slurm(_: str, profile: Profile, __: Collection[str]) -> Mapping[str, Any
     from orchestrator.clusters.slurm import check as slurm
 
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
-    reach = checkup.reach_of(profile, profile.login, interactive=interactive)
+    reach = checkup.transport_of(profile, profile.login, interactive=interactive)
     return slurm.filled_in(profile, checkup.slurm_answers(reach))
 
 

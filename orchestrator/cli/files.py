@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.cli import context
-from orchestrator.clusters.transport import SECONDS, Call, Here
+from orchestrator.clusters.transport import SECONDS, Call, LocalTransport
 from orchestrator.job.checkpoints.atomic import read_json
 from orchestrator.system.paths import orch_home
 
@@ -32,7 +32,7 @@ def are_here(run: Mapping[str, Any]) -> bool:
 def reader_of(run: Mapping[str, Any]) -> Read:
     """How to read the files of a run. Raises JobError when its cluster is not in the configuration any more."""
     if are_here(run):
-        return Here().call
+        return LocalTransport().call
     from orchestrator.clusters import open_backend
     from orchestrator.config import configfile
 

@@ -14,7 +14,7 @@ from orchestrator.config import configfile
 from orchestrator.errors import OK, ClusterError, JobError
 from orchestrator.model.cluster import Profile
 from orchestrator.policy import nodes
-from orchestrator.policy.nodes import Suspect
+from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import Store
 from orchestrator.system.paths import orch_home
 from orchestrator.views import nodes as view
@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
 def _list(store: Store, options: Namespace) -> int:
     config, now = context.configuration(), time.time()
     able = {name for name, profile in config.clusters.items() if profile.kind in EXCLUDES}
-    rows = [view.row(one, config.nodes, now, can_be_out=one.cluster in able) for one in store.suspects()]
+    rows = [view.row(one, config.nodes, now, can_be_out=one.cluster in able) for one in store.node_records()]
     if options.json:
         sys.stdout.write(output.json_list(view.to_json(row) for row in rows))
         return OK
@@ -46,10 +46,10 @@ def _list(store: Store, options: Namespace) -> int:
 
 
 def _forgive(store: Store, options: Namespace) -> int:
-    found = [one for one in store.suspects(options.cluster) if _is_named(one, options.node)]
+    found = [one for one in store.node_records(options.cluster) if _is_named(one, options.node)]
     if not found:
         where = f" of the cluster {options.cluster}" if options.cluster else ""
-        known = ", ".join(sorted({one.node for one in store.suspects(options.cluster)}))
+        known = ", ".join(sorted({one.node for one in store.node_records(options.cluster)}))
         hint = f"there is evidence against {known}" if known else "there is no evidence against any node"
         raise JobError(f"there is no evidence against a node {options.node}{where}", hint=hint)
     for suspect in found:
@@ -89,5 +89,5 @@ def _listed(cluster: str, profile: Profile, node: str) -> str:
     return name
 
 
-def _is_named(suspect: Suspect, node: str) -> bool:
+def _is_named(suspect: NodeRecord, node: str) -> bool:
     return nodes.name_among(node, [suspect.node]) is not None

@@ -16,7 +16,7 @@ from orchestrator.clusters.findings import Answer, Checkup, Finding, ok, problem
 from orchestrator.clusters.local import check as local
 from orchestrator.clusters.slurm import check as slurm
 from orchestrator.clusters.ssh import check as ssh
-from orchestrator.clusters.transport import Call, Here, OverSsh, Reach
+from orchestrator.clusters.transport import Call, LocalTransport, SshTransport, Transport
 from orchestrator.config import hostfile
 from orchestrator.errors import OrchError
 from orchestrator.model.cluster import Kind, Profile
@@ -44,12 +44,12 @@ def check(place: Place) -> Checkup:
     return Checkup(cluster=place.name, kind=kind, findings=tuple(findings), can=tuple(can), cannot=tuple(cannot))
 
 
-def answers_of(reach: Reach, asked: Mapping[str, Call]) -> dict[str, Answer]:
+def answers_of(reach: Transport, asked: Mapping[str, Call]) -> dict[str, Answer]:
     """The answers to questions by name, from one process there. Raises Unreachable and ClusterError."""
     return dict(zip(asked, reach.call(*asked.values(), seconds=SECONDS), strict=True))
 
 
-def slurm_answers(reach: Reach) -> dict[str, Answer]:
+def slurm_answers(reach: Transport) -> dict[str, Answer]:
     """What Slurm says of itself, and no more than that it does not answer where it does not."""
     answers = answers_of(reach, slurm.FIRST)
     if all(answer["status"] == 0 for answer in answers.values()):
@@ -57,12 +57,12 @@ def slurm_answers(reach: Reach) -> dict[str, Answer]:
     return answers
 
 
-def reach_of(profile: Profile, host: str | None, *, interactive: bool) -> Reach:
+def transport_of(profile: Profile, host: str | None, *, interactive: bool) -> Transport:
     """The way to a machine of a cluster, this one when `host` is None; with its shared connection made where asked."""
     if host is None:
-        return Here()
+        return LocalTransport()
     python = profile.python if profile.python is not None and profile.python.startswith("/") else None
-    way = OverSsh(host, config=profile.ssh_config, python=python, interactive=interactive)
+    way = SshTransport(host, config=profile.ssh_config, python=python, interactive=interactive)
     if interactive:
         way.open()
     return way
@@ -71,7 +71,7 @@ def reach_of(profile: Profile, host: str | None, *, interactive: bool) -> Reach:
 def _slurm(place: Place) -> Judged:
     profile = place.profile
     try:
-        reach = reach_of(profile, profile.login, interactive=place.interactive)
+        reach = transport_of(profile, profile.login, interactive=place.interactive)
         answers = {**slurm_answers(reach), **answers_of(reach, slurm.questions(profile))}
     except OrchError as error:
         todo = error.hint or "see that ssh to it works by hand"
@@ -93,7 +93,7 @@ def _ssh(place: Place) -> Judged:
     meeting = f"{profile.shared_dir}/.orch-check-{os.urandom(8).hex()}" if profile.shared_dir is not None else None
 
     def ask(host: str, asked: Mapping[str, Call]) -> dict[str, Answer]:
-        return answers_of(reach_of(profile, host, interactive=False), asked)
+        return answers_of(transport_of(profile, host, interactive=False), asked)
 
     answers = _each(hosts, lambda host: ask(host, ssh.questions(profile, meeting, hosts.index(host))))
     seen: dict[str, Answer] = {}
@@ -107,7 +107,7 @@ def _ssh(place: Place) -> Judged:
 
 def _opened(profile: Profile, host: str) -> dict[str, Answer]:
     """Make the shared connection to a host; what fails now fails again when it is asked, and is told then."""
-    reach_of(profile, host, interactive=True)
+    transport_of(profile, host, interactive=True)
     return {}
 
 
@@ -145,7 +145,7 @@ def _local(place: Place) -> Judged:
         "python": interpreter.question(python, ()),
         "place": shared_directory.question(str(home)),
     }
-    answers = answers_of(Here(), asked)
+    answers = answers_of(LocalTransport(), asked)
     return local.judge(found, python, answers["python"], str(home), answers["place"])
 
 

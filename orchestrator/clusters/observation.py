@@ -102,14 +102,14 @@ def metrics_of(found: Mapping[str, Any] | None) -> Metrics | None:
     return Metrics(mark=Mark(**found["mark"]), lines=tuple(found["lines"]), whole=found["whole"])
 
 
-def living(look: Mapping[str, Any], attempt: int, *, raw: str, partial: str = "") -> Observation:
+def live_observation(look: Mapping[str, Any], attempt: int, *, raw: str, partial: str = "") -> Observation:
     """An attempt of which something runs."""
     report = report_of_attempt(look, attempt)
     phase = Phase.RUNNING if report.result is None and report.state in STEPPING else Phase.STARTING
     return Observation(phase=Phase.STOPPING if look["asked"] else phase, raw=raw, report=report, partial=partial)
 
 
-def over(
+def ended_observation(
     submission: Submission,
     look: Mapping[str, Any],
     *,

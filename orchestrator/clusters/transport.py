@@ -32,7 +32,7 @@ _SOCKET_NAME = 64  # bytes of a control socket's name, with what ssh adds while 
 _SOCKET_PATH = 104  # the least that a system allows for the path of a socket
 
 
-class Reach(Protocol):
+class Transport(Protocol):
     """A way to perform operations of `orchestrator.job.remote` where a cluster is."""
 
     @property
@@ -46,7 +46,7 @@ class Reach(Protocol):
         """
 
 
-class Here:
+class LocalTransport:
     """This machine."""
 
     where = "this machine"
@@ -55,7 +55,7 @@ class Here:
         return _values(perform(calls), self.where)
 
 
-class OverSsh:
+class SshTransport:
     """A machine behind the system's ssh. `python` is an interpreter there, 3.9 or newer."""
 
     def __init__(

@@ -25,7 +25,7 @@ from orchestrator.system import filelock, processes
 from orchestrator.system.paths import CONTROLLER_LOCK, config_path
 
 if TYPE_CHECKING:  # whoever only starts a controller need not load one
-    from orchestrator.controller.tick import Desk
+    from orchestrator.controller.tick import TickContext
     from orchestrator.policy.rules import Limits
 
 INTERVAL = 0.5
@@ -170,26 +170,26 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits | None, 
         if lease is None:
             return False
         store.note("controller_started", {"holder": lease.holder, "term": lease.term}, lease=lease)
-        desk = tick.Desk(
+        context = tick.TickContext(
             store=store,
             backend=_backends(store.home, environment),
             environment=environment,
             lease=lease,
-            memory=tick.Memory(),
+            cache=tick.TickCache(),
             limits=limits or LIMITS,
             bad_nodes=_bad_nodes(environment),
         )
-        _loop(desk, go_on)
+        _loop(context, go_on)
     finally:
         os.close(lock)
     return True
 
 
-def _loop(desk: Desk, go_on: Callable[[int], bool]) -> None:
-    store, lease = desk.store, desk.lease
+def _loop(context: TickContext, go_on: Callable[[int], bool]) -> None:
+    store, lease = context.store, context.lease
     try:
         while True:
-            left = _tick(desk)
+            left = _tick(context)
             asked = store.renew_lease(lease).leave
             leaving = asked or not go_on(left)
             # A run that was submitted a moment ago keeps an idle controller here.
@@ -199,11 +199,11 @@ def _loop(desk: Desk, go_on: Callable[[int], bool]) -> None:
         _say(str(error))
 
 
-def _tick(desk: Desk) -> int:
+def _tick(context: TickContext) -> int:
     from orchestrator.controller import tick
 
     try:
-        return tick.tick(desk)
+        return tick.tick(context)
     except LeaseLostError:
         raise
     except StoreError as error:  # a full disk, a lock held too long: the next tick tries again

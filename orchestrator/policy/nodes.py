@@ -21,7 +21,7 @@ USUAL = BadNodes()  # where no configuration says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
+class NodeRecord:
     """A node and the newest evidence against it. `failures` is in a row; `held`: left out by hand until forgiven."""
 
     cluster: str
@@ -35,7 +35,7 @@ class Suspect:
     held: bool = False
 
 
-def blame(run: Run, event: Event) -> Suspect | None:
+def blame(run: Run, event: Event) -> NodeRecord | None:
     """What an event of a run says against a node; None when it blames no machine."""
     data = event.data
     node = data.get("host")
@@ -49,7 +49,7 @@ def blame(run: Run, event: Event) -> Suspect | None:
         return None
     if word not in BLAMING:
         return None
-    return Suspect(
+    return NodeRecord(
         cluster=run.cluster,
         node=str(node),
         failures=1,
@@ -61,16 +61,16 @@ def blame(run: Run, event: Event) -> Suspect | None:
     )
 
 
-def after(known: Suspect | None, new: Suspect) -> Suspect:
+def after(known: NodeRecord | None, new: NodeRecord) -> NodeRecord:
     """The evidence against a node once one failure more is known."""
     if known is None:
         return new
     return replace(new, failures=known.failures + new.failures, held=known.held)
 
 
-def with_news(suspects: Iterable[Suspect], new: Suspect | None) -> list[Suspect]:
+def with_news(node_records: Iterable[NodeRecord], new: NodeRecord | None) -> list[NodeRecord]:
     """All evidence of a cluster once one failure more is known, or None."""
-    known = {one.node: one for one in suspects}
+    known = {one.node: one for one in node_records}
     if new is not None:
         known[new.node] = after(known.get(new.node), new)
     return list(known.values())
@@ -82,37 +82,37 @@ def good(event: Event) -> tuple[int, tuple[str, ...]]:
     return int(well.get("generation", 0)), tuple(well.get("hosts", ()))
 
 
-def cleared(known: Suspect, run: str, generation: int) -> Suspect | None:
+def cleared(known: NodeRecord, run: str, generation: int) -> NodeRecord | None:
     """What is left of the evidence after a generation with this node went well; None: nothing.
 
     A generation of the same run says nothing when the node was blamed in it, or in a later one.
     """
     if known.run == run and known.generation >= generation:
         return known
-    return Suspect(cluster=known.cluster, node=known.node, at=known.at, held=True) if known.held else None
+    return NodeRecord(cluster=known.cluster, node=known.node, at=known.at, held=True) if known.held else None
 
 
-def until(suspect: Suspect, limits: BadNodes) -> float | None:
+def until(suspect: NodeRecord, limits: BadNodes) -> float | None:
     """When a node may be used again, in seconds since the epoch; None: it never was left out."""
     if suspect.held:
         return math.inf
     return suspect.at + limits.hours * 3600 if suspect.failures >= limits.failures else None
 
 
-def is_out(suspect: Suspect, limits: BadNodes, now: float) -> bool:
+def is_out(suspect: NodeRecord, limits: BadNodes, now: float) -> bool:
     end = until(suspect, limits)
     return end is not None and now < end
 
 
 def leave_out(
-    suspects: Iterable[Suspect], limits: BadNodes, now: float, *, hosts: Sequence[str], needed: int
-) -> tuple[Suspect, ...]:
+    node_records: Iterable[NodeRecord], limits: BadNodes, now: float, *, hosts: Sequence[str], needed: int
+) -> tuple[NodeRecord, ...]:
     """The nodes that a job which needs so many shall not get, named as in `hosts`, all that it could get.
 
     Never so many that it cannot start: where that would be, those with the newest evidence are left out.
     """
-    found: dict[str, Suspect] = {}
-    ordered = sorted(suspects, key=lambda one: (one.held, one.at, one.node), reverse=True)
+    found: dict[str, NodeRecord] = {}
+    ordered = sorted(node_records, key=lambda one: (one.held, one.at, one.node), reverse=True)
     for suspect in ordered:
         name = name_among(suspect.node, hosts) if is_out(suspect, limits, now) else None
         if name is not None:
@@ -143,9 +143,9 @@ def _short(name: str) -> str:
     return _machine(name).partition(".")[0]
 
 
-def told(suspects: Iterable[Suspect]) -> list[dict[str, Any]]:
+def told(node_records: Iterable[NodeRecord]) -> list[dict[str, Any]]:
     """What an event keeps of the nodes that an attempt shall not get."""
     return [
         {"node": one.node, "failures": one.failures, "cause": one.cause.value, "run": one.run, "held": one.held}
-        for one in suspects
+        for one in node_records
     ]

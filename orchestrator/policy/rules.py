@@ -36,7 +36,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class StallTimers:
     """What the reader's own monotonic clock says, in seconds since the attempt last changed in that respect."""
 
     beat_still: float = 0.0
@@ -46,7 +46,7 @@ class Watched:
 
 
 LIMITS = Limits()
-NOTHING_STILL = Watched()
+NOTHING_STILL = StallTimers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Situation:
     seen: Observation
     now: float
     limits: Limits
-    watched: Watched
+    watched: StallTimers
 
     @property
     def report(self) -> Report:
@@ -140,7 +140,7 @@ def decide(
     seen: Observation,
     now: float,
     limits: Limits = LIMITS,
-    watched: Watched = NOTHING_STILL,
+    watched: StallTimers = NOTHING_STILL,
 ) -> Decision:
     """What follows for a run from what was seen of its newest attempt."""
     situation = Situation(run=run, seen=seen, now=now, limits=limits, watched=watched)

@@ -21,7 +21,7 @@ from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Run, Submission
 from orchestrator.policy import nodes
-from orchestrator.policy.nodes import Suspect
+from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import Lease, Store
 from orchestrator.store.codec import submission_to_dict
 from orchestrator.system import failpoints
@@ -104,18 +104,20 @@ def job_of(bundle: Bundle) -> dict[str, Any]:
     return value
 
 
-def left_out(suspects: Iterable[Suspect], backend: Backend, needed: int, limits: BadNodes) -> tuple[Suspect, ...]:
-    """Those of a cluster's suspects that an attempt of so many nodes shall not get now.
+def excluded(
+    node_records: Iterable[NodeRecord], backend: Backend, needed: int, limits: BadNodes
+) -> tuple[NodeRecord, ...]:
+    """Those of a cluster's node_records that an attempt of so many nodes shall not get now.
 
     The cluster is asked for its nodes only where there is one to leave out. Raises ClusterError.
     """
     now = time.time()
-    out = [one for one in suspects if nodes.is_out(one, limits, now)]
+    out = [one for one in node_records if nodes.is_out(one, limits, now)]
     return nodes.leave_out(out, limits, now, hosts=backend.hosts(), needed=needed) if out else ()
 
 
 def next_submission(
-    run: Run, *, from_step: int | None = None, from_scratch: bool = False, without: Sequence[Suspect] = ()
+    run: Run, *, from_step: int | None = None, from_scratch: bool = False, without: Sequence[NodeRecord] = ()
 ) -> Submission:
     """The submission of the attempt after the newest one, on other nodes than those `without` names.
 
@@ -138,10 +140,10 @@ def submission_of(run: Run) -> Submission:
     return run.submission
 
 
-def intention(submission: Submission, without: Sequence[Suspect] = ()) -> dict[str, Any]:
+def intention(submission: Submission, without: Sequence[NodeRecord] = ()) -> dict[str, Any]:
     """What an event records of an intention to hand an attempt over; `without` tells of the nodes it leaves out."""
     return {
-        "left_out": nodes.told(without),
+        "excluded": nodes.told(without),
         "attempt": submission.attempt,
         "submission": submission_to_dict(submission),
         "from_step": submission.from_step,
@@ -149,7 +151,7 @@ def intention(submission: Submission, without: Sequence[Suspect] = ()) -> dict[s
     }
 
 
-def hand_over(
+def dispatch(
     store: Store,
     backend: Backend,
     run: Run,
@@ -172,13 +174,13 @@ def hand_over(
         answer = attempt(backend, run, environment, bundle, anothers=anothers)
     except JobError as error:
         answer = _refused(error)
-    return conclude(store, backend, run, answer, lease=lease)
+    return record_result(store, backend, run, answer, lease=lease)
 
 
 def attempt(
     backend: Backend, run: Run, environment: Mapping[str, str], bundle: Bundle, *, anothers: bool = False
 ) -> Answer:
-    """The part of `hand_over` that waits for the cluster: the event that tells what came of it. Records nothing.
+    """The part of `dispatch` that waits for the cluster: the event that tells what came of it. Records nothing.
 
     `anothers`: a process that has the job's secrets may be handing over too.
     """
@@ -188,16 +190,16 @@ def attempt(
         return _without_secret(run, missing, anothers=anothers)
 
 
-def conclude(store: Store, backend: Backend, run: Run, answer: Answer, *, lease: Lease | None = None) -> Run:
+def record_result(store: Store, backend: Backend, run: Run, answer: Answer, *, lease: Lease | None = None) -> Run:
     """The other part: record what `attempt` answered of a run; the run after that."""
     submission, (kind, data) = submission_of(run), answer
     if kind != "handed_over":
         return store.record(run.name, kind, data, lease=lease, submission=submission)
-    failpoints.point("handover.submitted")
+    failpoints.failpoint("handover.submitted")
     if data["handle"] == submission.handle:
         return run
     after = store.record(run.name, kind, data, lease=lease, attempt=run.attempt)
-    failpoints.point("handover.recorded")
+    failpoints.failpoint("handover.recorded")
     if after.phase.ended or after.attempt != submission.attempt:
         backend.cancel(submission, now=True)  # the run had gone on without this attempt: nobody would look after it
     return after

@@ -18,18 +18,18 @@ from orchestrator.model.cluster import BadNodes, Cluster
 from orchestrator.model.plan import ModelFacts, Plan
 from orchestrator.model.run import Cause, Phase, Run, Submission
 from orchestrator.model.spec import Spec
-from orchestrator.policy.nodes import USUAL, Suspect
+from orchestrator.policy.nodes import USUAL, NodeRecord
 from orchestrator.runs.dispatch import (
     Answer,
     attempt,
-    conclude,
-    hand_over,
+    dispatch,
+    excluded,
     intention,
     job_of,
     kept_bundle,
-    left_out,
     next_submission,
     read_secrets,
+    record_result,
     secret_variables,
     stage,
     submission_of,
@@ -189,7 +189,7 @@ def submit_run(
         store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
     )
     if waits:
-        run = hand_over(store, backend, run, environment, bundle=prepared.bundle)
+        run = dispatch(store, backend, run, environment, bundle=prepared.bundle)
     return _accepted(run)
 
 
@@ -214,7 +214,7 @@ def submit_runs(
 
     def conclude_one() -> None:
         run, answer = under_way.popleft()
-        runs[run.name] = conclude(store, backend, run, answer.result())
+        runs[run.name] = record_result(store, backend, run, answer.result())
 
     with ThreadPoolExecutor(backend.at_once) as pool:
         try:
@@ -286,7 +286,7 @@ def _record(
     if here and posixpath.isabs(spec.checkpoint.dir):
         _check_owner(checkpoint_dir, prepared.run_id)
     staged = stage(prepared.bundle, store.home / "runs" / spec.name)
-    failpoints.point("submit.staged")
+    failpoints.failpoint("submit.staged")
     nodes = prepared.plan.topology.nodes
     without = _left_out(store, backend, prepared.cluster.name, nodes, bad_nodes)
     submission = Submission(
@@ -316,7 +316,7 @@ def _record(
         "grace": job["timeouts"]["grace"],
     }
     run, _ = store.create_run(spec.name, data, secrets=secret_variables(job))
-    failpoints.point("submit.recorded")
+    failpoints.failpoint("submit.recorded")
     return run
 
 
@@ -328,10 +328,10 @@ def _refuse_missing(job: Mapping[str, Any], environment: Mapping[str, str], *, h
         )
 
 
-def _left_out(store: Store, backend: Backend, cluster: str, needed: int, bad_nodes: BadNodes) -> tuple[Suspect, ...]:
+def _left_out(store: Store, backend: Backend, cluster: str, needed: int, bad_nodes: BadNodes) -> tuple[NodeRecord, ...]:
     """None where the cluster does not answer: the hand-over is going to say so, and to be tried again."""
     try:
-        return left_out(store.suspects(cluster), backend, needed, bad_nodes)
+        return excluded(store.node_records(cluster), backend, needed, bad_nodes)
     except Unreachable:
         return ()
 
@@ -400,7 +400,7 @@ def resume_run(
         "not_before": None,
     }
     resumed = store.record(name, "resumed", data, attempt=run.attempt)
-    return _accepted(hand_over(store, backend, resumed, environment, bundle=bundle))
+    return _accepted(dispatch(store, backend, resumed, environment, bundle=bundle))
 
 
 def cancel_run(store: Store, name: str, *, now: bool = False) -> Run:
@@ -411,5 +411,5 @@ def cancel_run(store: Store, name: str, *, now: bool = False) -> Run:
     if run.phase.ended:
         raise JobError(f"the run {name} has ended already: {run.phase.value}")
     run = store.record(name, "cancel_requested", {"cancel_now": now})
-    failpoints.point("cancel.requested")
+    failpoints.failpoint("cancel.requested")
     return run

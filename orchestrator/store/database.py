@@ -52,7 +52,7 @@ _STEPS = {1: _SCHEMA, 2: _NODES}  # what each format has beyond the one before i
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the store's file, made when it is missing. Raises StoreError."""
-    with told(path):
+    with translating_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -108,7 +108,7 @@ def _mounts() -> str:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def translating_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into StoreError with what to do next."""
     try:
         yield

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.errors import JobError
-from orchestrator.store.database import connect, told
+from orchestrator.store.database import connect, translating_errors
 
 FILE = "store.db"
 
@@ -40,7 +40,7 @@ class Reader:
         self.close()
 
     def _rows(self, query: str, *values: object) -> list[Any]:
-        with told(self.path):
+        with translating_errors(self.path):
             return self._connection.execute(query, values).fetchall()
 
     def snapshots(self) -> list[dict[str, Any]]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from orchestrator.model.run import Event, Run, Submission
 from orchestrator.policy import nodes
-from orchestrator.policy.nodes import Suspect
+from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import lease as leases
 from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict, suspect_from_dict, suspect_to_dict
-from orchestrator.store.database import connect, told
+from orchestrator.store.database import connect, translating_errors
 from orchestrator.store.fold import begin, fold
 from orchestrator.store.lease import Lease, LeaseRow
 from orchestrator.store.reader import FILE, Reader
@@ -35,7 +35,7 @@ class Store(Reader):
 
     @contextlib.contextmanager
     def _transaction(self, lease: Lease | None = None) -> Iterator[sqlite3.Connection]:
-        with told(self.path):
+        with translating_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 if lease is not None:
@@ -85,7 +85,7 @@ class Store(Reader):
         rows = self._rows("SELECT secrets FROM runs WHERE ended = 0 AND secrets != ''")
         return sorted({name for row in rows for name in row[0].split(",")})
 
-    def suspects(self, cluster: str | None = None) -> list[Suspect]:
+    def node_records(self, cluster: str | None = None) -> list[NodeRecord]:
         """The nodes that there is evidence against, of one cluster or (None) of all."""
         rows = self._rows("SELECT evidence FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node", cluster)
         return [suspect_from_dict(load(row[0])) for row in rows]
@@ -170,7 +170,7 @@ class Store(Reader):
             for name, fields in changes.items():
                 _write(connection, dataclasses.replace(self.get(name), **fields))
 
-    def forgive(self, suspect: Suspect) -> bool:
+    def forgive(self, suspect: NodeRecord) -> bool:
         """Forget the evidence against a node; False when there is none."""
         with self._transaction() as connection:
             done = connection.execute(
@@ -181,7 +181,7 @@ class Store(Reader):
     def hold(self, cluster: str, node: str) -> None:
         """Leave a node out until it is forgiven."""
         with self._transaction() as connection:
-            known = _evidence(connection, cluster, node) or Suspect(cluster=cluster, node=node, at=time.time())
+            known = _evidence(connection, cluster, node) or NodeRecord(cluster=cluster, node=node, at=time.time())
             _put_evidence(connection, dataclasses.replace(known, held=True))
 
     def note(self, kind: str, data: Mapping[str, Any], *, lease: Lease | None = None) -> None:
@@ -192,7 +192,7 @@ class Store(Reader):
     # --- the controller's lease
 
     def lease(self) -> LeaseRow:
-        with told(self.path):
+        with translating_errors(self.path):
             return leases.read(self._connection)
 
     def take_lease(self, holder: str, seen: LeaseRow) -> Lease | None:
@@ -247,13 +247,13 @@ def _judge_nodes(connection: sqlite3.Connection, run: Run, event: Event) -> None
             connection.execute("DELETE FROM nodes WHERE cluster = ? AND node = ?", (run.cluster, host))
 
 
-def _evidence(connection: sqlite3.Connection, cluster: str, node: str) -> Suspect | None:
+def _evidence(connection: sqlite3.Connection, cluster: str, node: str) -> NodeRecord | None:
     query = "SELECT evidence FROM nodes WHERE cluster = ? AND node = ?"
     row = connection.execute(query, (cluster, node)).fetchone()
     return suspect_from_dict(load(row[0])) if row is not None else None
 
 
-def _put_evidence(connection: sqlite3.Connection, suspect: Suspect) -> None:
+def _put_evidence(connection: sqlite3.Connection, suspect: NodeRecord) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO nodes (cluster, node, evidence) VALUES (?, ?, ?)",
         (suspect.cluster, suspect.node, dump(suspect_to_dict(suspect))),

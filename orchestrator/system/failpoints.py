@@ -26,7 +26,7 @@ POINTS = (
 )
 
 
-def point(name: str) -> None:
+def failpoint(name: str) -> None:
     """End this process with SIGKILL when the environment asks for it here."""
     if name not in POINTS:
         raise ValueError(f"{name} is not one of faults.POINTS")

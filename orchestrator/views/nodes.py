@@ -8,13 +8,13 @@ from typing import Any
 
 from orchestrator.model.cluster import BadNodes
 from orchestrator.policy import nodes
-from orchestrator.policy.nodes import Suspect
+from orchestrator.policy.nodes import NodeRecord
 from orchestrator.views import table, units
 from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, plain
 
 
-def row(suspect: Suspect, limits: BadNodes, now: float, *, can_be_out: bool = True) -> dict[str, Any]:
+def row(suspect: NodeRecord, limits: BadNodes, now: float, *, can_be_out: bool = True) -> dict[str, Any]:
     """Plain values. `until` is None for ever and where the node is used; `out` says which.
 
     `can_be_out`: the node's cluster is one that can leave nodes out.

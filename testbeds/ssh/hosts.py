@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.clusters.transport import OverSsh
+from orchestrator.clusters.transport import SshTransport
 
 SSHD = "/usr/sbin/sshd"
 START_SECONDS = 10.0
@@ -165,7 +165,7 @@ class Bed:
             _signal(pid, signal.SIGKILL)
         aliases = [line.split()[1] for line in self.config.read_text().splitlines() if line.startswith("Host ")]
         for name in aliases:
-            OverSsh(name, config=str(self.config)).close()
+            SshTransport(name, config=str(self.config)).close()
         for host in self.hosts:
             _signal(host.pid, signal.SIGKILL)
             host.process.kill()

@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.clusters.kubernetes.backend import KubernetesBackend
-from orchestrator.clusters.kubernetes.pod_watch import PAUSE, Bell
+from orchestrator.clusters.kubernetes.pod_watch import PAUSE, PodWatch
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Submission
 
@@ -183,17 +183,17 @@ def test_a_watch_rings_at_changes_and_rests_after_it_has_failed(
 ) -> None:
     pauses: list[float] = []
     with serving(watch, tmp_path) as (server, profile):
-        bell = Bell(Api("k8s", profile), pauses.append)
-        bell.watch_from("7")
+        watch = PodWatch(Api("k8s", profile), pauses.append)
+        watch.watch_from("7")
         assert server.watched == 0  # who looks once and goes needs none
-        bell.watch_from("7")
+        watch.watch_from("7")
         until(lambda: server.watched == 1)
         if watch in CHANGED:
-            until(lambda: bell.is_rung)
-            bell.begin()
+            until(lambda: watch.is_rung)
+            watch.begin()
         elif watch in FAILED:
             until(lambda: pauses == [PAUSE])
-            assert not bell.is_rung
+            assert not watch.is_rung
 
 
 def test_nothing_is_asked_on_the_connection_of_a_stream_that_was_given_up(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters.kubernetes import events, reading
-from orchestrator.clusters.kubernetes.kinds import KINDS, Standing, Word, kind_of, word_of
+from orchestrator.clusters.kubernetes.kinds import KINDS, JobStatus, Lifecycle, kind_of, status_of
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of, pods_of
-from orchestrator.clusters.kubernetes.reading import Sight
+from orchestrator.clusters.kubernetes.reading import AttemptView
 from orchestrator.model.run import Cause, Phase, Submission
 
 DEAD_NODE = json.loads((Path(__file__).parents[1] / "data/kubernetes/dead-node.json").read_text())
@@ -21,7 +21,7 @@ SUBMISSION = Submission(
     run="tiny", run_id="96b6a164842d", attempt=1, cluster="k8s", digest="d", dir="/shared/runs/tiny",
     checkpoint_dir="/shared/runs/tiny/ckpt", bundle_file="", nodes=2, handle="pytorchjob/orch-tiny-1",
 )  # fmt: skip
-LIVE = Word(standing=Standing.LIVE, raw="Running", because="")
+LIVE = JobStatus(lifecycle=Lifecycle.LIVE, raw="Running", because="")
 
 
 def pods(*documents: dict[str, Any]) -> list[Pod]:
@@ -57,7 +57,7 @@ def see(**changes: Any) -> reading.Observation:
     words = {pod.number: pod.word for pod in changes.get("pods", ()) if pod.word is not None}
     report = next((word["report"] for word in words.values()), None)
     plain = {"word": LIVE, "pods": (), "asked": False, "report": report, "words": words, **changes}
-    return reading.observe(SUBMISSION, Sight(**plain))
+    return reading.observe(SUBMISSION, AttemptView(**plain))
 
 
 def test_the_number_of_a_node_is_that_of_the_operator_and_workers_come_after_the_master():
@@ -135,14 +135,14 @@ def test_an_attempt_that_was_cancelled_before_it_had_a_pod_is_cancelled():
 
 
 def test_an_operator_that_says_succeeded_is_not_believed_without_the_jobs_own_word():
-    done = Word(standing=Standing.SUCCEEDED, raw="Succeeded", because="")
+    done = JobStatus(lifecycle=Lifecycle.SUCCEEDED, raw="Succeeded", because="")
     seen = see(word=done, pods=pods(living(phase="Succeeded", containerStatuses=terminated(0, "Completed"))))
     assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.AGENT_LOST)
     assert see(word=done, pods=pods(worker())).phase is Phase.SUCCEEDED
 
 
 def test_a_container_that_was_killed_for_its_memory_names_that():
-    failed = Word(standing=Standing.FAILED, raw="Failed", because="")
+    failed = JobStatus(lifecycle=Lifecycle.FAILED, raw="Failed", because="")
     killed = living(phase="Failed", containerStatuses=terminated(137, "OOMKilled"))
     assert see(word=failed, pods=pods(killed)).cause is Cause.HOST_OOM
 
@@ -160,7 +160,7 @@ def test_a_container_that_was_killed_for_its_memory_names_that():
     ],
 )
 def test_an_eviction_by_the_node_is_told_by_its_recorded_status(message, cause):
-    failed = Word(standing=Standing.FAILED, raw="Failed", because="")
+    failed = JobStatus(lifecycle=Lifecycle.FAILED, raw="Failed", because="")
     evicted = living(phase="Failed", reason="Evicted", message=message, containerStatuses=[])
     seen = see(word=failed, pods=pods(evicted))
     assert seen.cause is cause
@@ -171,7 +171,7 @@ def test_what_ended_a_pod_that_another_has_followed_is_over():
     old, new = living(phase="Failed", containerStatuses=terminated(137, "OOMKilled")), copy.deepcopy(living())
     new["metadata"] |= {"name": "newer", "uid": "newer", "creationTimestamp": "2027-01-01T00:00:00Z"}
     new["status"] |= {"phase": "Failed", "containerStatuses": terminated(1, message="Traceback")}
-    failed = Word(standing=Standing.FAILED, raw="Failed", because="")
+    failed = JobStatus(lifecycle=Lifecycle.FAILED, raw="Failed", because="")
     assert see(word=failed, pods=pods(old)).cause is Cause.HOST_OOM
     seen = see(word=failed, pods=pods(old, new))
     assert seen.cause is Cause.AGENT_LOST
@@ -268,12 +268,12 @@ def test_conditions_are_believed_in_the_operators_order():
         return {"status": {"conditions": [{"type": name, "status": "True", "message": name} for name in true]}}
 
     job = KINDS["pytorchjob"]
-    assert word_of(job, status("Created", "Running", "Failed", "Succeeded")).standing is Standing.FAILED
-    assert word_of(job, status("Created", "Suspended", "Running")).standing is Standing.WAITING
-    assert word_of(job, status("Created", "Restarting")).raw == "Restarting"
-    assert word_of(job, {}).standing is Standing.LIVE
-    assert word_of(KINDS["jobset"], status("Completed")).standing is Standing.SUCCEEDED
-    assert word_of(KINDS["trainjob"], status("Complete")).standing is Standing.SUCCEEDED
+    assert status_of(job, status("Created", "Running", "Failed", "Succeeded")).lifecycle is Lifecycle.FAILED
+    assert status_of(job, status("Created", "Suspended", "Running")).lifecycle is Lifecycle.WAITING
+    assert status_of(job, status("Created", "Restarting")).raw == "Restarting"
+    assert status_of(job, {}).lifecycle is Lifecycle.LIVE
+    assert status_of(KINDS["jobset"], status("Completed")).lifecycle is Lifecycle.SUCCEEDED
+    assert status_of(KINDS["trainjob"], status("Complete")).lifecycle is Lifecycle.SUCCEEDED
 
 
 def test_a_handle_names_the_kind():

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from orchestrator.clusters.kubernetes.log_records import Told
-from orchestrator.clusters.kubernetes.logfiles import Kept, Reader
+from orchestrator.clusters.kubernetes.log_records import RecordLog
+from orchestrator.clusters.kubernetes.logfiles import LogStore, Reader
 from orchestrator.clusters.kubernetes.pods import Pod
 
 
@@ -36,19 +36,19 @@ def at(second: int, text: str, nano: int = 1) -> bytes:
 
 
 def test_a_generation_that_resumes_takes_back_the_steps_after_its_checkpoint():
-    fold = Told()
+    fold = RecordLog()
     fold.take(told(generation(1), metrics(1, 1, 2, 3, 4), generation(2, resumed=2), metrics(2, 3, loss=9.0)))
     assert [(line["step"], line["loss"]) for line in fold.lines()] == [(1, 1.0), (2, 1.0), (3, 9.0)]
 
 
 def test_steps_of_an_older_generation_that_come_late_count_for_nothing():
-    fold = Told()
+    fold = RecordLog()
     fold.take(told(generation(1), metrics(1, 1), generation(2), metrics(1, 2, 3), metrics(2, 1, loss=5.0)))
     assert [(line["step"], line["loss"]) for line in fold.lines()] == [(1, 5.0)]
 
 
 def test_lines_that_are_told_again_fill_gaps_and_change_nothing_else():
-    fold = Told()
+    fold = RecordLog()
     fold.take(told(generation(1), metrics(1, 1, 3)))
     before = fold.changes
     fold.take(told(metrics(1, 1, 3)))
@@ -59,7 +59,7 @@ def test_lines_that_are_told_again_fill_gaps_and_change_nothing_else():
 
 
 def test_a_gap_that_is_filled_bit_by_bit_is_a_change_each_time():
-    fold = Told()
+    fold = RecordLog()
     fold.take(told(generation(1), metrics(1, 1, 9)))
     for step in (2, 3):
         before = fold.changes
@@ -71,7 +71,7 @@ def test_a_gap_that_is_filled_bit_by_bit_is_a_change_each_time():
 
 
 def test_the_end_of_a_generation_is_not_forgotten_by_an_older_record_of_it():
-    fold = Told()
+    fold = RecordLog()
     fold.take(told(generation(1, result="failed"), generation(1)))
     assert fold.generations[1]["result"] == "failed"
 
@@ -80,13 +80,13 @@ def test_the_end_of_a_generation_is_not_forgotten_by_an_older_record_of_it():
     "line", [b"[orch] {", b"[orch] []", b'[orch] {"metrics": 3}', b'[orch] {"report": {"generation": "x"}}', b"no"]
 )
 def test_lines_that_are_no_words_of_an_agent_are_passed_over(line):
-    fold = Told()
+    fold = RecordLog()
     fold.take([line])
     assert (fold.report, fold.metrics, fold.generations) == (None, {}, {})
 
 
 def test_a_log_that_is_read_twice_is_kept_once(tmp_path):
-    kept = Kept(tmp_path)
+    kept = LogStore(tmp_path)
     lines = [at(1, "one"), at(1, "two", nano=2), at(2, "three")]
     assert kept.add(pod(), lines[:2]) == 2
     assert kept.add(pod(), lines) == 1
@@ -95,19 +95,19 @@ def test_a_log_that_is_read_twice_is_kept_once(tmp_path):
 
 
 def test_times_of_different_precision_are_in_order(tmp_path):
-    kept = Kept(tmp_path)
+    kept = LogStore(tmp_path)
     kept.add(pod(), [b"2026-11-26T10:00:01.5Z half"])
     assert kept.add(pod(), [b"2026-11-26T10:00:01.25Z quarter", b"2026-11-26T10:00:01.500000001Z later"]) == 1
 
 
 def test_a_node_may_tell_the_time_of_its_own_zone(tmp_path):
-    kept = Kept(tmp_path)
+    kept = LogStore(tmp_path)
     assert kept.add(pod(), [b"2026-11-26T10:00:01.5Z one", b"2026-11-26T12:00:02.5+02:00 two"]) == 2
     assert kept.last(pod()) == b"2026-11-26T10:00:02.500000000"
 
 
 def test_a_line_that_a_kill_has_cut_is_read_again(tmp_path):
-    kept = Kept(tmp_path)
+    kept = LogStore(tmp_path)
     kept.add(pod(), [at(1, "whole")])
     with kept.file(pod()).open("ab") as file:
         file.write(at(2, "cut in the mid"))
@@ -118,7 +118,7 @@ def test_a_line_that_a_kill_has_cut_is_read_again(tmp_path):
 
 
 def test_lines_may_be_longer_than_what_is_read_of_a_files_end(tmp_path):
-    kept, long = Kept(tmp_path), "x" * 300_000
+    kept, long = LogStore(tmp_path), "x" * 300_000
     first = pod()
     kept.add(first, [at(1, "short"), at(2, long)])
     assert kept.last(first).startswith(b"2026-11-26T10:00:02")
@@ -130,17 +130,17 @@ def test_lines_may_be_longer_than_what_is_read_of_a_files_end(tmp_path):
 
 
 def test_a_new_process_knows_from_the_files_alone_what_was_told(tmp_path):
-    first = Kept(tmp_path)
+    first = LogStore(tmp_path)
     first.add(pod(), [at(1, told(generation(1))[0].decode()), at(2, told(metrics(1, 1, 2))[0].decode())])
     later = pod(uid="bbbbbbbb-2", created="2026-11-26T11:00:00Z", attempt=2)
     first.add(later, [at(3, told(generation(2, resumed=1))[0].decode())])
     assert [line["step"] for line in first.fold().lines()] == [1]
-    again = Kept(tmp_path).fold()
+    again = LogStore(tmp_path).fold()
     assert (again.newest, [line["step"] for line in again.lines()]) == (2, [1])
 
 
 def test_each_rank_has_a_log_of_its_own_and_nobody_sees_what_was_meant_for_the_controller(tmp_path):
-    kept = Kept(tmp_path)
+    kept = LogStore(tmp_path)
     kept.add(
         pod(),
         [
@@ -158,7 +158,7 @@ def test_each_rank_has_a_log_of_its_own_and_nobody_sees_what_was_meant_for_the_c
 
 
 def test_a_reader_goes_on_where_it_has_stopped(tmp_path):
-    kept, reader = Kept(tmp_path), Reader()
+    kept, reader = LogStore(tmp_path), Reader()
     kept.add(pod(), [at(1, "[rank 0] one")])
     first = reader.logs(kept, {"attempt": 1, "rank": 0, "offsets": {}})
     (path,) = first["texts"]
@@ -167,7 +167,7 @@ def test_a_reader_goes_on_where_it_has_stopped(tmp_path):
     assert base64.b64decode(second["texts"][path]) == b"two\n"
 
 
-def asked_on(reader: Reader, kept: Kept, *, rank: int | None = None) -> dict[str, bytes]:
+def asked_on(reader: Reader, kept: LogStore, *, rank: int | None = None) -> dict[str, bytes]:
     """All texts by who wrote them, asked for again and again as `orch logs` does."""
     had: dict[str, bytes] = {}
     more = True
@@ -184,7 +184,7 @@ def asked_on(reader: Reader, kept: Kept, *, rank: int | None = None) -> dict[str
 
 @pytest.mark.parametrize("size", [1, 40, 64, 1000, 10**6])
 def test_long_logs_come_in_several_answers(tmp_path, size):
-    kept = Kept(tmp_path)
+    kept = LogStore(tmp_path)
     for node in (0, 1):
         lines = [at(second, f"[rank {node * 2 + second % 2}] line {second}") for second in range(50)]
         kept.add(pod(number=node, uid=f"{node}aaaaaaa"), lines)
@@ -199,6 +199,6 @@ def test_long_logs_come_in_several_answers(tmp_path, size):
 
 
 def test_a_progress_bar_is_one_line(tmp_path):
-    kept = Kept(tmp_path)
+    kept = LogStore(tmp_path)
     kept.add(pod(), [at(1, "[rank 0]  1%\r 2%\r 3%"), at(2, "[rank 0] done")])
     assert asked_on(Reader(), kept) == {"rank 0": b" 1%\r 2%\r 3%\ndone\n"}

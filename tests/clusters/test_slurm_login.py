@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clusters import open_backend
-from orchestrator.clusters.transport import OverSsh
+from orchestrator.clusters.transport import SshTransport
 from orchestrator.errors import Unreachable
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Phase
@@ -50,7 +50,7 @@ def ssh_config(slurm_cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
             assert time.monotonic() < end, "sshd does not listen"
             time.sleep(0.05)
         yield config
-        OverSsh("login", config=str(config)).close()
+        SshTransport("login", config=str(config)).close()
         sshd.terminate()
 
 

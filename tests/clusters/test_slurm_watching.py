@@ -29,7 +29,7 @@ SILENT = {"status": 1, "stdout": "", "stderr": "slurm_load_jobs error: Unable to
 
 @dataclass
 class Slurm:
-    """Answers the commands of Slurm from what is written down here; everything else is done. A `Reach`."""
+    """Answers the commands of Slurm from what is written down here; everything else is done. A `Transport`."""
 
     where: str = "this machine"
     queue: list[str] | None = field(default_factory=list)  # None: squeue fails

@@ -17,12 +17,12 @@ def main(home: str, verb: str, command: str) -> None:
         return
     lease = process.take_lease(bench.store)
     assert lease is not None
-    desk = tick.Desk(
+    desk = tick.TickContext(
         store=bench.store,
         backend=lambda _: bench.backend,
         environment=bench.environment,
         lease=lease,
-        memory=tick.Memory(),
+        cache=tick.TickCache(),
         limits=QUICK,
     )
     while tick.tick(desk):

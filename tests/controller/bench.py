@@ -107,7 +107,7 @@ class Bench:
         self.store: Store = open_store(home)
         self.backend: Backend = open_backend("local", PROFILE, home)
         self.environment = dict(os.environ)
-        self.memory = tick.Memory()
+        self.cache = tick.TickCache()
         self.limits = QUICK
         self._lease: Lease | None = None
 
@@ -126,16 +126,16 @@ class Bench:
     def submit(self, job: Prepared) -> Run:
         return submit.submit_run(self.store, self.backend, job, self.environment)
 
-    def desk(self) -> tick.Desk:
+    def desk(self) -> tick.TickContext:
         if self._lease is None:
             self._lease = self.store.take_lease(process.holder(), self.store.lease())
         assert self._lease is not None
-        return tick.Desk(
+        return tick.TickContext(
             store=self.store,
             backend=lambda _: self.backend,
             environment=self.environment,
             lease=self._lease,
-            memory=self.memory,
+            cache=self.cache,
             limits=self.limits,
         )
 

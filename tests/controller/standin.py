@@ -107,7 +107,7 @@ def _end(
             "because": f"it was told to {result} at step {step}",
             "retry": retry,
             "step": step,
-            "first_error": {"rank": 0, "type": "Told", "message": cause} if result == "failed" else None,
+            "first_error": {"rank": 0, "type": "RecordLog", "message": cause} if result == "failed" else None,
             "time": time.time(),
         },
     )

@@ -158,7 +158,7 @@ def test_a_scheduler_that_does_not_answer_is_asked_once_in_a_tick(bench: Bench, 
     controller.tick(tick_all)
     cluster.is_down = True
     cluster.otherwise = Observation(phase=Phase.STOPPED, cause=Cause.PREEMPTED)
-    bench.memory.looks.clear()
+    bench.cache.looks.clear()
     controller.tick(tick_all)
     assert len(cluster.submits) == 3 + 1
     assert [bench.run(name).phase for name in ("one", "two", "three")] == [Phase.PENDING] * 3

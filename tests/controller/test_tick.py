@@ -19,7 +19,7 @@ from orchestrator.errors import JobError
 from orchestrator.job.checkpoints import generations
 from orchestrator.model.run import Cause, Generation, Phase, Submission
 from orchestrator.runs import submit
-from orchestrator.runs.dispatch import hand_over
+from orchestrator.runs.dispatch import dispatch
 from orchestrator.system import processes
 from tests.controller.bench import PROFILE, QUICK, Bench, prepared
 
@@ -196,7 +196,7 @@ def test_events_say_why_each_start_of_an_attempt_was_followed_by_another(bench: 
     end_of_generation(root, 2, None)
     end_of_generation(root, 3, {"result": "failed", "cause": "network", "because": "The network is gone."})
     for _ in range(2):  # nobody looked in between; the second one is a controller that was started again
-        bench.memory = tick.Memory()
+        bench.cache = tick.TickCache()
         tick.tick(bench.desk())
     told = [event for event in bench.store.events("tiny") if event.kind.startswith("generation")]
     assert [(event.kind, event.data["generation"]) for event in told] == [
@@ -249,7 +249,7 @@ def test_a_hand_over_that_comes_after_the_runs_end_leaves_nothing_running(bench:
     bench.store.record("tiny", "failed", {"cause": "unknown"})
     assert run.submission is not None
     late = dataclasses.replace(run, submission=dataclasses.replace(run.submission, handle=None))
-    hand_over(bench.store, bench.backend, late, bench.environment)
+    dispatch(bench.store, bench.backend, late, bench.environment)
     assert bench.agents() == []
 
 
@@ -259,9 +259,9 @@ def test_a_hand_over_that_fails_late_says_nothing_of_an_attempt_that_another_one
     assert run.submission is not None
     late = dataclasses.replace(run, submission=dataclasses.replace(run.submission, handle=None))
     without_secret = {name: value for name, value in bench.environment.items() if name != "MY_TOKEN"}
-    assert hand_over(bench.store, bench.backend, late, without_secret) == run
+    assert dispatch(bench.store, bench.backend, late, without_secret) == run
     Path(run.submission.bundle_file).unlink()
-    assert hand_over(bench.store, bench.backend, late, bench.environment) == run
+    assert dispatch(bench.store, bench.backend, late, bench.environment) == run
     assert bench.kinds() == ["submitted", "handed_over"]
     assert len(bench.agents()) == 1
 

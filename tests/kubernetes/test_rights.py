@@ -37,7 +37,7 @@ def forget(kube_cluster: Access) -> Iterator[list[str]]:
 
 @pytest.fixture
 def pod_groups(kube_bed: Cluster) -> Iterator[None]:
-    """Served, though by no scheduler."""
+    """Discovery, though by no scheduler."""
     made = [definition(group, version) for group, version in GANGS.values()]
     kube_bed.apply(yaml.safe_dump_all(made))
     names = [document["metadata"]["name"] for document in made]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Event, Run
 from orchestrator.policy import nodes
-from orchestrator.policy.nodes import Suspect
+from orchestrator.policy.nodes import NodeRecord
 
 HOUR = 3600.0
 USUAL = BadNodes()
@@ -21,12 +21,12 @@ RUN = Run(
 )  # fmt: skip
 
 
-def suspect(node: str, failures: int = 2, at: float = 0.0, **more: object) -> Suspect:
-    return Suspect(cluster="hpc", node=node, failures=failures, at=at, **more)
+def suspect(node: str, failures: int = 2, at: float = 0.0, **more: object) -> NodeRecord:
+    return NodeRecord(cluster="hpc", node=node, failures=failures, at=at, **more)
 
 
 names = st.sampled_from([f"gn{number:02d}" for number in range(12)])
-suspects = st.lists(
+node_records = st.lists(
     st.builds(
         suspect, names, st.integers(0, 4), st.floats(0, 100 * HOUR), held=st.booleans(), cause=st.sampled_from(Cause)
     ),
@@ -34,30 +34,30 @@ suspects = st.lists(
 )
 
 
-@given(suspects, st.lists(names, max_size=12), st.integers(1, 8), st.floats(0, 200 * HOUR))
-def test_a_job_can_always_start(found: list[Suspect], hosts: list[str], needed: int, now: float) -> None:
+@given(node_records, st.lists(names, max_size=12), st.integers(1, 8), st.floats(0, 200 * HOUR))
+def test_a_job_can_always_start(found: list[NodeRecord], hosts: list[str], needed: int, now: float) -> None:
     left = {one.node for one in nodes.leave_out(found, USUAL, now, hosts=hosts, needed=needed)}
     assert left <= set(hosts)
     assert not left or len(set(hosts) - left) >= needed
 
 
-@given(suspects, st.lists(names, max_size=12, unique=True), st.integers(1, 8), st.floats(0, 200 * HOUR))
+@given(node_records, st.lists(names, max_size=12, unique=True), st.integers(1, 8), st.floats(0, 200 * HOUR))
 def test_only_what_there_is_enough_fresh_evidence_against_is_left_out(
-    found: list[Suspect], hosts: list[str], needed: int, now: float
+    found: list[NodeRecord], hosts: list[str], needed: int, now: float
 ) -> None:
     for one in nodes.leave_out(found, USUAL, now, hosts=hosts, needed=needed):
         assert one.held or (one.failures >= 2 and now < one.at + 24 * HOUR)
 
 
-@given(suspects, st.lists(names, max_size=12, unique=True), st.floats(0, 200 * HOUR))
-def test_where_there_is_room_all_of_them_are_left_out(found: list[Suspect], hosts: list[str], now: float) -> None:
+@given(node_records, st.lists(names, max_size=12, unique=True), st.floats(0, 200 * HOUR))
+def test_where_there_is_room_all_of_them_are_left_out(found: list[NodeRecord], hosts: list[str], now: float) -> None:
     every = {one.node for one in found if nodes.is_out(one, USUAL, now)} & set(hosts)
     left = nodes.leave_out(found, USUAL, now, hosts=hosts, needed=0)
     assert {one.node for one in left} == every
 
 
-@given(suspects, st.lists(names, max_size=12, unique=True), st.integers(1, 12), st.floats(0, 200 * HOUR))
-def test_the_newest_evidence_goes_first(found: list[Suspect], hosts: list[str], needed: int, now: float) -> None:
+@given(node_records, st.lists(names, max_size=12, unique=True), st.integers(1, 12), st.floats(0, 200 * HOUR))
+def test_the_newest_evidence_goes_first(found: list[NodeRecord], hosts: list[str], needed: int, now: float) -> None:
     chosen = nodes.leave_out(found, USUAL, now, hosts=hosts, needed=needed)
     every = nodes.leave_out(found, USUAL, now, hosts=hosts, needed=0)
     assert every[: len(chosen)] == chosen
@@ -77,7 +77,7 @@ def test_a_node_may_be_used_again_after_its_time() -> None:
 @pytest.mark.parametrize("cause", sorted(nodes.BLAMING))
 def test_an_end_that_names_a_machine_and_blames_it_is_evidence(cause: Cause) -> None:
     event = Event(run="a", kind="lost", at=5.0, data={"cause": cause.value, "because": "it broke", "host": "gn03"})
-    assert nodes.blame(RUN, event) == Suspect(
+    assert nodes.blame(RUN, event) == NodeRecord(
         cluster="hpc", node="gn03", failures=1, cause=cause, because="it broke", run="a", generation=3, at=5.0
     )
     ended = {"generation": 2, "ended_by": cause.value, "ended_because": "it broke", "host": "gn03"}

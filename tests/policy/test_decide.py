@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.model.run import Action, Cause, CheckpointRef, Observation, Phase, Report, Run
 from orchestrator.policy.backoff import LONGEST, delay
-from orchestrator.policy.rules import LIVE, RULES, Limits, Watched, decide
+from orchestrator.policy.rules import LIVE, RULES, Limits, StallTimers, decide
 
 NOW = 1000.0
 GONE = [phase for phase in Phase if phase.ended]
@@ -54,7 +54,7 @@ RUNS = st.builds(
     max_failures=st.integers(0, 5),
 )
 WATCHED = st.builds(
-    Watched,
+    StallTimers,
     beat_still=st.floats(0, 9999),
     beat_moved=st.booleans(),
     partial=st.floats(0, 999),
@@ -63,7 +63,7 @@ WATCHED = st.builds(
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
-def test_there_is_never_a_second_live_attempt(run: Run, seen: Observation, watched: Watched) -> None:
+def test_there_is_never_a_second_live_attempt(run: Run, seen: Observation, watched: StallTimers) -> None:
     action = decide(run, seen, NOW, watched=watched).action
     if action in {Action.RESUBMIT, Action.RESHAPE}:
         assert seen.phase in GONE
@@ -72,19 +72,19 @@ def test_there_is_never_a_second_live_attempt(run: Run, seen: Observation, watch
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
-def test_only_what_is_seen_to_be_over_ends_a_run(run: Run, seen: Observation, watched: Watched) -> None:
+def test_only_what_is_seen_to_be_over_ends_a_run(run: Run, seen: Observation, watched: StallTimers) -> None:
     if decide(run, seen, NOW, watched=watched).action in {Action.FINISH, Action.GIVE_UP, Action.STOP}:
         assert seen.phase in GONE
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
-def test_not_knowing_changes_nothing(run: Run, seen: Observation, watched: Watched) -> None:
+def test_not_knowing_changes_nothing(run: Run, seen: Observation, watched: StallTimers) -> None:
     if seen.phase is Phase.UNKNOWN:
         assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
-def test_a_run_that_ended_stays_as_it_is(run: Run, seen: Observation, watched: Watched) -> None:
+def test_a_run_that_ended_stays_as_it_is(run: Run, seen: Observation, watched: StallTimers) -> None:
     if run.phase.ended:
         assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
 
@@ -99,7 +99,9 @@ def test_success_needs_the_marker_and_nothing_alive(run: Run, seen: Observation)
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
-def test_a_cancel_leads_to_an_end_and_never_to_another_attempt(run: Run, seen: Observation, watched: Watched) -> None:
+def test_a_cancel_leads_to_an_end_and_never_to_another_attempt(
+    run: Run, seen: Observation, watched: StallTimers
+) -> None:
     if not run.cancel_requested or run.phase.ended:
         return
     decision = decide(run, seen, NOW, watched=watched)
@@ -114,14 +116,14 @@ def test_a_cancel_leads_to_an_end_and_never_to_another_attempt(run: Run, seen: O
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
-def test_a_cancel_past_orch_never_leads_to_another_attempt(run: Run, seen: Observation, watched: Watched) -> None:
+def test_a_cancel_past_orch_never_leads_to_another_attempt(run: Run, seen: Observation, watched: StallTimers) -> None:
     if seen.phase is Phase.CANCELLED and not run.phase.ended:
         decision = decide(run, seen, NOW, watched=watched)
         assert decision.action is Action.FINISH
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
-def test_what_its_scheduler_has_in_the_queue_is_left_there(run: Run, seen: Observation, watched: Watched) -> None:
+def test_what_its_scheduler_has_in_the_queue_is_left_there(run: Run, seen: Observation, watched: StallTimers) -> None:
     if seen.phase is Phase.QUEUED and not seen.partial and not seen.stuck and not run.cancel_requested:
         assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
 
@@ -138,7 +140,7 @@ def test_more_failures_than_allowed_end_a_run_with_its_cause(run: Run, seen: Obs
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
-def test_every_decision_names_its_rule_and_says_why(run: Run, seen: Observation, watched: Watched) -> None:
+def test_every_decision_names_its_rule_and_says_why(run: Run, seen: Observation, watched: StallTimers) -> None:
     decision = decide(run, seen, NOW, watched=watched)
     assert decision.because
     assert decision.rule in {rule.name for rule in RULES}
@@ -279,26 +281,26 @@ def test_a_cancel_past_orch_is_told_in_the_schedulers_words() -> None:
 
 def test_heartbeats_of_an_earlier_start_are_no_sign_of_a_hang() -> None:
     limits, seen = Limits(hung=60, silent=600), Observation(phase=Phase.STARTING, report=Report(beat=7))
-    old = Watched(beat_still=599, beat_moved=False)
+    old = StallTimers(beat_still=599, beat_moved=False)
     assert decide(a_run(), seen, NOW, limits, old).action is Action.WAIT
-    assert decide(a_run(), seen, NOW, limits, Watched(beat_still=601, beat_moved=False)).cause is Cause.HUNG
+    assert decide(a_run(), seen, NOW, limits, StallTimers(beat_still=601, beat_moved=False)).cause is Cause.HUNG
     queued = Observation(phase=Phase.QUEUED, report=Report(beat=7))
-    assert decide(a_run(), queued, NOW, limits, Watched(beat_still=9999)).action is Action.WAIT
+    assert decide(a_run(), queued, NOW, limits, StallTimers(beat_still=9999)).action is Action.WAIT
 
 
 def test_heartbeats_that_stand_still_end_the_attempt_by_force() -> None:
     seen = Observation(phase=Phase.RUNNING, report=Report(beat=7))
-    decision = decide(a_run(), seen, NOW, Limits(hung=60), Watched(beat_still=61))
+    decision = decide(a_run(), seen, NOW, Limits(hung=60), StallTimers(beat_still=61))
     assert (decision.action, decision.cause, decision.force) == (Action.CANCEL, Cause.HUNG, True)
-    assert decide(a_run(), seen, NOW, Limits(hung=60), Watched(beat_still=59)).action is Action.WAIT
+    assert decide(a_run(), seen, NOW, Limits(hung=60), StallTimers(beat_still=59)).action is Action.WAIT
 
 
 STUCK = Observation(phase=Phase.QUEUED, stuck="ImagePullBackOff: gone", patience=600)
 
 
 def test_what_cannot_start_is_waited_for_and_then_ended() -> None:
-    assert decide(a_run(), STUCK, NOW, watched=Watched(stuck=599.0)).action is Action.WAIT
-    decision = decide(a_run(), STUCK, NOW, watched=Watched(stuck=601.0))
+    assert decide(a_run(), STUCK, NOW, watched=StallTimers(stuck=599.0)).action is Action.WAIT
+    decision = decide(a_run(), STUCK, NOW, watched=StallTimers(stuck=601.0))
     assert (decision.action, decision.cause, decision.rule) == (Action.CANCEL, Cause.STUCK, "stuck")
     assert "ImagePullBackOff: gone" in decision.because
 

@@ -12,13 +12,13 @@ from typing import Any
 from orchestrator.clusters import observation
 from orchestrator.clusters.kubernetes import nodes, objects, reading
 from orchestrator.clusters.kubernetes.api import Api, Refused
-from orchestrator.clusters.kubernetes.discovery import Served
+from orchestrator.clusters.kubernetes.discovery import Discovery
 from orchestrator.clusters.kubernetes.kinds import KINDS, kind_of
 from orchestrator.clusters.kubernetes.logfiles import Reader
 from orchestrator.clusters.kubernetes.logs import PodLogs
-from orchestrator.clusters.kubernetes.pod_watch import Bell
+from orchestrator.clusters.kubernetes.pod_watch import PodWatch
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
-from orchestrator.clusters.kubernetes.snapshot import Key, Look, key_of, look, pods_of_attempt
+from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, look, pods_of_attempt
 from orchestrator.clusters.transport import SECONDS, Call
 from orchestrator.errors import ClusterError
 from orchestrator.model.bundle import Bundle
@@ -90,8 +90,8 @@ class KubernetesBackend:
         self._home = Path(home)
         self._api = api or Api(name, profile)
         self._clock = clock
-        self._served = Served(name, profile, self._api)
-        self._bell = Bell(self._api)
+        self._served = Discovery(name, profile, self._api)
+        self._bell = PodWatch(self._api)
         self._pace = BUSY
         self._standing: Mapping[str, tuple[Phase, str]] = {}  # as of the last look
         self._attempts: dict[Key, _Attempt] = {}
@@ -129,11 +129,11 @@ class KubernetesBackend:
         return f"/shared/runs/{run}"
 
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
-        self._bell.ring()
+        self._bell.wake()
         return objects.submit(self._api, submission, bundle, cluster=self._name)
 
     def cancel(self, submission: Submission, *, now: bool) -> None:
-        self._bell.ring()
+        self._bell.wake()
         objects.leave_word(self._api, submission)
         self._asked.add(key_of(submission))
         pods = pods_of_attempt(self._api, submission.run_id, submission.attempt)
@@ -157,7 +157,7 @@ class KubernetesBackend:
         self._pace = self._pace_after(seen)
         return seen
 
-    def _turns(self, submissions: Sequence[Submission], found: Look) -> set[str]:
+    def _turns(self, submissions: Sequence[Submission], found: Snapshot) -> set[str]:
         """Runs whose log is read now, those that have waited longest: a look is no slower for a thousand of them."""
         unread = {one.run: self._logs_of(one.run).unread(one.attempt, found.pods_of(one)) for one in submissions}
         due = [run for run, seconds in unread.items() if seconds]
@@ -182,7 +182,7 @@ class KubernetesBackend:
         self._reports = {run: report for run, report in self._reports.items() if run in runs}
         self._logs = {run: logs for run, logs in self._logs.items() if run in runs}
 
-    def _observe_alone(self, submission: Submission, found: Look, *, read: bool) -> Observation:
+    def _observe_alone(self, submission: Submission, found: Snapshot, *, read: bool) -> Observation:
         """What is wrong with one run's files here, or with what its pods have said, hides no other run."""
         try:
             return self._observe(submission, found, read=read)
@@ -190,12 +190,12 @@ class KubernetesBackend:
             because = f"what its pods tell cannot be read here: {type(error).__name__}: {error}"
             return Observation(phase=Phase.UNKNOWN, because=because)
 
-    def _observe(self, submission: Submission, found: Look, *, read: bool) -> Observation:
-        pods, word = found.pods_of(submission), found.word_of(submission)
+    def _observe(self, submission: Submission, found: Snapshot, *, read: bool) -> Observation:
+        pods, word = found.pods_of(submission), found.status_of(submission)
         attempt = self._attempts.setdefault(key_of(submission), _Attempt())
         attempt.see(pods, submission.attempt)
         logs = self._logs_of(submission.run)
-        logs.keep(pods, self._bell.ring, read=read)
+        logs.keep(pods, self._bell.wake, read=read)
         report = reading.newer(logs.kept.fold().report, self._reports.get(submission.run))
         for last in attempt.words.values():
             report = reading.newer(report, last.get("report"))
@@ -203,7 +203,7 @@ class KubernetesBackend:
             self._reports[submission.run] = report
         return reading.observe(
             submission,
-            reading.Sight(
+            reading.AttemptView(
                 word=word,
                 pods=pods,
                 asked=self._is_asked(submission, found),
@@ -218,7 +218,7 @@ class KubernetesBackend:
             ),
         )
 
-    def _is_asked(self, submission: Submission, found: Look) -> bool:
+    def _is_asked(self, submission: Submission, found: Snapshot) -> bool:
         """Whether orch has ended this attempt: where its object is gone, the files that stay behind say so."""
         key = key_of(submission)
         if key in found.asked:

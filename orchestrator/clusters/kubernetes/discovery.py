@@ -9,7 +9,7 @@ from orchestrator.model.cluster import Profile
 from orchestrator.model.kubernetes import JobKind
 
 
-class Served:
+class Discovery:
     """Remembers the kinds that it has seen served."""
 
     def __init__(self, name: str, profile: Profile, api: Api) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from orchestrator.model.kubernetes import JobKind
 
 
-class Standing(Enum):
+class Lifecycle(Enum):
     """What an operator thinks of its object. WAITING: it is suspended, and has no pods or shall have none."""
 
     WAITING = "waiting"
@@ -36,10 +36,10 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class JobStatus:
     """What an object's status says: the operator's own word kept, with its reason and message."""
 
-    standing: Standing
+    lifecycle: Lifecycle
     raw: str
     because: str
 
@@ -90,22 +90,24 @@ def is_among(kind: Kind, resources: Mapping[str, Any]) -> bool:
     return any(one.get("name") == kind.plural for one in resources.get("resources") or ())
 
 
-def word_of(kind: Kind, document: Mapping[str, Any]) -> Word:
+def status_of(kind: Kind, document: Mapping[str, Any]) -> JobStatus:
     """What an operator says of its object; nothing yet is LIVE, with an empty word."""
     found: Sequence[Mapping[str, Any]] = (document.get("status") or {}).get("conditions") or ()
     true = {str(one.get("type")): one for one in found if str(one.get("status")) == "True"}
-    believed = (("Failed", Standing.FAILED), (kind.complete, Standing.SUCCEEDED), ("Suspended", Standing.WAITING))
+    believed = (("Failed", Lifecycle.FAILED), (kind.complete, Lifecycle.SUCCEEDED), ("Suspended", Lifecycle.WAITING))
     for name, standing in believed:
         if name in true:
             return _word(standing, name, true[name])
     newest = sorted(true.values(), key=lambda one: str(one.get("lastTransitionTime", "")))[-1:]  # of equals the last
     if not newest:
-        return Word(standing=Standing.LIVE, raw="", because="")
-    return _word(Standing.LIVE, str(newest[0]["type"]), newest[0])
+        return JobStatus(lifecycle=Lifecycle.LIVE, raw="", because="")
+    return _word(Lifecycle.LIVE, str(newest[0]["type"]), newest[0])
 
 
-def _word(standing: Standing, name: str, condition: Mapping[str, Any]) -> Word:
-    return Word(standing=standing, raw=name, because=str(condition.get("message") or condition.get("reason") or ""))
+def _word(standing: Lifecycle, name: str, condition: Mapping[str, Any]) -> JobStatus:
+    return JobStatus(
+        lifecycle=standing, raw=name, because=str(condition.get("message") or condition.get("reason") or "")
+    )
 
 
 def handle_of(kind: Kind, name: str) -> str:

@@ -11,7 +11,7 @@ PREFIX = b"[orch] "
 
 
 @dataclass(slots=True, kw_only=True)
-class Told:
+class RecordLog:
     """The newest report, every generation by its number, and the metrics that count by their step.
 
     `changes` counts those of `metrics` that were not additions at its end: whoever has read before must read anew.

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.clusters.kubernetes.log_records import PREFIX, Told
+from orchestrator.clusters.kubernetes.log_records import PREFIX, RecordLog
 from orchestrator.clusters.kubernetes.pods import Pod
 from orchestrator.system import filelock
 
@@ -29,13 +29,13 @@ _CHUNK = 4 * 1024 * 1024
 ANSWER = 4 * 1024 * 1024  # bytes of kept logs that are read for one answer
 
 
-class Kept:
+class LogStore:
     """The kept logs of one run. `told` is a fold over those of node 0."""
 
     def __init__(self, run_dir: Path) -> None:
         self._root = run_dir / DIRECTORY
         self._offsets: dict[Path, int] = {}
-        self.told = Told()
+        self.told = RecordLog()
 
     def file(self, pod: Pod) -> Path:
         """Where a pod's log is kept."""
@@ -61,7 +61,7 @@ class Kept:
                     file.write(b"".join(line + b"\n" for line in later))
         return len(later)
 
-    def fold(self) -> Told:
+    def fold(self) -> RecordLog:
         """What node 0 has told so far, with what was kept since the last call."""
         for path in self.files():
             if path.name.startswith("node-0."):
@@ -166,7 +166,7 @@ class Reader:
         self._sources: dict[Path, _Source] = {}
         self._answer = answer
 
-    def logs(self, kept: Kept, request: Any) -> dict[str, Any]:
+    def logs(self, kept: LogStore, request: Any) -> dict[str, Any]:
         sources: list[dict[str, Any]] = []
         texts: dict[str, str] = {}
         left, more = self._answer, False

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.kubernetes.api import Api, Query, Refused
-from orchestrator.clusters.kubernetes.logfiles import Kept
+from orchestrator.clusters.kubernetes.logfiles import LogStore
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.system.paths import WATCHED
@@ -32,7 +32,7 @@ class PodLogs:
     """The logs of one run's pods: what is kept of them, and how far this process has come."""
 
     def __init__(self, api: Api, run_dir: Path, clock: Callable[[], float]) -> None:
-        self.kept = Kept(run_dir)
+        self.kept = LogStore(run_dir)
         self._api = api
         self._run_dir = run_dir
         self._clock = clock
@@ -59,21 +59,21 @@ class PodLogs:
         since = inf if self._read_at is None else self._clock() - self._read_at
         return since if since >= (PACE if trains else SOON) else 0.0
 
-    def keep(self, pods: Sequence[Pod], ring: Callable[[], None], *, read: bool) -> None:
+    def keep(self, pods: Sequence[Pod], wake: Callable[[], None], *, read: bool) -> None:
         """All logs when their pods have ended; node 0's before, if `read` or somebody looks on.
 
-        `ring`: called when a stream has ended.
+        `wake`: called when a stream has ended.
         """
         head = newest_of(pods).get(0)
         if head is not None and head.running and not head.lost:
             if self.is_watched:
-                self._stream(head, ring, lambda: self.is_watched)
+                self._stream(head, wake, lambda: self.is_watched)
             elif read:
                 self._read_on(head, BYTES)
                 self._read_at = self._clock()
         for pod in pods:
             if pod.running and pod.leaving and not pod.lost:
-                self._stream(pod, ring)
+                self._stream(pod, wake)
             elif pod.logged and not pod.running:
                 self.keep_all([pod])
 
@@ -117,7 +117,7 @@ class PodLogs:
         return False
 
     def _stream(
-        self, pod: Pod, ring: Callable[[], None] = lambda: None, wanted: Callable[[], bool] = lambda: True
+        self, pod: Pod, wake: Callable[[], None] = lambda: None, wanted: Callable[[], bool] = lambda: True
     ) -> bool:
         """What a pod says, from now on until it ends or is not `wanted` any more; False when there are too many."""
         began, thread = self._streams.get(pod.uid, (None, None))
@@ -137,7 +137,7 @@ class PodLogs:
             except (ClusterError, OSError):
                 return
             finally:
-                ring()
+                wake()
 
         thread = threading.Thread(target=run, name=f"log of {pod.name}", daemon=True)
         self._streams[pod.uid] = (self._clock(), thread)

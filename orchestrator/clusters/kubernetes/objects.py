@@ -28,7 +28,7 @@ def submit(api: Api, submission: Submission, bundle: Bundle, *, cluster: str) ->
     made = manifests_of(bundle, submission)
     if _lay_down(api, submission, made.config_map):
         return CANCELLED
-    failpoints.point("kubernetes.files")
+    failpoints.failpoint("kubernetes.files")
     try:
         _create_claim(api, made.claim)
         for document in made.others:
@@ -46,7 +46,7 @@ def submit(api: Api, submission: Submission, bundle: Bundle, *, cluster: str) ->
                 f"Kubernetes refused attempt {submission.attempt} of {submission.run}: {refused.message}",
                 hint=_hint(refused, cluster),
             ) from refused
-    failpoints.point("kubernetes.job")
+    failpoints.failpoint("kubernetes.job")
     _sweep(api, submission, made)
     return handle_of(made.kind, submission.name)
 

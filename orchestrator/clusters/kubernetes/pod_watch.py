@@ -15,7 +15,7 @@ PAUSE = 10.0  # after one that failed
 _ERROR = b'{"type":"ERROR"'  # as where the version is too old: nothing has changed
 
 
-class Bell:
+class PodWatch:
     """Rung when a pod of orch's has changed since the last look."""
 
     def __init__(self, api: Api, pause: Callable[[float], None] = time.sleep) -> None:
@@ -29,7 +29,7 @@ class Bell:
     def is_rung(self) -> bool:
         return self._rung.is_set()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         self._rung.set()
 
     def begin(self) -> None:

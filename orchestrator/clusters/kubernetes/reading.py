@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.kubernetes.events import Trouble
-from orchestrator.clusters.kubernetes.kinds import Standing, Word
+from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 
@@ -17,7 +17,7 @@ _DELETED = "its job object was deleted past orch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class AttemptView:
     """All there is to see of one attempt. `word` is None where its job object does not exist.
 
     `asked`: orch itself has ended it. `report` and `words` are what its agents told, by the node's number. `kueue` and
@@ -25,7 +25,7 @@ class Sight:
     `unstartable` why a container could not start, though all these pods may be gone from the list since.
     """
 
-    word: Word | None
+    word: JobStatus | None
     pods: Sequence[Pod]
     asked: bool
     report: Mapping[str, Any] | None
@@ -38,16 +38,16 @@ class Sight:
     patience: float = 600.0
 
 
-def observe(submission: Submission, sight: Sight) -> Observation:
+def observe(submission: Submission, sight: AttemptView) -> Observation:
     """Phase, cause and report of one attempt."""
     look = _look(submission, sight)
     if submission.handle is None and not sight.asked:
         report = observation.only_history(observation.report_of(look))
         return Observation(phase=Phase.PENDING, raw=_raw(sight), report=report)
     alive = [pod for pod in sight.pods if pod.alive]
-    if sight.word is not None and sight.word.standing is Standing.WAITING and not sight.asked:
+    if sight.word is not None and sight.word.lifecycle is Lifecycle.WAITING and not sight.asked:
         return _queued(submission, look, sight)
-    if sight.word is None or sight.word.standing in {Standing.SUCCEEDED, Standing.FAILED}:
+    if sight.word is None or sight.word.lifecycle in {Lifecycle.SUCCEEDED, Lifecycle.FAILED}:
         if any(pod.running or pod.phase == "Running" for pod in alive):
             return _ending(submission, look, sight)
         return _over(submission, look, sight)
@@ -61,7 +61,7 @@ def _awaits_operator(pods: Sequence[Pod]) -> bool:
     return bool(pods) and not any(pod.alive for pod in newest_of(pods).values())
 
 
-def _look(submission: Submission, sight: Sight) -> dict[str, Any]:
+def _look(submission: Submission, sight: AttemptView) -> dict[str, Any]:
     """As the site operation `look` would answer where the disk can be read."""
     words = [word for word in sight.words.values() if word.get("attempt") == submission.attempt]
     foreign = next((word["owner"] for word in words if word.get("owner") not in {None, submission.run_id}), None)
@@ -97,14 +97,14 @@ def _knows(report: Mapping[str, Any]) -> tuple[int, int, bool, bool, int]:
     )
 
 
-def _raw(sight: Sight) -> str:
+def _raw(sight: AttemptView) -> str:
     """The operator's own word and how the pods are, as kubectl shows them."""
     word = "gone" if sight.word is None else sight.word.raw or "created"
     shown = [f"{pod.number}:{'Terminating' if pod.leaving else pod.phase}" for pod in newest_of(sight.pods).values()]
     return " ".join([word, *shown])
 
 
-def _queued(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Observation:
+def _queued(submission: Submission, look: Mapping[str, Any], sight: AttemptView) -> Observation:
     """It has no process, or none any more."""
     because, stuck = _waits(sight)
     report = observation.only_history(observation.report_of_attempt(look, submission.attempt))
@@ -118,7 +118,7 @@ def _queued(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Ob
     )
 
 
-def _waits(sight: Sight) -> tuple[str, str]:
+def _waits(sight: AttemptView) -> tuple[str, str]:
     """(why it waits, why it can't start): of the object first, then of the pods."""
     if sight.kueue:
         return sight.kueue, ""
@@ -131,18 +131,18 @@ def _waits(sight: Sight) -> tuple[str, str]:
         return sight.unstartable, sight.unstartable
     if sight.trouble is not None:
         return sight.trouble.words, sight.trouble.words if sight.trouble.stuck else ""
-    if sight.word is not None and sight.word.standing is Standing.WAITING:
+    if sight.word is not None and sight.word.lifecycle is Lifecycle.WAITING:
         return f"it is suspended: {sight.word.because}", ""
     return "", ""
 
 
-def _living(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Observation:
+def _living(submission: Submission, look: Mapping[str, Any], sight: AttemptView) -> Observation:
     because, stuck = _waits(sight)
-    seen = observation.living(look, submission.attempt, raw=_raw(sight), partial=_partial(look, sight))
+    seen = observation.live_observation(look, submission.attempt, raw=_raw(sight), partial=_partial(look, sight))
     return dataclasses.replace(seen, because=because, stuck=stuck, patience=sight.patience)
 
 
-def _partial(look: Mapping[str, Any], sight: Sight) -> str:
+def _partial(look: Mapping[str, Any], sight: AttemptView) -> str:
     """What is gone of a living attempt and will not come back under its operator."""
     if sight.lost:
         return _node_lost(sight.lost)
@@ -157,17 +157,19 @@ def _node_lost(nodes: Sequence[str]) -> str:
     return f"node {', '.join(named)} does not answer, and Kubernetes waits for it" if named else ""
 
 
-def _ending(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Observation:
+def _ending(submission: Submission, look: Mapping[str, Any], sight: AttemptView) -> Observation:
     """The object is over or gone, and pods of it still run."""
     report = observation.report_of_attempt(look, submission.attempt)
     partial = _node_lost(sight.lost)
     return Observation(phase=Phase.STOPPING, raw=_raw(sight), report=report, partial=partial)
 
 
-def _over(submission: Submission, look: Mapping[str, Any], sight: Sight) -> Observation:
+def _over(submission: Submission, look: Mapping[str, Any], sight: AttemptView) -> Observation:
     started = sight.started or bool(sight.lost) or observation.report_of(look).attempt == submission.attempt
     cause, because = _end(sight)
-    seen = observation.over(submission, look, raw=_raw(sight), started=started, cause=cause, because=because)
+    seen = observation.ended_observation(
+        submission, look, raw=_raw(sight), started=started, cause=cause, because=because
+    )
     return _blaming_node(seen, min(sight.lost)) if sight.lost and seen.cause in _OF_LOST_NODE else seen
 
 
@@ -181,7 +183,7 @@ def _blaming_node(seen: Observation, node: str) -> Observation:
     return dataclasses.replace(seen, cause=Cause.NODE_LOST, because=because, report=report)
 
 
-def _end(sight: Sight) -> tuple[Cause, str]:
+def _end(sight: AttemptView) -> tuple[Cause, str]:
     """What there is to say of an end that the agents said nothing about."""
     if sight.lost:
         return Cause.NODE_LOST, _node_lost(sight.lost)
@@ -195,6 +197,6 @@ def _end(sight: Sight) -> tuple[Cause, str]:
     if sight.word is None:
         return (Cause.AGENT_LOST, "orch ended it") if sight.asked else (Cause.ASKED_TO_STOP, _DELETED)
     because = f"its operator says {sight.word.raw}: {sight.word.because}"
-    if sight.word.standing is Standing.SUCCEEDED:
+    if sight.word.lifecycle is Lifecycle.SUCCEEDED:
         because = f"its operator says {sight.word.raw}, and its own records do not say that the training is complete"
     return Cause.AGENT_LOST, because

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.clusters.kubernetes import events, nodes
 from orchestrator.clusters.kubernetes.api import Api, Listed, Refused
-from orchestrator.clusters.kubernetes.kinds import Standing, Word, kind_of, word_of
+from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle, kind_of, status_of
 from orchestrator.clusters.kubernetes.manifests import ASKED, ATTEMPT, MANAGED, RUN_ID
 from orchestrator.clusters.kubernetes.objects import labels_of
 from orchestrator.clusters.kubernetes.pods import TAINTED, Pod, newest_of, pods_of
@@ -45,7 +45,7 @@ class Queues:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Snapshot:
     """Everything that was listed, warnings by the name of what they are about.
 
     `asked`: attempts without an object whose files say that orch has ended them. `version` is the pods' resource
@@ -62,7 +62,7 @@ class Look:
     def pods_of(self, submission: Submission) -> Sequence[Pod]:
         return self.pods.get(key_of(submission), ())
 
-    def word_of(self, submission: Submission) -> Word | None:
+    def status_of(self, submission: Submission) -> JobStatus | None:
         """What the operator says; None where there is no object."""
         return _word(submission, self.jobs)
 
@@ -74,13 +74,13 @@ class Look:
         return events.trouble_of(self.warnings.get(submission.name, ()), missing=len(pods) < submission.nodes)
 
     def kueue_of(self, submission: Submission) -> str:
-        word, job = self.word_of(submission), self.jobs.get(key_of(submission))
-        if job is None or word is None or word.standing is not Standing.WAITING:
+        word, job = self.status_of(submission), self.jobs.get(key_of(submission))
+        if job is None or word is None or word.lifecycle is not Lifecycle.WAITING:
             return ""
         return self.queues.words_of(job)
 
 
-def look(api: Api, submissions: Sequence[Submission], profile: Profile) -> Look:
+def look(api: Api, submissions: Sequence[Submission], profile: Profile) -> Snapshot:
     """Raises Unreachable, also where the cluster no longer lets its objects be listed; Refused for its pods."""
     queue = profile.queue
     selector = (("labelSelector", _selector(submissions)),)
@@ -93,8 +93,8 @@ def look(api: Api, submissions: Sequence[Submission], profile: Profile) -> Look:
         key_of(one) in jobs and _started(newest_of(pods.get(key_of(one), ())).values()) < one.nodes
         for one in submissions
     )
-    waiting = any((word := _word(one, jobs)) is not None and word.standing is Standing.WAITING for one in submissions)
-    return Look(
+    waiting = any((word := _word(one, jobs)) is not None and word.lifecycle is Lifecycle.WAITING for one in submissions)
+    return Snapshot(
         jobs=jobs,
         asked=_asked(api, [one for one in submissions if key_of(one) not in jobs]),
         pods=pods,
@@ -135,9 +135,9 @@ def _selector(submissions: Sequence[Submission]) -> str:
     return f"{managed},{RUN_ID} in ({runs})"
 
 
-def _word(submission: Submission, jobs: Mapping[Key, Mapping[str, Any]]) -> Word | None:
+def _word(submission: Submission, jobs: Mapping[Key, Mapping[str, Any]]) -> JobStatus | None:
     kind, job = kind_of(submission.handle), jobs.get(key_of(submission))
-    return word_of(kind, job) if kind is not None and job is not None else None
+    return status_of(kind, job) if kind is not None and job is not None else None
 
 
 def _jobs(

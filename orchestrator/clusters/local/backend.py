@@ -26,7 +26,7 @@ from orchestrator.clusters.local.slots import (
     write_json,
     write_mark,
 )
-from orchestrator.clusters.transport import SECONDS, Call, Here
+from orchestrator.clusters.transport import SECONDS, Call, LocalTransport
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
@@ -83,7 +83,7 @@ class LocalBackend:
                 _own(submission)
                 if not (directory / "asked.json").exists():
                     _write_bundle(bundle, directory / "bundle")
-                    failpoints.point("local.bundle")
+                    failpoints.failpoint("local.bundle")
                     self._start_missing(submission, directory, start, secrets)
         except OSError as error:
             raise ClusterError(
@@ -111,9 +111,9 @@ class LocalBackend:
                 directory=submission.dir,
                 output=directory / f"agent-{slot.node}.log",
             )
-            failpoints.point("local.agent")
+            failpoints.failpoint("local.agent")
             write_mark(directory, slot.node, pid, start)
-            failpoints.point("local.slot")
+            failpoints.failpoint("local.slot")
 
     def _environment(self, directory: Path, start: str, secrets: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -136,7 +136,7 @@ class LocalBackend:
         return reading.metrics(submission, after)
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        return Here().call(*calls, seconds=seconds)
+        return LocalTransport().call(*calls, seconds=seconds)
 
     # --- cancel
 

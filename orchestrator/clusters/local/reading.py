@@ -26,9 +26,9 @@ def observe(submission: Submission) -> Observation:
     if submission.handle is None and not found["asked"]:
         return Observation(phase=Phase.PENDING, raw=raw, report=mine)
     if any(slot.state in {State.LIVE, State.BOOTING} for slot in slots):
-        return observation.living(found, submission.attempt, raw=raw, partial=_partial(slots))
+        return observation.live_observation(found, submission.attempt, raw=raw, partial=_partial(slots))
     started = any(slot.state is not State.UNUSED for slot in slots)
-    return observation.over(submission, found, raw=raw, started=started)
+    return observation.ended_observation(submission, found, raw=raw, started=started)
 
 
 def _partial(slots: Sequence[Slot]) -> str:

@@ -15,7 +15,7 @@ from orchestrator.clusters.slurm import answers, reading, sbatch
 from orchestrator.clusters.slurm.answers import Account, Job
 from orchestrator.clusters.slurm.polling import Rhythm
 from orchestrator.clusters.slurm.states import Standing, state_of
-from orchestrator.clusters.transport import SECONDS, Call, Here, OverSsh, Reach
+from orchestrator.clusters.transport import SECONDS, Call, LocalTransport, SshTransport, Transport
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
@@ -60,7 +60,7 @@ class SlurmBackend:
         name: str,
         profile: Profile,
         *,
-        reach: Reach | None = None,
+        reach: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -433,11 +433,11 @@ class SlurmBackend:
         return self._reach.call(*calls, seconds=seconds)
 
 
-def _reach(profile: Profile) -> Reach:
+def _reach(profile: Profile) -> Transport:
     if profile.login is None:
-        return Here()
+        return LocalTransport()
     python = profile.python if profile.container is None else None  # a container's is not there outside of it
-    return OverSsh(profile.login, config=profile.ssh_config, python=python)
+    return SshTransport(profile.login, config=profile.ssh_config, python=python)
 
 
 def _key(submission: Submission) -> tuple[str, int]:

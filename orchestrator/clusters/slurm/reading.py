@@ -118,7 +118,7 @@ def _waiting(submission: Submission, look: Mapping[str, Any], job: Job) -> Obser
 
 def _living(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
     if look["report"]["start"] == job.start:
-        return observation.living(look, submission.attempt, raw=_raw(job))
+        return observation.live_observation(look, submission.attempt, raw=_raw(job))
     phase = Phase.STOPPING if look["asked"] else Phase.STARTING
     return Observation(phase=phase, raw=_raw(job), report=_history(submission, look))
 
@@ -174,7 +174,7 @@ def _over(
     if report["start"] != start and not final and not look["asked"]:
         look = {**look, "report": {**report, "result": None, "cause": "none", "because": "", "first_error": None}}
     started = look["job"] is not None or report["attempt"] == submission.attempt
-    return observation.over(submission, look, raw=raw, started=started, cause=cause, because=because)
+    return observation.ended_observation(submission, look, raw=raw, started=started, cause=cause, because=because)
 
 
 def _restarts(look: Mapping[str, Any], job: str) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.clusters.transport import SECONDS, Call, Reach
+from orchestrator.clusters.transport import SECONDS, Call, Transport
 from orchestrator.errors import OrchError, Unreachable
 
 AT_ONCE = 32
@@ -31,7 +31,7 @@ class _Question:
 class Group:
     """The hosts of a cluster. Remembers who is silent, only to spare the others the wait."""
 
-    def __init__(self, reach: Callable[[str], Reach]) -> None:
+    def __init__(self, reach: Callable[[str], Transport]) -> None:
         self._reach = reach
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._open: dict[str, _Question] = {}

@@ -16,7 +16,7 @@ from orchestrator.clusters.ssh import hosts as listing
 from orchestrator.clusters.ssh.asking import Group
 from orchestrator.clusters.ssh.hosts import Listed
 from orchestrator.clusters.ssh.watching import Watch, attempt_of, start_id
-from orchestrator.clusters.transport import SECONDS, Call, OverSsh, Reach
+from orchestrator.clusters.transport import SECONDS, Call, SshTransport, Transport
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
@@ -225,11 +225,11 @@ class SshBackend:
 
     # --- the list
 
-    def _reach(self, host: str) -> Reach:
+    def _reach(self, host: str) -> Transport:
         python = self._profile.python
         # What needs the profile's setup lines to be found is for the job alone.
         plain = python if python is not None and python.startswith("/") else None
-        return OverSsh(host, config=self._profile.ssh_config, python=plain)
+        return SshTransport(host, config=self._profile.ssh_config, python=plain)
 
     def _usable(self) -> list[Listed]:
         never = self._profile.exclude

@@ -45,14 +45,16 @@ def observation(
     silent = [slot for slot in slots if slot.state == "silent"]
     if not silent or _is_told(submission, look):
         started = any(slot.state != "unused" for slot in slots)
-        return records.over(submission, look, raw=raw(slots), started=started)
+        return records.ended_observation(submission, look, raw=raw(slots), started=started)
     names = ", ".join(slot.host for slot in silent)
     if still < LOST_SECONDS:
         report = records.report_of_attempt(look, submission.attempt)
         because = f"{names} did not answer, and what runs there is not known"
         return Observation(phase=Phase.UNKNOWN, raw=raw(slots), because=because, report=report)
     because = f"{names} did not answer for {still:.0f} s, nor did a heartbeat come, and no agent is left elsewhere"
-    seen = records.over(submission, look, raw=raw(slots), started=True, cause=Cause.NODE_LOST, because=because)
+    seen = records.ended_observation(
+        submission, look, raw=raw(slots), started=True, cause=Cause.NODE_LOST, because=because
+    )
     if seen.report is None or seen.report.host is not None:
         return seen
     return replace(seen, report=replace(seen.report, host=silent[0].host))
@@ -63,7 +65,7 @@ def _living(submission: Submission, look: Mapping[str, Any], slots: tuple[Slot, 
     never = [slot for slot in slots if slot.state == "unused"]
     parts = [f"the agent of node {slot.node} ({slot.host}) is gone" for slot in gone]
     parts += [f"the agent of node {slot.node} was not started on {slot.host}" for slot in never]
-    seen = records.living(look, submission.attempt, raw=raw(slots), partial="; ".join(parts))
+    seen = records.live_observation(look, submission.attempt, raw=raw(slots), partial="; ".join(parts))
     # The job's own heartbeats judge a host that is silent to us: it may be well, and only far from here.
     silent = ", ".join(slot.host for slot in slots if slot.state == "silent")
     return replace(seen, because=f"{silent} did not answer") if silent else seen

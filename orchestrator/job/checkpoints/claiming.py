@@ -84,20 +84,20 @@ def claim(root: Root, request: Request) -> Claim:
 
 
 @dataclass(frozen=True)
-class Vain:
+class NoProgress:
     """Generations in a row that ended without a new proven checkpoint: those that failed, those asked to stop."""
 
     failures: int = 0
     stops: int = 0
 
 
-def in_vain(root: Root, before: Claim, outcome: dict[str, Any] | None) -> Vain:
+def no_progress(root: Root, before: Claim, outcome: dict[str, Any] | None) -> NoProgress:
     """Up to and with the end of generation `before`; without an outcome it was lost, which is a failure."""
     if has_progressed(root, before):
-        return Vain()
+        return NoProgress()
     result = outcome.get("result") if outcome is not None else None
     failed, stopped = result not in ENDED_WELL, result == "stopped"
-    return Vain(before.failures + failed, before.stops + stopped)
+    return NoProgress(before.failures + failed, before.stops + stopped)
 
 
 def has_progressed(root: Root, before: Claim) -> bool:
@@ -129,7 +129,7 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
     if final and outcome is not None and before.attempt == request.attempt:
         because = f"Attempt {before.attempt} has ended: {outcome.get('because', '')} To try again takes a new attempt."
         raise Refused(str(outcome.get("cause", "unknown")), because)
-    failures = in_vain(root, before, outcome).failures
+    failures = no_progress(root, before, outcome).failures
     if not final and failures > request.max_failures and request.follows is None:
         because = (
             f"{failures} failures in a row without a new proven checkpoint, and {request.max_failures} are allowed; "
@@ -197,10 +197,10 @@ def _make(root: Root, request: Request, number: int, before: Claim | None) -> Cl
     return replace(made, resume=resume, sealed=choice.sealed, rejected=choice.rejected, progress=progress)
 
 
-def _vain_before(root: Root, before: Claim | None) -> Vain:
+def _vain_before(root: Root, before: Claim | None) -> NoProgress:
     if before is None:
-        return Vain()
+        return NoProgress()
     outcome = read_outcome(root, before.generation)
     if outcome is not None and outcome.get("result") == "failed" and outcome.get("retry") is False:
-        return Vain()  # it was not to be tried again, and here is another attempt: somebody decided so
-    return in_vain(root, before, outcome)
+        return NoProgress()  # it was not to be tried again, and here is another attempt: somebody decided so
+    return no_progress(root, before, outcome)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clusters.kubernetes.log_records import Told
+from orchestrator.clusters.kubernetes.log_records import RecordLog
 from orchestrator.job.agent import codes, pod
 from orchestrator.job.agent.codes import Ended
 from orchestrator.job.agent.options import Options
@@ -47,8 +47,8 @@ def teller(tmp_path: Path, root: Path) -> Pod:
     return made
 
 
-def folded(text: str) -> Told:
-    fold = Told()
+def folded(text: str) -> RecordLog:
+    fold = RecordLog()
     fold.take(text.encode().splitlines())
     return fold
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.clusters.transport import Here
+from orchestrator.clusters.transport import LocalTransport
 from orchestrator.errors import ClusterError
 from orchestrator.job.remote import wire
 from orchestrator.job.remote.operations import perform
@@ -32,26 +32,26 @@ def test_no_answer_is_no_list() -> None:
 
 def test_a_command_is_told_with_status_and_both_streams() -> None:
     program = "import sys; print(sys.stdin.read()); print('oops', file=sys.stderr); sys.exit(3)"
-    (answer,) = Here().call(("run", {"argv": [sys.executable, "-c", program], "input": "ü"}))
+    (answer,) = LocalTransport().call(("run", {"argv": [sys.executable, "-c", program], "input": "ü"}))
     assert answer == {"status": 3, "stdout": "ü\n", "stderr": "oops\n"}
 
 
 def test_a_command_that_does_not_end_has_no_status() -> None:
     program = "import time; print('half', flush=True); time.sleep(60)"
-    (answer,) = Here().call(("run", {"argv": [sys.executable, "-c", program], "timeout": 1.0}))
+    (answer,) = LocalTransport().call(("run", {"argv": [sys.executable, "-c", program], "timeout": 1.0}))
     assert answer["status"] is None
     assert answer["stdout"] == "half\n"
 
 
 def test_a_program_that_is_not_there_is_told_as_a_shell_does() -> None:
-    (answer,) = Here().call(("run", {"argv": ["no-such-program"]}))
+    (answer,) = LocalTransport().call(("run", {"argv": ["no-such-program"]}))
     assert answer["status"] == 127
     assert "no-such-program" in answer["stderr"]
 
 
 def test_bytes_that_are_no_text_are_escaped() -> None:
     program = "import sys; sys.stdout.buffer.write(bytes([255]))"
-    (answer,) = Here().call(("run", {"argv": [sys.executable, "-c", program]}))
+    (answer,) = LocalTransport().call(("run", {"argv": [sys.executable, "-c", program]}))
     assert answer["stdout"] == "\\xff"
 
 
@@ -63,4 +63,4 @@ def test_one_failed_call_does_not_hide_the_others(tmp_path_factory: pytest.TempP
     assert "Not a directory" in answers[0]["error"]
     assert answers[1]["value"]["status"] == 0
     with pytest.raises(ClusterError, match=r"this machine: .*Not a directory"):
-        Here().call(ask)
+        LocalTransport().call(ask)

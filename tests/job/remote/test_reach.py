@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clusters.transport import OverSsh
+from orchestrator.clusters.transport import SshTransport
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.job.remote import wire
 
@@ -27,10 +27,10 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
-    def written(lines: str) -> OverSsh:
+    def written(lines: str) -> SshTransport:
         program.write_text(SSH + lines)
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        return OverSsh("hpc")
+        return SshTransport("hpc")
 
     return written
 
@@ -86,4 +86,4 @@ def test_a_full_disk_there_may_pass_and_a_path_that_is_no_directory_does_not(ssh
 def test_a_machine_without_ssh_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="no ssh on this machine"):
-        OverSsh("nowhere").call(("run", {"argv": ["true"]}))
+        SshTransport("nowhere").call(("run", {"argv": ["true"]}))

@@ -33,7 +33,7 @@ def seen(tmp_path: Path, **changes: Any) -> dict[str, Any]:
 
 
 def over(found: dict[str, Any], **more: Any) -> Any:
-    return records.over(SUBMISSION, found, raw="FAILED", started=True, **more)
+    return records.ended_observation(SUBMISSION, found, raw="FAILED", started=True, **more)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_host_that_refused_is_named(tmp_path: Path) -> None:
 
 
 def test_what_was_cancelled_before_it_began_is_cancelled(tmp_path: Path) -> None:
-    observation = records.over(SUBMISSION, seen(tmp_path, asked=True), raw="", started=False)
+    observation = records.ended_observation(SUBMISSION, seen(tmp_path, asked=True), raw="", started=False)
     assert observation.phase is Phase.CANCELLED
 
 
@@ -112,4 +112,4 @@ def test_what_was_cancelled_before_it_began_is_cancelled(tmp_path: Path) -> None
     ],
 )
 def test_a_living_attempt_runs_once_its_own_ranks_train(tmp_path: Path, changes: dict[str, Any], phase: Phase) -> None:
-    assert records.living(seen(tmp_path, **changes), 2, raw="").phase is phase
+    assert records.live_observation(seen(tmp_path, **changes), 2, raw="").phase is phase

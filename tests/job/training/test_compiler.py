@@ -8,7 +8,7 @@ import sys
 SCRIPT = """
 import sys
 from deepspeed.runtime import compiler
-from orchestrator.training.compiler import leave_out
+from orchestrator.job.training.compiler import leave_out
 
 before = compiler.compile
 leave_out({"optimizer": {"type": "Muon"}})
