@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.errors import JobError
-from orchestrator.planner.dskeys import CONFIG
-from orchestrator.planner.dsschema import Section, Value
+from orchestrator.planner.dsschema import Section, Value, table
 
 AUTO = "auto"
 FIELD = "deepspeed.config"
@@ -40,7 +39,7 @@ TRAINER_FILLS: frozenset[tuple[str, ...]] = frozenset(
 
 def check(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The keys under their canonical names, whole numbers as such. JobError names the first key that is wrong."""
-    return _section(raw, CONFIG, ())
+    return _section(raw, table().config, ()) if raw else {}
 
 
 def place(path: tuple[str, ...]) -> str:
@@ -81,13 +80,12 @@ def _value(value: Any, kind: Value | Section, section: Section, path: tuple[str,
 
 
 def _unknown(name: str, section: Section, path: tuple[str, ...]) -> str:
+    none = f"DeepSpeed {table().deepspeed} has no such key"
     near = difflib.get_close_matches(name, [*section.keys, *section.renamed], n=1, cutoff=0.6)
     if near:
-        return f"DeepSpeed 0.19.8 has no such key; did you mean {near[0]}?"
-    elsewhere = [other for other in _all_paths(CONFIG, ()) if other[-1] == name and other[:-1] != path]
-    if elsewhere:
-        return f"DeepSpeed 0.19.8 has no such key here; did you mean {'.'.join(elsewhere[0])}?"
-    return "DeepSpeed 0.19.8 has no such key"
+        return f"{none}; did you mean {near[0]}?"
+    elsewhere = [other for other in _all_paths(table().config, ()) if other[-1] == name and other[:-1] != path]
+    return f"{none} here; did you mean {'.'.join(elsewhere[0])}?" if elsewhere else none
 
 
 def _all_paths(section: Section, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -1,10 +1,17 @@
-"""What a ds_config may hold: kinds of values and sections, from which `dskeys` builds the table of DeepSpeed's keys."""
+"""What a ds_config may hold: the table of DeepSpeed's keys, `ds_keys.json`, as sections and kinds of values.
+
+tools/dskeys.py writes the table from DeepSpeed's own models; tools/ds_keys.toml explains its notation.
+"""
 
 from __future__ import annotations
 
+import functools
+import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
 
 Kind = Literal["flag", "whole", "number", "text", "list", "any"]
 
@@ -80,32 +87,60 @@ class Section:
     `renamed`: other names that DeepSpeed takes for a key. `removed`: keys it no longer takes, and what to do instead.
     """
 
-    keys: Mapping[str, Value | Section]
+    keys: dict[str, Value | Section]
     open: bool = False
     auto: bool = False
     renamed: Mapping[str, str] = field(default_factory=dict)
     removed: Mapping[str, str] = field(default_factory=dict)
 
 
-FLAG = Value(kind="flag")
-WHOLE = Value(kind="whole")
-COUNT = Value(kind="whole", minimum=1)
-SIZE = Value(kind="whole", minimum=0)
-NUMBER = Value(kind="number")
-POSITIVE = Value(kind="number", above=0)
-NOT_NEGATIVE = Value(kind="number", minimum=0)
-SHARE = Value(kind="number", minimum=0, maximum=1)
-TEXT = Value(kind="text")
-LIST = Value(kind="list")
-ANY = Value(kind="any", null=True)
-FREE = Section(keys={}, open=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Every key that DeepSpeed reads, and the version that reads it."""
+
+    deepspeed: str
+    config: Section
 
 
-def one_of(*choices: str, any_case: bool = False) -> Value:
-    """Text that is one of these."""
-    return Value(kind="text", choices=choices, any_case=any_case)
+@functools.cache
+def table() -> Table:
+    """The table of keys, read when a job first has keys of its own."""
+    raw = json.loads(Path(__file__).with_name("ds_keys.json").read_text())
+    values = {kind: _value(kind) for kinds in raw["keys"].values() for kind in kinds}
+    sections = {path: _section(path, raw, values) for path in raw["keys"]}
+    for path, section in sections.items():
+        above, _, key = path.rpartition(".")
+        if path:
+            sections[above].keys[key] = section
+    return Table(deepspeed=raw["deepspeed"], config=sections[""])
 
 
-def or_null(value: Value) -> Value:
-    """The same, and null."""
-    return replace(value, null=True)
+def _section(path: str, raw: Mapping[str, Any], values: Mapping[str, Value]) -> Section:
+    def within(names: Mapping[str, str]) -> dict[str, str]:
+        split = ((name.rpartition("."), text) for name, text in names.items())
+        return {key: text for (above, _, key), text in split if above == path}
+
+    return Section(
+        keys={key: values[kind] for kind, keys in raw["keys"][path].items() for key in keys.split()},
+        open=path in raw["open"],
+        auto=path in raw["auto"],
+        renamed=within(raw["renamed"]),
+        removed=within(raw["removed"]),
+    )
+
+
+def _value(notation: str) -> Value:
+    """`whole? >=1` is a whole number from 1, or null; `a|b any-case` is text, one of these."""
+    kind = notation.split()[0]
+    name = kind.rstrip("?")
+    bounds = {sign: float(number) for sign, number in re.findall(r"([<>]=?)(\S+)", notation)}
+    return Value(
+        kind=cast("Kind", name) if name in get_args(Kind) else "text",
+        minimum=bounds.get(">="),
+        maximum=bounds.get("<="),
+        above=bounds.get(">"),
+        below=bounds.get("<"),
+        choices=() if name in get_args(Kind) else tuple(name.split("|")),
+        any_case="any-case" in notation,
+        null=kind.endswith("?") or kind == "any",
+    )
