@@ -117,7 +117,7 @@ def table() -> Table:
 
 def _section(path: str, raw: Mapping[str, Any], values: Mapping[str, Value]) -> Section:
     def within(names: Mapping[str, str]) -> dict[str, str]:
-        split = ((name.rpartition("."), text) for name, text in names.items())
+        split = [(name.rpartition("."), text) for name, text in names.items()]
         return {key: text for (above, _, key), text in split if above == path}
 
     return Section(
@@ -131,7 +131,7 @@ def _section(path: str, raw: Mapping[str, Any], values: Mapping[str, Value]) -> 
 
 def _value(notation: str) -> Value:
     """`whole? >=1` is a whole number from 1, or null; `a|b any-case` is text, one of these."""
-    kind = notation.split()[0]
+    kind, *_ = notation.split()
     name = kind.rstrip("?")
     bounds = {sign: float(number) for sign, number in re.findall(r"([<>]=?)(\S+)", notation)}
     return Value(
