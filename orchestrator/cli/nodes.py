@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
 def _list(store: Store, options: Namespace) -> int:
     config, now = context.configuration(), time.time()
     able = {name for name, profile in config.clusters.items() if profile.kind in EXCLUDES}
-    rows = [view.row(one, config.nodes, now, can_be_out=one.cluster in able) for one in store.node_records()]
+    rows = [view.row(one, config.nodes, now, can_exclude=one.cluster in able) for one in store.node_records()]
     if options.json:
         sys.stdout.write(output.json_list(view.to_json(row) for row in rows))
         return OK
@@ -52,9 +52,9 @@ def _forgive(store: Store, options: Namespace) -> int:
         known = ", ".join(sorted({one.node for one in store.node_records(options.cluster)}))
         hint = f"there is evidence against {known}" if known else "there is no evidence against any node"
         raise JobError(f"there is no evidence against a node {options.node}{where}", hint=hint)
-    for suspect in found:
-        store.forgive(suspect)
-        say(f"{suspect.node} of the cluster {suspect.cluster} is forgiven; the next attempts may use it")
+    for record in found:
+        store.forgive(record)
+        say(f"{record.node} of the cluster {record.cluster} is forgiven; the next attempts may use it")
     return OK
 
 
@@ -62,12 +62,12 @@ def _exclude(store: Store, options: Namespace) -> int:
     cluster, profile = configfile.cluster(context.configuration(), options.cluster)
     if profile.kind not in EXCLUDES:
         raise JobError(
-            f"no node can be left out of the cluster {cluster}, which is of kind {profile.kind}",
+            f"no node of the cluster {cluster} can be excluded: it is of kind {profile.kind}",
             hint="name a Slurm, ssh or Kubernetes cluster with -c",
         )
     node = _listed(cluster, profile, options.node)
     store.hold(cluster, node)
-    say(f"the next attempts on {cluster} leave {node} out, until: orch nodes forgive {node}")
+    say(f"the next attempts on {cluster} exclude {node}, until: orch nodes forgive {node}")
     return OK
 
 

@@ -9,7 +9,7 @@ from orchestrator.views import units
 
 
 def listing(bundle: Bundle) -> list[str]:
-    """A line a file: bytes, mode mark as `ls -F` has it, path; then the sum and the digest."""
+    """One line for each file: bytes, path, `*` if executable (as in `ls -F`); then the sum and the digest."""
     width = max(len(f"{len(file.content):,}") for file in bundle.files)
     lines = [f"{len(file.content):>{width},}  {file.path}{'*' if file.executable else ''}" for file in bundle.files]
     total = sum(len(file.content) for file in bundle.files)

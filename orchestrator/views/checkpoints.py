@@ -1,4 +1,4 @@
-"""`orch checkpoints`: a row a checkpoint, and below it what is wrong with its files."""
+"""`orch checkpoints`: one row for each checkpoint, its damaged files below it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.views.text import Paint, clean, plain
 
 
 def row(listed: Listed) -> dict[str, Any]:
-    """Plain values; `proven` is None where it was not asked for and nothing says it."""
+    """Plain values; `proven` is None if the checkpoint was not verified."""
     return {
         "step": listed.step,
         "generation": listed.generation,
@@ -53,12 +53,12 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def to_json(checkpoint: Row, base: str) -> dict[str, Any]:
-    """For scripts the path is absolute: below `base`, where the listing starts."""
+    """The row for scripts, with an absolute path: below `base`, the directory that is listed."""
     return {**table.to_json(COLUMNS, checkpoint), "path": f"{base}/{checkpoint['path']}"}
 
 
 def listing(rows: Sequence[Row], *, width: int | None, paint: Paint = plain) -> list[str]:
-    """The table; the problems of a checkpoint follow its line, a file a line."""
+    """The table; the problems of a checkpoint follow its line, one line for each file."""
     if not rows:
         return []
     head, *lines = table.render(COLUMNS, rows, width=width, paint=paint)

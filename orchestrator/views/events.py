@@ -34,7 +34,7 @@ def listing(events: Sequence[Event], *, clock: units.Clock, width: int | None, p
 
 
 def sentence(event: Event) -> str:
-    """What happened, with its reason where one was recorded. An unknown kind is shown as data."""
+    """What happened, with its reason if one was recorded. An event of an unknown kind is shown as its data."""
     tell = _SENTENCES.get(event.kind)
     if tell is None:
         facts = ", ".join(f"{key} {value}" for key, value in event.data.items())
@@ -50,9 +50,9 @@ def _line(event: Event, time: str, width: int | None, paint: Paint) -> str:
 
 
 def _because(data: Data) -> str:
-    """`: cause: reason`, whatever of the two there is."""
-    said = why(data)
-    return f": {said}" if said else ""
+    """`: cause: reason`, or the part of it that exists."""
+    reason = why(data)
+    return f": {reason}" if reason else ""
 
 
 def _attempt(data: Data) -> str:
@@ -66,8 +66,8 @@ def _start(data: Data) -> str:
 
 
 def _without(data: Data) -> str:
-    """The nodes that the attempt shall not get, on a line of their own."""
-    found = nodes.left_out(data.get("left_out") or ())
+    """The nodes excluded from the attempt, on a line of their own."""
+    found = nodes.excluded(data.get("left_out") or ())
     return f"\n{found}" if found else ""
 
 
@@ -93,7 +93,7 @@ def _generation(data: Data) -> str:
 def _generation_ended(data: Data) -> str:
     head = f"generation {data.get('generation')} ended"
     if not data.get("result"):
-        return f"{head} without a word"
+        return f"{head} without an outcome"
     return f"{head}: {data.get('ended_because') or data.get('ended_by') or data['result']}"
 
 
@@ -141,7 +141,7 @@ _SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "generation_ended": _generation_ended,
     "checkpoint": _checkpoint,
     "stopping": lambda data: f"stopping{_because(data)}",
-    "unreachable": lambda data: f"nobody can say how it is{_because(data)}",
+    "unreachable": lambda data: f"its state is unknown{_because(data)}",
     "lost": _ended("the attempt ended"),
     "resubmitting": _resubmitting,
     "cancel_requested": _cancel_requested,

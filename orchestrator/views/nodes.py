@@ -1,4 +1,4 @@
-"""`orch nodes`: the nodes that there is evidence against, a row each."""
+"""`orch nodes`: one row for each node with failures or an exclusion on record."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, plain
 
 
-def row(suspect: NodeRecord, limits: BadNodes, now: float, *, can_be_out: bool = True) -> dict[str, Any]:
-    """Plain values. `until` is None for ever and where the node is used; `out` says which.
+def row(record: NodeRecord, limits: BadNodes, now: float, *, can_exclude: bool = True) -> dict[str, Any]:
+    """Plain values. `until` is None for an exclusion without end and for a node in use; `out` tells them apart.
 
-    `can_be_out`: the node's cluster is one that can leave nodes out.
+    `can_exclude`: whether the node's kind of cluster can exclude nodes.
     """
-    until = nodes.until(suspect, limits)
-    out = can_be_out and nodes.is_out(suspect, limits, now)
+    until = nodes.until(record, limits)
+    out = can_exclude and nodes.is_out(record, limits, now)
     return {
-        "cluster": suspect.cluster,
-        "node": suspect.node,
+        "cluster": record.cluster,
+        "node": record.node,
         "out": out,
         "until": until if out and until is not None and not math.isinf(until) else None,
-        "by_hand": suspect.held,
-        "failures": suspect.failures,
-        "cause": suspect.cause.value,
-        "because": suspect.because,
-        "run": suspect.run,
-        "at": suspect.at,
+        "by_hand": record.held,
+        "failures": record.failures,
+        "cause": record.cause.value,
+        "because": record.because,
+        "run": record.run,
+        "at": record.at,
     }
 
 
@@ -44,7 +44,7 @@ def _columns(clock: units.Clock) -> tuple[Column, ...]:
     return (
         Column(key="cluster", title="CLUSTER", cell=lambda node: node["cluster"], need=5, shrink=True),
         Column(key="node", title="NODE", cell=lambda node: node["node"], shrink=True),
-        Column(key="out", title="LEFT OUT", cell=out, role=lambda node: "warn" if node["out"] else ""),
+        Column(key="out", title="EXCLUDED", cell=out, role=lambda node: "warn" if node["out"] else ""),
         Column(key="until"),
         Column(key="by_hand"),
         Column(key="failures", title="FAILURES", cell=lambda node: str(node["failures"]), right=True, need=4),
@@ -67,9 +67,9 @@ def listing(rows: Sequence[Row], *, clock: units.Clock, width: int | None, paint
     return table.render(_columns(clock), rows, width=width, paint=paint) if rows else []
 
 
-def left_out(found: Sequence[Row]) -> str:
-    """For an event: which nodes an attempt shall not get, and why. "" for none."""
-    return "; ".join(f"{one['node']} is left out ({_why(one)})" for one in found)
+def excluded(found: Sequence[Row]) -> str:
+    """For an event: the nodes excluded from an attempt, and why. "" for none."""
+    return "; ".join(f"{one['node']} is excluded ({_why(one)})" for one in found)
 
 
 def _why(one: Row) -> str:

@@ -30,26 +30,26 @@ _BY_PHASE: Mapping[str, str] = {
     "succeeded": "the trained model is in {checkpoint_dir}/model; a script's own results are where it put them",
     "failed": "orch logs {name}, then orch resume {name}",
     "cancelled": "orch resume {name}",
-    "unknown": "orch events {name}; it goes on by itself when the cluster answers again",
+    "unknown": "orch events {name}; it continues by itself when the cluster answers again",
 }
 _BY_CAUSE: Mapping[str, str] = {
     "no_proven_checkpoint": "orch checkpoints {name} --verify shows what is wrong with them;"
-    " mend one and orch resume {name}, or start again with orch resume {name} --from-scratch",
+    " restore one and orch resume {name}, or start again with orch resume {name} --from-scratch",
     "cuda_oom": "lower training.micro_batch, raise deepspeed.zero or turn on training.gradient_checkpointing,"
     " then submit it under another name",
     "host_oom": "ask for more host memory or offload less, then orch resume {name}",
     "shared_memory": "make /dev/shm larger on the nodes, then orch resume {name}",
     "disk_full": "free space where {checkpoint_dir} is, then orch resume {name}",
     "secret_missing": "set the secret (its variable in this shell, or its file), then orch resume {name}",
-    "refused": "mend what is named above, then orch resume {name}",
-    "stuck": "mend what is named above, then orch resume {name}",
-    "user_error": "orch logs {name}; mend the script, then submit it under another name, or orch resume {name}",
+    "refused": "fix what is named above, then orch resume {name}",
+    "stuck": "fix what is named above, then orch resume {name}",
+    "user_error": "orch logs {name}; fix the script, then submit it under another name, or orch resume {name}",
     "operator_build": "orch logs {name} shows why DeepSpeed could not compile an operator; then orch resume {name}",
     "world_size": "ask for as many ranks as the checkpoint was saved with, or start again with"
     " orch resume {name} --from-scratch",
     "shape": "the model changed since the checkpoint: undo that, or submit it under another name",
-    "configuration": "mend the job file, then submit it under another name",
-    "preflight": "mend what is named above, then orch resume {name}",
+    "configuration": "fix the job file, then submit it under another name",
+    "preflight": "fix what is named above, then orch resume {name}",
     "owned": "choose another checkpoint.dir, then submit again",
     "loss_scale": "use bf16 or a lower learning rate, or orch resume {name} --from an older step",
 }

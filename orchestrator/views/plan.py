@@ -1,4 +1,4 @@
-"""`orch plan`: what would run, how much memory it takes term by term, the batch as a product, and why."""
+"""`orch plan`: what would run, its memory term by term, the batch as a product, and the reasons."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def summary(name: str, cluster: str, plan: Plan, *, width: int | None, paint: Pa
 
 
 def page(name: str, cluster: str, plan: Plan, *, width: int | None, paint: Paint = plain) -> list[str]:
-    """Everything."""
+    """The figures, the memory terms, the reasons and the warnings."""
     lines = summary(name, cluster, plan, width=width, paint=paint)
     if plan.memory is not None:
         per_host = "host memory per machine" if plan.topology.one_machine else "host memory per node"
@@ -52,7 +52,7 @@ def page(name: str, cluster: str, plan: Plan, *, width: int | None, paint: Paint
 
 
 def batch_line(batch: Batch) -> str:
-    """A product that multiplies out, then the tokens."""
+    """The batch as a product, then the tokens of a step."""
     return (
         f"{batch.micro_batch} (micro-batch) x {batch.accumulation} (accumulation) x {batch.data_parallel} (ranks)"
         f" = {batch.global_batch} sequences\n"

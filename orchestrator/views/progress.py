@@ -1,4 +1,4 @@
-"""`--wait`: one line that is rewritten on a terminal, and elsewhere a line whenever something changed."""
+"""`--wait`: one line that is rewritten on a terminal; elsewhere a line for each change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOING: Mapping[str, str] = {
 
 
 def live(run: Row, *, width: int, paint: Paint = plain, unicode: bool = True) -> str:
-    """One line: name, phase, bar, steps, loss, speed, time left. Three columns stay free, for the terminal's `^C`."""
+    """One line: name, phase, bar, steps, loss, speed, time left. Three columns stay free for the terminal's `^C`."""
     room = width - 3
     if run["phase"] == "running" and run["step"] is not None:
         facts = _facts(run)
@@ -28,8 +28,8 @@ def live(run: Row, *, width: int, paint: Paint = plain, unicode: bool = True) ->
             facts.pop(_FIRST_TO_GO.get(len(facts), -1))
     else:
         facts = [units.short_duration(run["age"])]
-        told = run["because"] or DOING.get(run.get("doing") or "", "")
-        facts += [shorten(clean(told), max(8, room - 34))] if told else []
+        reason = run["because"] or DOING.get(run.get("doing") or "", "")
+        facts += [shorten(clean(reason), max(8, room - 34))] if reason else []
     name = shorten(run["name"], max(8, min(24, room - len("  ".join(["", run["phase"], *facts])))))
     left = min(24, room - len("  ".join([name, run["phase"], *facts])) - 2)
     shown = [paint(name, "strong"), paint(run["phase"], ROLES.get(run["phase"], ""))]
@@ -50,7 +50,7 @@ def _facts(run: Row) -> list[str]:
 
 
 def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None) -> list[str]:
-    """Lines about what is new in `run`; of its end `closing` tells. `last_step`: what the newest line told of steps."""
+    """Lines for what changed since `before`, except its end (see `closing`). `last_step`: the last step printed."""
     if before is None:
         return [_phase(run)]
     lines = []
@@ -72,7 +72,7 @@ def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None
 
 
 def notices(before: Mapping[str, Any] | None, run: Row) -> list[str]:
-    """What must stay to be read above a line that is rewritten: new starts, why they were needed, why a job waits."""
+    """Lines that stay above the rewritten line: restarts with their reason, and why a job waits in the queue."""
     if run["phase"] == "queued" and run["because"] and (before is None or run["because"] != before["because"]):
         return [_phase(run)]
     if before is None or run["phase"] in ENDED or run["generation"] == before["generation"] or not before["generation"]:
@@ -95,8 +95,8 @@ def closing(run: Row, *, width: int | None, paint: Paint = plain) -> list[str]:
     facts += [units.plural(run["generation"], "generation")] if run["generation"] > 1 else []
     lines = [": ".join([head, ", ".join(facts)]) if facts else head]
     if run["phase"] not in {"succeeded", "cancelled"}:
-        told = (("why", why(run)), ("first error", first_error(run)))
-        lines += [field(label, text, width, paint) for label, text in told if text]
+        reasons = (("why", why(run)), ("first error", first_error(run)))
+        lines += [field(label, text, width, paint) for label, text in reasons if text]
     return [*lines, field("next", next_step(run), width, paint)]
 
 

@@ -1,4 +1,4 @@
-"""Why a run is as it is, in words: its cause, the sentence with it, the first error of all ranks."""
+"""Why a run is in its phase: its cause, the sentence with it, the first error of all ranks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MESSAGE_LINES = 4  # of an error's message; the whole of it is in the logs
 
 
 def why(run: Mapping[str, Any]) -> str:
-    """`cause: sentence`, whatever of the two there is; "" where neither says more than the phase."""
+    """`cause: sentence`, or the part of it that exists; "" if neither adds anything to the phase."""
     cause = str(run.get("cause") or "")
     return ": ".join(part for part in ("" if cause in QUIET else cause, clean(str(run.get("because") or ""))) if part)
 
 
 def first_error(run: Mapping[str, Any], lines: int = MESSAGE_LINES) -> str:
-    """Type, message and place of the earliest error; "" where none was recorded."""
+    """Type, message and place of the earliest error; "" if none was recorded."""
     error = run.get("first_error") or {}
     what = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
     numbers = [f"{key} {error[key]}" for key in ("rank", "node") if error.get(key) is not None]

@@ -37,7 +37,7 @@ def _steps(run: Row) -> str:
 
 
 def _checkpoint_value(run: Row) -> dict[str, Any] | None:
-    """For scripts the path is absolute, on the cluster."""
+    """The newest checkpoint for scripts: its path is absolute, on the cluster."""
     newest = run["checkpoint"]
     if not newest:
         return None
@@ -95,7 +95,7 @@ def to_json(run: Row) -> dict[str, Any]:
 
 
 def listing(rows: Sequence[Row], *, width: int | None, paint: Paint = plain) -> list[str]:
-    """All runs. Nothing at all where there is none: the command says so on stderr."""
+    """All runs; empty if there are none (the command says so on stderr)."""
     return table.render(COLUMNS, rows, width=width, paint=paint) if rows else []
 
 
@@ -119,7 +119,7 @@ def _fields(run: Row, width: int | None, clock: units.Clock) -> list[tuple[str, 
         ("speed", _speed(run), ""),
         ("checkpoint", _newest(run), ""),
         ("attempt", f"{run['attempt']}{_job(run)}, generation {run['generation']}", ""),
-        ("left out", _left_out(run), ""),
+        ("excluded", _excluded(run), ""),
         ("submitted", f"{clock(run['submitted_at'])}, {units.duration(run['age'])} ago", ""),
         ("ended", _ended(run, clock), ""),
         ("where", f"{run['dir']} on {run['cluster']}", ""),
@@ -130,7 +130,7 @@ def _fields(run: Row, width: int | None, clock: units.Clock) -> list[tuple[str, 
 
 
 def _job(run: Row) -> str:
-    """The newest attempt's number in its scheduler, where that numbers its jobs."""
+    """The job id of the newest attempt, if its scheduler numbers jobs."""
     handle = str((run.get("submission") or {}).get("handle") or "")
     return f" (job {handle})" if handle.isdigit() else ""
 
@@ -159,8 +159,8 @@ def _newest(run: Row) -> str:
     return f"step {newest['step']}, {'proven' if newest['proven'] else 'not proven'}\n{newest['path']}"
 
 
-def _left_out(run: Row) -> str:
-    """The nodes that its newest attempt shall not get; `orch nodes` says why."""
+def _excluded(run: Row) -> str:
+    """The nodes excluded from its newest attempt; `orch nodes` shows why."""
     return ", ".join((run.get("submission") or {}).get("exclude", ()))
 
 

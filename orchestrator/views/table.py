@@ -1,4 +1,4 @@
-"""A table whose columns are defined once: title and cell for people, key and value for scripts."""
+"""Tables whose columns are defined once: title and cell for people, key and value for scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _none(_: Any) -> str:
 class Column(NamedTuple):  # no dataclass: those take `orch status` as long to import as all the rest
     """One column. `cell` and `title` None: only in JSON; `key` None: only in the table.
 
-    `need` orders what goes first when a terminal is narrow (0 stays); `shrink` says that a cell may be shortened.
+    On a narrow terminal columns with the highest `need` are dropped first (0: never); a `shrink` cell may be shortened.
     """
 
     key: str | None = None
@@ -58,7 +58,7 @@ def _padded(column: Column, texts: Sequence[str], width: int) -> list[str]:
 
 
 def _painted(column: Column, texts: list[str], rows: Sequence[Row], paint: Paint) -> list[str]:
-    if paint is plain:  # nobody sees the roles, and for a thousand rows asking for them takes a while
+    if paint is plain:  # roles would not be visible, and computing them for a thousand rows is slow
         return texts
     roles = [column.role(row) for row in rows]
     head, *below = texts

@@ -1,4 +1,4 @@
-"""Text of a known width: cells, wrapped fields, bars. Colour is a function that is given, and applied last."""
+"""Text of a known width: cells, wrapped fields, bars. Colour is a function passed in and applied last."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def plain(text: str, role: str) -> str:  # noqa: ARG001 - a Paint that has no co
 
 
 def clean(text: str) -> str:
-    """On one line, and without the control characters with which a log line could write on a terminal."""
+    """On one line, without the control characters by which a log line could manipulate a terminal."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def shorten(text: str, width: int) -> str:
-    """At most `width` characters, the middle left out."""
+    """At most `width` characters; the middle is cut."""
     if len(text) <= width:
         return text
     if width < 2:
@@ -32,14 +32,14 @@ def shorten(text: str, width: int) -> str:
 
 
 def field(label: str, text: str, width: int | None, paint: Paint = plain, role: str = "") -> str:
-    """`label   text`, wrapped under itself at `width` (None: not at all). Long words, as paths are, stay whole."""
+    """`label   text`, wrapped under itself at `width` (None: not wrapped). Long words such as paths stay whole."""
     first, *more = wrapped(text, None if width is None else width - LABEL)
     painted = [paint(line, role) if role else line for line in (first, *more)]
     return paint(f"{label:<{LABEL}}", "dim") + f"\n{' ' * LABEL}".join(painted)
 
 
 def wrapped(text: str, room: int | None) -> list[str]:
-    """Lines of at most `room` columns (None: as long as they are), at least one; line ends of the text stay."""
+    """Lines of at most `room` columns (None: as long as they are), at least one; line ends of the text are kept."""
     lines = [clean(line) for line in text.splitlines()] or [""]
     if room is None:
         return lines

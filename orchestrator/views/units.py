@@ -1,4 +1,4 @@
-"""Numbers as people read them. Everything inside orch is bytes, seconds and counts; units appear here."""
+"""Numbers for people. Inside orch all values are bytes, seconds and counts; units appear only here."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def test_a_host_is_excluded_and_forgiven_with_or_without_its_user(tmp_path: Path
     )
     excluded = orch("nodes", "exclude", "gpu3", "-c", "lab", ORCH_CONFIG=str(config))
     assert excluded.returncode == 0, excluded.stderr
-    assert "leave me@gpu3 out" in excluded.stderr
+    assert "exclude me@gpu3" in excluded.stderr
     (row,) = json.loads(orch("nodes", "--json", ORCH_CONFIG=str(config)).stdout)
     assert (row["node"], row["out"]) == ("me@gpu3", True)
     assert orch("nodes", "forgive", "gpu3", ORCH_CONFIG=str(config)).returncode == 0
@@ -229,4 +229,4 @@ def test_an_event_tells_which_nodes_are_left_out_and_why(orch_home: Path) -> Non
     ]
     record(orch_home, "tiny", ("resubmitting", {"attempt": 2, "left_out": left})).close()
     shown = orch("events", "tiny").stdout
-    assert "gn03 is left out (2 failures in a row, the last a gpu_fault of other); gn04 is left out (by hand)" in shown
+    assert "gn03 is excluded (2 failures in a row, the last a gpu_fault of other); gn04 is excluded (by hand)" in shown

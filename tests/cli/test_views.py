@@ -159,7 +159,11 @@ def test_a_plain_line_is_due_at_every_hundredth_of_the_way() -> None:
             {"generation": 2, "result": "failed", "ended_by": "hung", "ended_because": ""},
             "generation 2 ended: hung",
         ),
-        ("generation_ended", {"generation": 3, "result": None, "ended_by": None}, "generation 3 ended without a word"),
+        (
+            "generation_ended",
+            {"generation": 3, "result": None, "ended_by": None},
+            "generation 3 ended without an outcome",
+        ),
         ("checkpoint", {"checkpoint": {"step": 20, "path": "p"}}, "the checkpoint of step 20 is proven: p"),
         ("lost", {"cause": "rank_killed", "because": "why"}, "the attempt ended: rank_killed: why"),
         ("resumed", {"attempt": 2, "from_step": 20}, "resumed by its user with attempt 2, from step 20"),

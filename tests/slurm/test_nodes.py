@@ -28,8 +28,8 @@ def test_a_node_whose_gpu_fails_twice_is_left_out_by_this_run_and_by_the_next(la
     assert NODES[1] not in lab.hosts_of_ranks(run)
     (lost,) = (event["data"] for event in lab.events(run) if event["kind"] == "lost")
     assert (lost["cause"], lost["host"]) == ("gpu_fault", NODES[1])
-    assert f"{NODES[1]} is left out (2 failures in a row" in lab.orch("events", run).stdout
-    assert f"left out     {NODES[1]}" in lab.orch("status", run).stdout
+    assert f"{NODES[1]} is excluded (2 failures in a row" in lab.orch("events", run).stdout
+    assert f"excluded     {NODES[1]}" in lab.orch("status", run).stdout
     (row,) = json.loads(lab.orch("nodes", "--json").stdout)
     assert (row["cluster"], row["node"], row["out"], row["failures"]) == ("hpc", NODES[1], True, 2)
 

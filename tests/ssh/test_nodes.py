@@ -29,4 +29,4 @@ def test_a_host_whose_gpu_fails_twice_is_left_out_while_there_is_a_spare(make_la
     assert (lab.hosts_of(run, 1), lab.hosts_of(run, 2)) == (["gpu1", "gpu2"], ["gpu1", "gpu3"])
     (row,) = json.loads(lab.orch("nodes", "--json").stdout)
     assert (row["cluster"], row["node"], row["out"], row["cause"]) == (CLUSTER, "gpu2", True, "gpu_fault")
-    assert "gpu2 is left out (2 failures in a row" in lab.orch("events", run).stdout
+    assert "gpu2 is excluded (2 failures in a row" in lab.orch("events", run).stdout
