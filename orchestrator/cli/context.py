@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.system.paths import config_path, orch_home
 
 if TYPE_CHECKING:  # slow to import, and not every command needs them
     from orchestrator.model.cluster import Config
     from orchestrator.store import Reader, Store
+    from orchestrator.views.table import Row
 
 TAIL = 32 * 1024  # bytes of metrics.jsonl that are enough to tell the speed
 
@@ -44,7 +44,7 @@ def starts_controllers() -> bool:
     return not config_path(os.environ).exists() or configuration().controller == "auto"
 
 
-def snapshot(store: Reader, name: str) -> Mapping[str, Any]:
+def snapshot(store: Reader, name: str) -> Row:
     """One run; JobError when there is none of that name."""
     run = store.snapshot(name)
     if run is None:
@@ -52,7 +52,7 @@ def snapshot(store: Reader, name: str) -> Mapping[str, Any]:
     return run
 
 
-def row(run: Mapping[str, Any]) -> dict[str, Any]:
+def row(run: Row) -> Row:
     """A snapshot with what the clock and the newest metrics say."""
     from orchestrator.views import status
 
@@ -60,7 +60,7 @@ def row(run: Mapping[str, Any]) -> dict[str, Any]:
     return status.row(run, now=time.time(), seconds_per_step=pace)
 
 
-def tail_of_metrics(path: str) -> list[dict[str, Any]]:
+def tail_of_metrics(path: str) -> list[Row]:
     """The newest lines of a metrics file, oldest first; none when there is no file yet."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - of a thousand runs, Path would take longer than all else
@@ -68,7 +68,7 @@ def tail_of_metrics(path: str) -> list[dict[str, Any]]:
             lines = file.read().split(b"\n")
     except OSError:
         return []
-    found = []
+    found: list[Row] = []
     for line in lines:
         try:
             value = json.loads(line)

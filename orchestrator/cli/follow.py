@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.cli import context
 from orchestrator.cli.autostart import keeper
@@ -18,6 +17,7 @@ from orchestrator.store import Store
 from orchestrator.system.paths import WATCHED
 from orchestrator.views import progress
 from orchestrator.views.phases import ENDED
+from orchestrator.views.table import Row
 
 POLL = 0.25  # seconds between two looks at the store
 SIGN = 5.0  # seconds between two signs that somebody looks
@@ -27,7 +27,7 @@ _CODES = {"succeeded": OK, "cancelled": RUN_CANCELLED}
 class Display(Protocol):
     """What `follow` shows a run with."""
 
-    def show(self, run: Mapping[str, Any]) -> None: ...
+    def show(self, run: Row) -> None: ...
     def close(self) -> None: ...
 
 
@@ -48,7 +48,7 @@ def follow(store: Store, name: str) -> int:
     return _CODES.get(run["phase"], RUN_FAILED)
 
 
-def _until_end(store: Store, name: str, display: Display) -> Mapping[str, Any]:
+def _until_end(store: Store, name: str, display: Display) -> Row:
     keep_controller = keeper(store)
     signed = 0.0
     while True:
@@ -69,7 +69,7 @@ def _leave_sign(store: Store, name: str) -> None:
         (store.home / "runs" / name / WATCHED).touch()
 
 
-def _from_records(run: Mapping[str, Any]) -> dict[str, str]:
+def _from_records(run: Row) -> dict[str, str]:
     """What records on this machine add: what a start does before its first step, why the generation before it ended."""
     root, number = run["checkpoint_dir"], run["generation"]
     said = read_json(generations.generation_dir(root, number) / "progress.json") if run["phase"] == "starting" else None
@@ -82,9 +82,9 @@ class _Live:
         self._line = LiveLine(sys.stderr)
         self._paint = painter(sys.stderr)
         self._unicode = speaks_unicode(sys.stderr)
-        self._before: Mapping[str, Any] | None = None
+        self._before: Row | None = None
 
-    def show(self, run: Mapping[str, Any]) -> None:
+    def show(self, run: Row) -> None:
         for line in progress.notices(self._before, run):
             self._line.above(self._paint(line, "warn"))
         self._before = run
@@ -97,10 +97,10 @@ class _Live:
 
 class _Lines:
     def __init__(self) -> None:
-        self._before: Mapping[str, Any] | None = None
+        self._before: Row | None = None
         self._last_step: int | None = None
 
-    def show(self, run: Mapping[str, Any]) -> None:
+    def show(self, run: Row) -> None:
         for line in progress.changes(self._before, run, last_step=self._last_step):
             say(f"{run['name']}: {line}")
         if progress.step_is_due(run, self._last_step):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 
 def lines(texts: Iterable[str]) -> str:
@@ -12,11 +11,11 @@ def lines(texts: Iterable[str]) -> str:
     return "".join(f"{text}\n" for text in texts)
 
 
-def one_json(value: Mapping[str, Any]) -> str:
+def one_json(value: Mapping[str, object]) -> str:
     """One value, indented for the eye."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def json_list(values: Iterable[Mapping[str, Any]]) -> str:
+def json_list(values: Iterable[Mapping[str, object]]) -> str:
     """A list, a line for each value: grep finds it whole, and it is written several times faster than indented."""
     return "[" + ",\n ".join(json.dumps(value, ensure_ascii=False) for value in values) + "]\n"

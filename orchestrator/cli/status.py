@@ -6,8 +6,8 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import Screen, columns, painter, say
@@ -16,6 +16,7 @@ from orchestrator.system.filelock import is_held
 from orchestrator.system.paths import CONTROLLER_LOCK
 from orchestrator.views import status
 from orchestrator.views.phases import ENDED
+from orchestrator.views.table import Row
 
 if TYPE_CHECKING:
     from orchestrator.store import Reader
@@ -36,11 +37,11 @@ def run(options: Namespace) -> int:
         return OK
 
 
-def _read(store: Reader, name: str | None) -> Sequence[Mapping[str, Any]]:
+def _read(store: Reader, name: str | None) -> Sequence[Row]:
     return [context.snapshot(store, name)] if name else store.snapshots()
 
 
-def _text(runs: Sequence[Mapping[str, Any]], options: Namespace) -> str:
+def _text(runs: Sequence[Row], options: Namespace) -> str:
     rows = [context.row(one) for one in runs]
     if options.json:
         values = [status.to_json(one) for one in rows]
@@ -48,7 +49,7 @@ def _text(runs: Sequence[Mapping[str, Any]], options: Namespace) -> str:
     return output.lines(_lines(rows, options))
 
 
-def _lines(rows: Sequence[Mapping[str, Any]], options: Namespace) -> list[str]:
+def _lines(rows: Sequence[Row], options: Namespace) -> list[str]:
     width, paint = columns(sys.stdout), painter(sys.stdout)
     if options.run:
         return status.page(rows[0], width=width, clock=context.clock, paint=paint)
@@ -83,7 +84,7 @@ def _watch(store: Reader, options: Namespace) -> int:
     return code
 
 
-def _tell_of_no_controller(store: Reader, runs: Sequence[Mapping[str, Any]]) -> None:
+def _tell_of_no_controller(store: Reader, runs: Sequence[Row]) -> None:
     """Say so where runs wait for a controller that no command has started, and is not for others to start."""
     asked_before = time.time() - STARTING
     waiting = [

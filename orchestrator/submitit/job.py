@@ -12,6 +12,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from orchestrator.job.tasks import pickles
 from orchestrator.submitit import desk
+from orchestrator.views.table import Row
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -37,7 +38,7 @@ def run_of(job_id: str) -> str:
     return job_id.replace("_", "-")
 
 
-def state_of(snapshot: Mapping[str, Any]) -> str:
+def state_of(snapshot: Row) -> str:
     """A run's state in a word of Slurm's."""
     phase = snapshot["phase"]
     if phase == "failed":
@@ -54,7 +55,7 @@ class Watcher(core.InfoWatcher):
         super().__init__()
         self.home = home
         self._keeper = desk.Keeper(home)
-        self._snapshots: dict[str, Mapping[str, Any]] = {}
+        self._snapshots: dict[str, Row] = {}
 
     def update_if_long_enough(self, mode: str) -> None:
         wait = 0.0 if mode == "force" else POLL_SECONDS
@@ -86,7 +87,7 @@ class Watcher(core.InfoWatcher):
         self.get_info(job_id, mode=mode)
         return job_id in self._finished
 
-    def snapshot(self, job_id: str) -> Mapping[str, Any]:
+    def snapshot(self, job_id: str) -> Row:
         """What the store said last. Raises JobError when it knows no such run."""
         if job_id not in self._snapshots:
             self.get_info(job_id, mode="force")
@@ -152,7 +153,7 @@ class OrchJob(core.Job[R_co]):
                     raise UncompletedJobError(self._why_no_result(snapshot)) from None
             time.sleep(POLL_SECONDS)
 
-    def _why_no_result(self, snapshot: Mapping[str, Any]) -> str:
+    def _why_no_result(self, snapshot: Row) -> str:
         error = snapshot["first_error"] or {}
         trace, log = error.get("traceback"), self.stderr()
         return "\n".join(
@@ -165,7 +166,7 @@ class OrchJob(core.Job[R_co]):
             ]
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         kept = {key: value for key, value in self.__dict__.items() if key not in {"watcher", "_watch"}}
         return {**kept, "home": self._watch.home}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from orchestrator.model.bundle import Bundle
 from orchestrator.views import units
 
@@ -16,6 +14,6 @@ def listing(bundle: Bundle) -> list[str]:
     return [*lines, f"{units.plural(len(bundle.files), 'file')}, {units.size(total)}", f"digest {bundle.digest}"]
 
 
-def to_json(bundle: Bundle) -> dict[str, Any]:
+def to_json(bundle: Bundle) -> dict[str, object]:
     files = [{"path": file.path, "bytes": len(file.content), "executable": file.executable} for file in bundle.files]
     return {"digest": bundle.digest, "files": files}

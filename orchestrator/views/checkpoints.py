@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from orchestrator.job.checkpoints.report import Listed
 from orchestrator.views import table, units
@@ -11,7 +10,7 @@ from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, clean, plain
 
 
-def row(listed: Listed) -> dict[str, Any]:
+def row(listed: Listed) -> dict[str, object]:
     """Plain values; `proven` is None if the checkpoint was not verified."""
     return {
         "step": listed.step,
@@ -52,7 +51,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def to_json(checkpoint: Row, base: str) -> dict[str, Any]:
+def to_json(checkpoint: Row, base: str) -> dict[str, object]:
     """The row for scripts, with an absolute path: below `base`, the directory that is listed."""
     return {**table.to_json(COLUMNS, checkpoint), "path": f"{base}/{checkpoint['path']}"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
 
 from orchestrator.clusters.findings import Checkup, Finding
 from orchestrator.model.cluster import Config, Interface, Profile
@@ -22,7 +21,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def rows(config: Config) -> list[dict[str, Any]]:
+def rows(config: Config) -> list[dict[str, object]]:
     """The clusters in the order of the configuration, the default one marked."""
     return [
         {"name": name, "kind": profile.kind, "default": name == config.default, "known": _facts(profile)}
@@ -30,7 +29,7 @@ def rows(config: Config) -> list[dict[str, Any]]:
     ]
 
 
-def to_json(row: Row) -> dict[str, Any]:
+def to_json(row: Row) -> dict[str, object]:
     return table.to_json(COLUMNS, row)
 
 
@@ -38,10 +37,10 @@ def listing(found: Sequence[Row], *, width: int | None, paint: Paint = plain) ->
     return table.render(COLUMNS, found, width=width, paint=paint)
 
 
-def _facts(profile: Profile) -> dict[str, Any]:
+def _facts(profile: Profile) -> dict[str, object]:
     """What the configuration says beyond the defaults."""
     bare = Profile(kind=profile.kind)
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for of in fields(Profile):
         value = getattr(profile, of.name)
         if of.name == "kind" or value == getattr(bare, of.name):
@@ -52,7 +51,7 @@ def _facts(profile: Profile) -> dict[str, Any]:
     return found
 
 
-def _known(facts: Mapping[str, Any]) -> str:
+def _known(facts: Row) -> str:
     shown = []
     for key, value in facts.items():
         if key in _BYTES:
@@ -67,7 +66,7 @@ def _known(facts: Mapping[str, Any]) -> str:
 _ROLES = {"ok": "good", "warning": "warn", "problem": "bad"}
 
 
-def checkup_to_json(found: Checkup) -> dict[str, Any]:
+def checkup_to_json(found: Checkup) -> dict[str, object]:
     return {
         "cluster": found.cluster,
         "kind": found.kind,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from orchestrator.model.run import Event
 from orchestrator.views import nodes, units
 from orchestrator.views.reasons import first_error, why
+from orchestrator.views.table import Row
 from orchestrator.views.text import Paint, plain, wrapped
-
-Data = Mapping[str, Any]
 
 _ROLES: Mapping[str, str] = {
     "succeeded": "good",
@@ -24,7 +22,7 @@ _ROLES: Mapping[str, str] = {
 }
 
 
-def to_json(event: Event) -> dict[str, Any]:
+def to_json(event: Event) -> dict[str, object]:
     return {"seq": event.seq, "at": event.at, "run": event.run, "kind": event.kind, "data": dict(event.data)}
 
 
@@ -49,39 +47,39 @@ def _line(event: Event, time: str, width: int | None, paint: Paint) -> str:
     return f"{paint(time, 'dim')}  {paint(body, role) if role else body}"
 
 
-def _because(data: Data) -> str:
+def _because(data: Row) -> str:
     """`: cause: reason`, or the part of it that exists."""
     reason = why(data)
     return f": {reason}" if reason else ""
 
 
-def _attempt(data: Data) -> str:
+def _attempt(data: Row) -> str:
     return f"attempt {data['attempt']}" if data.get("attempt") is not None else "the attempt"
 
 
-def _start(data: Data) -> str:
+def _start(data: Row) -> str:
     if data.get("from_scratch"):
         return ", from scratch"
     return f", from step {data['from_step']}" if data.get("from_step") is not None else ""
 
 
-def _without(data: Data) -> str:
+def _without(data: Row) -> str:
     """The nodes excluded from the attempt, on a line of their own."""
     found = nodes.excluded(data.get("left_out") or ())
     return f"\n{found}" if found else ""
 
 
-def _submitted(data: Data) -> str:
+def _submitted(data: Row) -> str:
     return f"submitted to {data.get('cluster', 'its cluster')}{_start(data)}{_without(data)}"
 
 
-def _handed_over(data: Data) -> str:
+def _handed_over(data: Row) -> str:
     handle = (data.get("submission") or {}).get("handle") or data.get("handle")
     as_what = f"job {handle}" if str(handle).isdigit() else handle  # a scheduler numbers its jobs
     return f"{_attempt(data)} was handed over" + (f" as {as_what}" if handle else "")
 
 
-def _generation(data: Data) -> str:
+def _generation(data: Row) -> str:
     step = data.get("resumed_step")
     source = "at step 0" if step is None else f"from the checkpoint of step {step}"
     attempt = _attempt({"attempt": data.get("of_attempt")})
@@ -90,38 +88,38 @@ def _generation(data: Data) -> str:
     return "\n".join(lines)
 
 
-def _generation_ended(data: Data) -> str:
+def _generation_ended(data: Row) -> str:
     head = f"generation {data.get('generation')} ended"
     if not data.get("result"):
         return f"{head} without an outcome"
     return f"{head}: {data.get('ended_because') or data.get('ended_by') or data['result']}"
 
 
-def _checkpoint(data: Data) -> str:
+def _checkpoint(data: Row) -> str:
     newest = data.get("checkpoint") or data
     return f"the checkpoint of step {newest.get('step')} is proven: {newest.get('path')}"
 
 
-def _queued(data: Data) -> str:
+def _queued(data: Row) -> str:
     return f"queued{' again' if data.get('again') else ''}{_because(data)}"
 
 
-def _postponed(data: Data) -> str:
+def _postponed(data: Row) -> str:
     if data.get("missing"):
         return f"{_attempt(data)} is left to the command that has its secrets: {data['missing']}"
     return f"{_attempt(data)} could not be handed over yet{_because(data)}"
 
 
-def _resubmitting(data: Data) -> str:
+def _resubmitting(data: Row) -> str:
     return f"goes on with {_attempt(data)}{_start(data)}{_because(data)}{_without(data)}"
 
 
-def _cancel_requested(data: Data) -> str:
+def _cancel_requested(data: Row) -> str:
     return "its user asked to cancel it" + (", without a last checkpoint" if data.get("cancel_now") else "")
 
 
-def _ended(word: str) -> Callable[[Data], str]:
-    def tell(data: Data) -> str:
+def _ended(word: str) -> Callable[[Row], str]:
+    def tell(data: Row) -> str:
         step = f" at step {data['step']}" if data.get("step") is not None else ""
         error = first_error(data, lines=1)
         detail = f"\nfirst error: {error}" if error else ""
@@ -130,7 +128,7 @@ def _ended(word: str) -> Callable[[Data], str]:
     return tell
 
 
-_SENTENCES: Mapping[str, Callable[[Data], str]] = {
+_SENTENCES: Mapping[str, Callable[[Row], str]] = {
     "submitted": _submitted,
     "handed_over": _handed_over,
     "postponed": _postponed,

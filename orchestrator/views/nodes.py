@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from orchestrator.model.cluster import BadNodes
 from orchestrator.policy import nodes
@@ -14,7 +13,7 @@ from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, plain
 
 
-def row(record: NodeRecord, limits: BadNodes, now: float, *, can_exclude: bool = True) -> dict[str, Any]:
+def row(record: NodeRecord, limits: BadNodes, now: float, *, can_exclude: bool = True) -> dict[str, object]:
     """Plain values. `until` is None for an exclusion without end and for a node in use; `out` tells them apart.
 
     `can_exclude`: whether the node's kind of cluster can exclude nodes.
@@ -59,7 +58,7 @@ def _last(node: Row) -> str:
     return str(node["cause"]) if node["failures"] else "by hand"
 
 
-def to_json(node: Row) -> dict[str, Any]:
+def to_json(node: Row) -> dict[str, object]:
     return table.to_json(_columns(str), node)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from orchestrator.views.table import Row
 
 ROLES: Mapping[str, str] = {
     "pending": "dim",
@@ -55,7 +56,7 @@ _BY_CAUSE: Mapping[str, str] = {
 }
 
 
-def next_step(run: Mapping[str, Any]) -> str:
+def next_step(run: Row) -> str:
     """What to do next, by cause where a cause asks for it, else by phase."""
     phase, cause = str(run["phase"]), str(run["cause"])
     if phase in ENDED and phase != "succeeded" and cause in _BY_CAUSE:

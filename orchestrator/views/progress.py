@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from orchestrator.views import units
 from orchestrator.views.phases import ENDED, ROLES, next_step
@@ -49,7 +48,7 @@ def _facts(run: Row) -> list[str]:
     return facts
 
 
-def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None) -> list[str]:
+def changes(before: Row | None, run: Row, *, last_step: int | None) -> list[str]:
     """Lines for what changed since `before`, except its end (see `closing`). `last_step`: the last step printed."""
     if before is None:
         return [_phase(run)]
@@ -71,7 +70,7 @@ def changes(before: Mapping[str, Any] | None, run: Row, *, last_step: int | None
     return lines
 
 
-def notices(before: Mapping[str, Any] | None, run: Row) -> list[str]:
+def notices(before: Row | None, run: Row) -> list[str]:
     """Lines that stay above the rewritten line: restarts with their reason, and why a job waits in the queue."""
     if run["phase"] == "queued" and run["because"] and (before is None or run["because"] != before["because"]):
         return [_phase(run)]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from orchestrator.views.phases import QUIET
+from orchestrator.views.table import Row
 from orchestrator.views.text import clean
 
 MESSAGE_LINES = 4  # of an error's message; the whole of it is in the logs
 
 
-def why(run: Mapping[str, Any]) -> str:
+def why(run: Row) -> str:
     """`cause: sentence`, or the part of it that exists; "" if neither adds anything to the phase."""
     cause = str(run.get("cause") or "")
     return ": ".join(part for part in ("" if cause in QUIET else cause, clean(str(run.get("because") or ""))) if part)
 
 
-def first_error(run: Mapping[str, Any], lines: int = MESSAGE_LINES) -> str:
+def first_error(run: Row, lines: int = MESSAGE_LINES) -> str:
     """Type, message and place of the earliest error; "" if none was recorded."""
     error = run.get("first_error") or {}
     what = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))

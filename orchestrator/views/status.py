@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from orchestrator.views import table, units
 from orchestrator.views.phases import ENDED, QUIET, ROLES, next_step
@@ -12,7 +11,7 @@ from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, bar, field, plain
 
 
-def row(run: Mapping[str, Any], *, now: float, seconds_per_step: float | None = None) -> dict[str, Any]:
+def row(run: Row, *, now: float, seconds_per_step: float | None = None) -> Row:
     """A snapshot with what depends on the clock: `age`, and `eta` while steps are being made."""
     eta = None
     if run["phase"] == "running" and seconds_per_step and run["steps"] and run["step"] is not None:
@@ -20,7 +19,7 @@ def row(run: Mapping[str, Any], *, now: float, seconds_per_step: float | None = 
     return {**run, "eta": eta, "age": now - run["submitted_at"]}
 
 
-def pace(metrics: Sequence[Mapping[str, Any]]) -> float | None:
+def pace(metrics: Sequence[Row]) -> float | None:
     """Seconds per step over the newest lines of metrics, those of one generation."""
     newest = [line for line in metrics if line["generation"] == metrics[-1]["generation"]]
     if len(newest) < 2:
@@ -36,7 +35,7 @@ def _steps(run: Row) -> str:
     return f"{run['step']}/{run['steps']}" if run["steps"] else str(run["step"])
 
 
-def _checkpoint_value(run: Row) -> dict[str, Any] | None:
+def _checkpoint_value(run: Row) -> dict[str, object] | None:
     """The newest checkpoint for scripts: its path is absolute, on the cluster."""
     newest = run["checkpoint"]
     if not newest:
@@ -90,7 +89,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def to_json(run: Row) -> dict[str, Any]:
+def to_json(run: Row) -> dict[str, object]:
     return table.to_json(COLUMNS, run)
 
 

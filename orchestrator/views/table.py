@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.views.text import Paint, clean, plain, shorten
 
-Row = Mapping[str, Any]
+Row = Mapping[str, Any]  # what is shown, by key: as stored, or as a view made it
 
 
 def _none(_: Any) -> str:
@@ -33,7 +33,7 @@ class Column(NamedTuple):  # no dataclass: those take `orch status` as long to i
         return self.value(row) if self.value else row.get(self.key or "")
 
 
-def to_json(columns: Iterable[Column], row: Row) -> dict[str, Any]:
+def to_json(columns: Iterable[Column], row: Row) -> dict[str, object]:
     """One row for scripts: every key is always there."""
     return {column.key: column.json_value(row) for column in columns if column.key is not None}
 

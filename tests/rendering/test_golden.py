@@ -1,8 +1,8 @@
 """Golden bundles: what is rendered for each kind of cluster, byte by byte. ORCH_UPDATE_GOLDEN=1 writes them anew.
 
 A field of job.json is in every bundle, and changes three files here: job.json of the built-in trainer and of a script,
-and one ConfigMap. Of the other bundles, `job.json.diff` has what differs from the trainer's. Their ConfigMaps are compared
-without the copy of job.json, which is compared with the file, and without the digest, which is computed again.
+and one ConfigMap. Of the other bundles, `job.json.diff` has what differs from the trainer's. Their ConfigMaps are
+compared without the copy of job.json, which is compared with the file, and without the digest, which is computed again.
 """
 
 from __future__ import annotations
