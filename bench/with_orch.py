@@ -29,7 +29,7 @@ from orchestrator.config import configfile, specfile
 from orchestrator.controller import process as daemon
 from orchestrator.controller import tick as controller
 from orchestrator.inputs import snapshot
-from orchestrator.model.run import Phase
+from orchestrator.model.run import Phase, Question
 from orchestrator.planner import make_plan
 from orchestrator.rendering import kubernetes
 from orchestrator.runs import submit as launch
@@ -64,18 +64,18 @@ def render(job: str, folder: Path, names: Sequence[str]) -> int:
 
 def observe(rounds: int) -> dict[str, list[float]]:
     with open_store(orch_home(os.environ)) as store:
-        submissions = [run.submission for run in store.unfinished() if run.submission is not None]
+        questions = [Question(submission=run.submission) for run in store.unfinished() if run.submission is not None]
     first: list[float] = []
     again: list[float] = []
     for _ in range(rounds):
         backend = opened()
         for times in (first, again):
             started = time.perf_counter()
-            seen = backend.observe(submissions)
+            seen = backend.observe(questions)
             times.append(time.perf_counter() - started)
             waiting = sum(one.phase is Phase.QUEUED for one in seen.values())
-            if waiting != len(submissions):
-                raise SystemExit(f"{waiting} of {len(submissions)} runs wait")
+            if waiting != len(questions):
+                raise SystemExit(f"{waiting} of {len(questions)} runs wait")
     return {"first": first, "again": again}
 
 

@@ -9,9 +9,7 @@ from typing import Any, Protocol
 from orchestrator.clusters.transport import SECONDS, Call
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Generation, Mark, Metrics, Observation, Submission
-
-__all__ = ["BACKENDS", "Backend", "Mark", "Metrics", "open_backend"]
+from orchestrator.model.run import Observation, Question, Submission
 
 
 class Backend(Protocol):
@@ -43,17 +41,11 @@ class Backend(Protocol):
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
         """Hand an attempt over and answer its handle. The same attempt again adopts what is there."""
 
-    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
-        """What each attempt is doing, by name of its run. An attempt without a handle is PENDING."""
+    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
+        """The answer to each question, by name of the run. An attempt without a handle is PENDING."""
 
     def cancel(self, submission: Submission, *, now: bool) -> None:
         """Ask an attempt to save and end, or (`now`) end it. Later submits of the same attempt start nothing."""
-
-    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
-        """Generations of the run with a number above `after`, oldest first."""
-
-    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
-        """Lines of metrics that came after a mark, None when none did."""
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         """The values of operations of `orchestrator.job.remote` that only read, performed where the runs' files are."""

@@ -14,6 +14,7 @@ from orchestrator.model.run import (
     Metrics,
     Observation,
     Phase,
+    Question,
     Report,
     Submission,
 )
@@ -21,10 +22,9 @@ from orchestrator.model.run import (
 STEPPING = frozenset({"training", "saving", "done"})  # states of a job whose ranks are past loading
 
 
-def request_of(
-    submission: Submission, *, after: int | None = None, metrics: bool = False, mark: Mark | None = None
-) -> dict[str, Any]:
-    """What `look` is asked for one attempt: generations above `after`, lines of `metrics` after `mark`."""
+def request_of(question: Question) -> dict[str, Any]:
+    """The request of `look` that answers a question."""
+    submission, mark = question.submission, question.mark
     return {
         "run": submission.run,
         "run_id": submission.run_id,
@@ -32,14 +32,16 @@ def request_of(
         "checkpoint_dir": submission.checkpoint_dir,
         "attempt": submission.attempt,
         "nodes": submission.nodes,
-        "after": after,
-        "metrics": metrics,
-        "mark": mark_to_dict(mark),
+        "after": question.after,
+        "metrics": question.metrics,
+        "mark": None if mark is None else {"generation": mark.generation, "offset": mark.offset},
     }
 
 
-def mark_to_dict(mark: Mark | None) -> dict[str, int] | None:
-    return None if mark is None else {"generation": mark.generation, "offset": mark.offset}
+def with_records(seen: Observation, look: Mapping[str, Any]) -> Observation:
+    """An observation with the generations and metrics of a look."""
+    metrics = _metrics_of(look["metrics"])
+    return dataclasses.replace(seen, generations=generations_of(look["generations"]), metrics=metrics)
 
 
 def report_of(look: Mapping[str, Any]) -> Report:
@@ -95,8 +97,7 @@ def _generation(found: Mapping[str, Any]) -> Generation:
     return Generation(**{**found, "cause": cause_of(found["cause"]), **lists})
 
 
-def metrics_of(found: Mapping[str, Any] | None) -> Metrics | None:
-    """The `metrics` of a look."""
+def _metrics_of(found: Mapping[str, Any] | None) -> Metrics | None:
     if found is None:
         return None
     return Metrics(mark=Mark(**found["mark"]), lines=tuple(found["lines"]), whole=found["whole"])

@@ -13,11 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.clusters import Backend, Mark
+from orchestrator.clusters import Backend
 from orchestrator.errors import ClusterError, OrchError, StoreError, Unreachable
 from orchestrator.job.checkpoints.layout import generation_of
 from orchestrator.model.cluster import BadNodes
-from orchestrator.model.run import Action, Cause, Decision, Event, Generation, Observation, Phase, Report, Run
+from orchestrator.model.run import (
+    Action,
+    Cause,
+    Decision,
+    Event,
+    Generation,
+    Mark,
+    Metrics,
+    Observation,
+    Phase,
+    Question,
+    Report,
+    Run,
+)
 from orchestrator.policy import nodes
 from orchestrator.policy.rules import LIMITS, LIVE, Limits, StallTimers, decide, is_due
 from orchestrator.runs.dispatch import dispatch, excluded, intention, next_submission, submission_of
@@ -176,28 +189,34 @@ def observe(context: TickContext, runs: Sequence[Run]) -> dict[str, Observation]
     """One question to each cluster for all of its runs. A cluster that does not answer leaves its runs UNKNOWN."""
     seen: dict[str, Observation] = {}
     for theirs in _by_cluster(runs):
-        cluster, submissions = theirs[0].cluster, [run.submission for run in theirs if run.submission is not None]
+        cluster, questions = theirs[0].cluster, [_question(context.cache, run) for run in theirs if run.submission]
         context.store.renew_lease(context.lease)
         try:
-            seen.update(context.backend(cluster).observe(submissions))
+            seen.update(context.backend(cluster).observe(questions))
         except (OrchError, OSError) as error:
             unknown = Observation(phase=Phase.UNKNOWN, because=str(error))
-            seen.update({submission.run: unknown for submission in submissions})
+            seen.update({run.name: unknown for run in theirs})
         except Exception as error:  # noqa: BLE001 - nor may one that a cluster meets
             _tell_bug(context.cache, cluster, error)
             unknown = Observation(
                 phase=Phase.UNKNOWN, because=f"a bug in orch, told in the controller's log: {error!r}"
             )
-            seen.update({submission.run: unknown for submission in submissions})
+            seen.update({run.name: unknown for run in theirs})
         recorded = {run.name: _recorded(run) for run in theirs}
         context.cache.looks[cluster] = LastLook(at=time.monotonic(), recorded=recorded)
     nothing = Observation(phase=Phase.UNKNOWN, because="there is no word of it")
     return {run.name: seen.get(run.name, nothing) for run in runs}
 
 
+def _question(cache: TickCache, run: Run) -> Question:
+    """Asks for the newest recorded generation again: it may have ended since, and its machines may have done well."""
+    mark = cache.marks.get(run.name)
+    return Question(submission=submission_of(run), after=run.generation - 1, metrics=True, mark=mark)
+
+
 def _look_after(context: TickContext, run: Run, seen: Observation) -> None:
     if seen.phase is not Phase.UNKNOWN:
-        _mirror_if_possible(context, run)
+        _mirror_if_possible(context, run, seen.metrics)
         failpoints.failpoint("controller.mirrored")
     run = _record_seen(context, run, seen)
     decision = decide(run, seen, time.time(), context.limits, _watch(context.cache, run, seen))
@@ -220,11 +239,11 @@ def _watch(cache: TickCache, run: Run, seen: Observation) -> StallTimers:
     )
 
 
-def _mirror_if_possible(context: TickContext, run: Run) -> None:
+def _mirror_if_possible(context: TickContext, run: Run, news: Metrics | None) -> None:
     """A disk of this machine that is full, or closed to it, keeps no run from being looked after."""
     cache = context.cache
     try:
-        _mirror(context, run)
+        _mirror(context, run, news)
         cache.unmirrored.pop(run.name, None)
     except OSError as error:
         words = f"its metrics cannot be kept here: {error}"
@@ -233,13 +252,10 @@ def _mirror_if_possible(context: TickContext, run: Run) -> None:
         cache.unmirrored[run.name] = words
 
 
-def _mirror(context: TickContext, run: Run) -> None:
-    if run.submission is None:
-        return
+def _mirror(context: TickContext, run: Run, news: Metrics | None) -> None:
     cache, path = context.cache, context.store.home / "runs" / run.name / mirror.FILE
     if run.metrics != str(path):  # the store was moved
         context.store.update({run.name: {"metrics": str(path)}}, lease=context.lease)
-    news = context.backend(run.cluster).metrics(run.submission, cache.marks.get(run.name))
     if news is not None:
         last = cache.last_steps.get(run.name, 0)
         cache.last_steps[run.name] = mirror.write(path, news, last)
@@ -253,8 +269,8 @@ def _record_seen(context: TickContext, run: Run, seen: Observation) -> Run:
     elif report.generation > run.generation:
         context.cache.ends.pop(run.name, None)
     events = [
-        *_generations(context, run, report),
-        *_checkpoint(context, run, report),
+        *_generations(run, seen),
+        *_checkpoint(context, run, seen),
         *_phase(context.cache, run, seen),
     ]
     if events:
@@ -268,16 +284,14 @@ def _current(run: Run, report: Report | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and getattr(run, name) != value}
 
 
-def _generations(context: TickContext, run: Run, report: Report) -> list[tuple[str, dict[str, Any]]]:
+def _generations(run: Run, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
     """For each generation that is news: how the one before it in the same attempt ended, and what it started from.
 
     How the last generation of an attempt ended is told by the event that ends the attempt.
     """
-    if report.generation <= run.generation or run.submission is None:
-        return []
     events: list[tuple[str, dict[str, Any]]] = []
     before: Generation | None = None
-    for one in context.backend(run.cluster).generations(run.submission, run.generation - 1):
+    for one in seen.generations:
         if one.generation > run.generation:
             if before is not None and before.attempt == one.attempt:
                 events.append(("generation_ended", _end_of(before)))
@@ -309,27 +323,27 @@ def _told_of(one: Generation) -> dict[str, Any]:
     }
 
 
-def _checkpoint(context: TickContext, run: Run, report: Report) -> list[tuple[str, dict[str, Any]]]:
+def _checkpoint(context: TickContext, run: Run, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
     """An event for another newest checkpoint; a newer proven one ends a row of failures."""
+    report = seen.report or Report()
     if report.checkpoint is None or report.checkpoint == run.checkpoint:
         return []
     data: dict[str, Any] = {"checkpoint": checkpoint_to_dict(report.checkpoint)}
     if report.checkpoint.proven and (run.checkpoint is None or report.checkpoint.step > run.checkpoint.step):
         data["failures"] = 0
-        data.update(_well(context, run, report, report.checkpoint.path))
+        data.update(_well(context, run, seen, report.checkpoint.path))
     return [("checkpoint", data)]
 
 
-def _well(context: TickContext, run: Run, report: Report | None, path: str | None = None) -> dict[str, Any]:
+def _well(context: TickContext, run: Run, seen: Observation, path: str | None = None) -> dict[str, Any]:
     """The machines of the generation that made the checkpoint at `path`, or of the newest one, for an event.
 
-    Asked for only where there is evidence against a node of the cluster, which this may clear.
+    Told only where there is evidence against a node of the cluster, which this may clear.
     """
-    if report is None or run.submission is None or not context.store.node_records(run.cluster):
+    if seen.report is None or not context.store.node_records(run.cluster):
         return {}
-    made = generation_of(path) if path else report.generation
-    found = context.backend(run.cluster).generations(run.submission, made - 1)
-    hosts = next((one.hosts for one in found if one.generation == made), ())
+    made = generation_of(path) if path else seen.report.generation
+    hosts = next((one.hosts for one in seen.generations if one.generation == made), ())
     return {"well": {"generation": made, "hosts": list(hosts)}} if hosts else {}
 
 
@@ -367,7 +381,7 @@ def _apply(context: TickContext, run: Run, seen: Observation, decision: Decision
         _resubmit(context, run, seen, decision)
     elif decision.action is Action.FINISH:
         kind = "succeeded" if decision.cause is Cause.COMPLETED else "cancelled"
-        well = _well(context, run, seen.report) if decision.cause is Cause.COMPLETED else {}
+        well = _well(context, run, seen) if decision.cause is Cause.COMPLETED else {}
         _record(context, run, kind, {**_why(decision), **_current(run, seen.report), **well})
     elif decision.action in _ENDS:
         data = {**_why(decision), **_current(run, seen.report), **_where(run, seen, decision)}
@@ -425,7 +439,7 @@ def _resubmit(context: TickContext, run: Run, seen: Observation, decision: Decis
     told = Event(run=run.name, kind="lost", at=time.time(), data=lost)
     node_records = nodes.with_news(context.store.node_records(run.cluster), nodes.blame(run, told))
     without = excluded(node_records, context.backend(run.cluster), submission_of(run).nodes, context.bad_nodes())
-    following = next_submission(run, without=without, **_not_yet_obeyed(context, run))
+    following = next_submission(run, without=without, **_not_yet_obeyed(run, seen))
     again = {**intention(following, without), "not_before": decision.not_before}
     events = [("lost", lost), ("resubmitting", again)]
     run = context.store.record_all(run.name, events, lease=context.lease, attempt=run.attempt)
@@ -435,12 +449,12 @@ def _resubmit(context: TickContext, run: Run, seen: Observation, decision: Decis
         _hand_over(context, run)
 
 
-def _not_yet_obeyed(context: TickContext, run: Run) -> dict[str, Any]:
+def _not_yet_obeyed(run: Run, seen: Observation) -> dict[str, Any]:
     """Where its user told an attempt to start from that never started."""
     told = submission_of(run)
     if told.from_step is None and not told.from_scratch:
         return {}
-    started = context.backend(run.cluster).generations(told, 0)
-    if any(one.attempt == told.attempt for one in started):
+    attempts = {seen.report.attempt if seen.report else 0, *(one.attempt for one in seen.generations)}
+    if told.attempt in attempts:
         return {}
     return {"from_step": told.from_step, "from_scratch": told.from_scratch}

@@ -184,6 +184,16 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a backend is asked about an attempt: its state; and of its run, where wanted, generations and metrics."""
+
+    submission: Submission
+    after: int | None = None  # generations above this number are wanted; None: none are
+    metrics: bool = False  # lines of metrics are wanted: those after `mark`, None: all that count
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What a backend said of one attempt. `raw` keeps the scheduler's own word."""
 
@@ -195,6 +205,8 @@ class Observation:
     partial: str = ""  # parts of a live attempt that are gone, in the backend's words; "" when it is whole
     stuck: str = ""  # why a live attempt can't start as things are; "" when nothing keeps it but its turn
     patience: float = 0.0  # seconds for which an attempt that is stuck is waited for
+    generations: tuple[Generation, ...] = ()  # those that were asked for, oldest first
+    metrics: Metrics | None = None  # None: no new lines, or none were asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

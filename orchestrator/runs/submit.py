@@ -16,7 +16,7 @@ from orchestrator.errors import ClusterError, JobError, PlanError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes, Cluster
 from orchestrator.model.plan import ModelFacts, Plan
-from orchestrator.model.run import Cause, Phase, Run, Submission
+from orchestrator.model.run import Cause, Phase, Question, Run, Submission
 from orchestrator.model.spec import Spec
 from orchestrator.policy.nodes import USUAL, NodeRecord
 from orchestrator.runs.dispatch import (
@@ -257,7 +257,7 @@ def _is_in_sight(backend: Backend, run: Run) -> bool:
     Where it does not, a refusal would not mean that nothing runs: the controller goes on when it can be told.
     """
     try:
-        return backend.observe([submission_of(run)])[run.name].phase is not Phase.UNKNOWN
+        return backend.observe([Question(submission=submission_of(run))])[run.name].phase is not Phase.UNKNOWN
     except Unreachable:
         return False
 

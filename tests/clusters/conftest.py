@@ -20,7 +20,7 @@ from orchestrator.clusters import Backend, open_backend
 from orchestrator.clusters.local.slots import start_id
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
-from orchestrator.model.run import Observation, Phase, Submission
+from orchestrator.model.run import Observation, Phase, Question, Submission
 from orchestrator.model.spec import Checkpoint, Resources, Secret, Spec
 from orchestrator.runs import submit
 from orchestrator.system import processes
@@ -88,8 +88,9 @@ class Place:
         """What a cancel does first, whose asker is killed then."""
         (self.directory(submission) / "attempts/000001/asked.json").write_text("{}")
 
-    def see(self, submission: Submission) -> Observation:
-        return self.backend.observe([submission])[submission.run]
+    def see(self, submission: Submission, **wanted: Any) -> Observation:
+        """The answer to a question: without more `wanted` about the state alone."""
+        return self.backend.observe([Question(submission=submission, **wanted)])[submission.run]
 
     def until(
         self, submission: Submission, what: Callable[[Observation], bool], *, seconds: float | None = None

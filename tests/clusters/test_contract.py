@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 
-from orchestrator.model.run import Cause, Phase
+from orchestrator.model.run import Cause, Phase, Question
 from orchestrator.system import processes
 from tests.clusters.conftest import LIVE, SECRET, Place
 
@@ -128,7 +128,7 @@ def test_an_agent_that_is_killed_alone_takes_its_ranks_with_it_and_the_others_en
     if place.starts_again:
         seen = place.until(submission, lambda seen: seen.report is not None and seen.report.generation == 2)
         assert seen.phase in LIVE
-        assert place.backend.generations(submission, 0)[0].cause in {Cause.AGENT_LOST, Cause.NODE_LOST}
+        assert place.see(submission, after=0).generations[0].cause in {Cause.AGENT_LOST, Cause.NODE_LOST}
         return
     seen = place.until(submission, lambda seen: seen.phase.ended)
     assert seen.phase is Phase.FAILED
@@ -160,14 +160,14 @@ def test_another_attempt_goes_on_in_another_generation(place: Place) -> None:
     again = dataclasses.replace(again, handle=place.backend.submit(again, bundle, {}))
     seen = place.until(again, lambda seen: seen.report is not None and seen.report.generation == 2)
     assert seen.phase in LIVE
-    found = place.backend.generations(again, 1)
+    found = place.see(again, after=1).generations
     assert [(one.generation, one.attempt, one.resumed_step) for one in found] == [(2, 2, None)]
 
 
 def test_many_attempts_are_observed_by_one_question(place: Place) -> None:
     one, _ = handed_over(place, LONG, name="one", nodes=1)
     two, _ = place.attempt(SHORT, name="two", nodes=1)
-    seen = place.backend.observe([one, two])
+    seen = place.backend.observe([Question(submission=one), Question(submission=two)])
     assert seen.keys() == {"one", "two"}
     assert seen["one"].phase in LIVE
     assert seen["two"].phase is Phase.PENDING
@@ -175,13 +175,13 @@ def test_many_attempts_are_observed_by_one_question(place: Place) -> None:
 
 def test_metrics_are_read_on_from_a_mark(place: Place) -> None:
     submission, _ = handed_over(place, METRICS)
-    place.until(submission, lambda _: place.backend.metrics(submission, None) is not None)
+    place.until(submission, lambda _: place.see(submission, metrics=True).metrics is not None)
     steps: list[int] = []
     mark = None
 
     def collect() -> None:
         nonlocal mark
-        news = place.backend.metrics(submission, mark)
+        news = place.see(submission, metrics=True, mark=mark).metrics
         if news is not None:
             steps.extend(line["step"] for line in news.lines)
             mark = news.mark
@@ -193,7 +193,7 @@ def test_metrics_are_read_on_from_a_mark(place: Place) -> None:
     place.until(submission, ended)
     collect()
     assert steps == [1, 2, 3, 4, 5]
-    assert place.backend.metrics(submission, mark) is None
+    assert place.see(submission, metrics=True, mark=mark).metrics is None
 
 
 def test_secrets_reach_the_job_and_no_file(place: Place) -> None:

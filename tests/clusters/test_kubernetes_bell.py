@@ -18,7 +18,7 @@ from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.clusters.kubernetes.backend import KubernetesBackend
 from orchestrator.clusters.kubernetes.pod_watch import PAUSE, PodWatch
 from orchestrator.model.cluster import Profile
-from orchestrator.model.run import Observation, Phase, Submission
+from orchestrator.model.run import Observation, Phase, Question, Submission
 
 LABELS = {"app.kubernetes.io/managed-by": "orch", "orch/run": "one", "orch/run-id": "0123456789ab", "orch/attempt": "1"}
 POD = {
@@ -163,7 +163,7 @@ def serving(watch: Callable[[Handler], None], directory: Path) -> Iterator[tuple
 
 def looks(profile: Profile, home: Path) -> list[Observation]:
     backend = KubernetesBackend("k8s", profile, home)
-    return [backend.observe([SUBMISSION])["one"] for _ in range(6)]
+    return [backend.observe([Question(submission=SUBMISSION)])["one"] for _ in range(6)]
 
 
 @pytest.mark.parametrize("watch", WATCHES, ids=lambda watch: watch.__name__)

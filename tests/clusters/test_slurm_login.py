@@ -84,14 +84,12 @@ def test_an_attempt_is_submitted_watched_and_read_through_ssh(place: SlurmPlace)
     submission = dataclasses.replace(submission, handle=handle)
     steps: list[int] = []
     mark = None
-    while not (seen := place.see(submission)).phase.ended:
-        news = place.backend.metrics(submission, mark)
-        if news is not None:
-            steps.extend(line["step"] for line in news.lines)
-            mark = news.mark
+    while not (seen := place.see(submission, metrics=True, mark=mark)).phase.ended:
+        if seen.metrics is not None:
+            steps.extend(line["step"] for line in seen.metrics.lines)
+            mark = seen.metrics.mark
         time.sleep(0.1)
-    news = place.backend.metrics(submission, mark)
-    steps.extend(line["step"] for line in (news.lines if news else ()))
+    steps.extend(line["step"] for line in (seen.metrics.lines if seen.metrics else ()))
     assert (seen.phase, seen.cause, seen.raw.split()[:2]) == (Phase.SUCCEEDED, Cause.COMPLETED, ["COMPLETED", handle])
     assert steps == [1, 2, 3, 4, 5]
 

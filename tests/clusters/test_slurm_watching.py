@@ -19,7 +19,7 @@ from orchestrator.job.remote import slurm as site_slurm
 from orchestrator.job.remote.operations import perform
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
-from orchestrator.model.run import Cause, Observation, Phase, Submission
+from orchestrator.model.run import Cause, Observation, Phase, Question, Submission
 
 BUNDLE = Bundle(files=(File(path="job.json", content=b"{}"), File(path="job.sbatch", content=b"#!/bin/sh\n")))
 TIMED_OUT = {"status": 1, "stdout": "", "stderr": "sbatch: error: Batch job submission failed: Socket timed out"}
@@ -103,7 +103,7 @@ class Place:
 
     def see(self, submission: Submission, *, after: float = 100.0) -> Observation:
         self.now += after
-        return self.backend.observe([submission])[submission.run]
+        return self.backend.observe([Question(submission=submission)])[submission.run]
 
     def attempt_dir(self, submission: Submission) -> Path:
         path = Path(sbatch.attempt_dir(submission))
@@ -356,7 +356,7 @@ def test_one_question_serves_all_attempts_and_nothing_is_asked_between(place: Pl
     place.slurm.queue = [place.line("PENDING", job=one.handle or "", run=one.run) for one in many]
     for _ in range(60):  # a minute
         place.now += 1
-        seen = place.backend.observe(many)
+        seen = place.backend.observe([Question(submission=one) for one in many])
         assert {one.phase for one in seen.values()} == {Phase.QUEUED}
     assert place.slurm.asked("squeue") <= 6
     assert place.slurm.calls <= 60 / 5 + place.slurm.asked("squeue")
@@ -381,7 +381,7 @@ def test_a_submission_that_the_last_answer_does_not_know_is_asked_about_at_once(
     asked = place.slurm.asked("squeue")
     place.slurm.queue.append(place.line("PENDING", job="8", run="y"))
     place.now += 6
-    assert place.backend.observe([one, two])["y"].phase is Phase.QUEUED
+    assert place.backend.observe([Question(submission=one), Question(submission=two)])["y"].phase is Phase.QUEUED
     assert place.slurm.asked("squeue") == asked + 1
 
 
@@ -390,7 +390,7 @@ def test_until_slurm_was_asked_about_a_new_job_it_is_queued(place: Place) -> Non
     place.slurm.queue = [place.line("PENDING")]
     place.see(one)
     place.now += 1  # the floor is not over
-    assert place.backend.observe([one, two])["y"].phase is Phase.QUEUED
+    assert place.backend.observe([Question(submission=one), Question(submission=two)])["y"].phase is Phase.QUEUED
 
 
 def changes_nothing(place: Place, submission: Submission) -> None:
@@ -437,7 +437,7 @@ def test_records_that_cannot_be_read_hide_one_attempt_alone(place: Place) -> Non
     Path(one.dir).mkdir(parents=True)
     Path(one.checkpoint_dir).symlink_to("ckpt")  # leads nowhere but to itself
     place.now += 100
-    seen = place.backend.observe([one, two])
+    seen = place.backend.observe([Question(submission=one), Question(submission=two)])
     assert (seen["x"].phase, seen["y"].phase) == (Phase.UNKNOWN, Phase.QUEUED)
     assert "its records cannot be read" in seen["x"].because
 

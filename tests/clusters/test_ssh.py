@@ -24,7 +24,7 @@ from orchestrator.clusters.ssh.hosts import address_of
 from orchestrator.clusters.ssh.watching import start_id
 from orchestrator.errors import ClusterError, JobError, OrchError, PlanError, Unreachable
 from orchestrator.model.cluster import Profile
-from orchestrator.model.run import Cause, Phase, Submission
+from orchestrator.model.run import Cause, Phase, Question, Submission
 from testbeds.ssh import hosts
 from tests.clusters.conftest import LIVE, Place
 
@@ -286,12 +286,12 @@ def test_hosts_that_do_not_answer_leave_a_run_unknown_and_do_not_hold_up_others(
     place.until(two, lambda seen: seen.report is not None and seen.report.generation == 1)
     for name in ("gpu1", "gpu2"):
         site.bed[name].cut()
-    seen = place.backend.observe([two, other])
+    seen = place.backend.observe([Question(submission=one) for one in (two, other)])
     assert seen["tiny"].phase is Phase.UNKNOWN
     assert "gpu1, gpu2 did not answer" in seen["tiny"].because
     assert seen["other"].phase in LIVE
     began = time.monotonic()
-    place.backend.observe([two, other])
+    place.backend.observe([Question(submission=one) for one in (two, other)])
     assert time.monotonic() - began < PATIENCE, "silent hosts are hardly waited for"
     for name in ("gpu1", "gpu2"):
         site.bed[name].heal()
@@ -373,11 +373,11 @@ def test_a_file_that_cannot_be_read_takes_no_other_run_with_it(site: Site) -> No
     one, two = handed_over(place, LONG, nodes=1), handed_over(place, LONG, name="two", nodes=1)
     place.until(two, lambda seen: seen.report is not None and seen.report.generation == 1)
     broken = dataclasses.replace(one, checkpoint_dir=one.checkpoint_dir + "/" + "x" * 300)
-    seen = place.backend.observe([broken, two])
+    seen = place.backend.observe([Question(submission=one) for one in (broken, two)])
     for _ in range(20):  # a busy machine may take longer than one look waits
         if "does not answer" not in seen["tiny"].because:
             break
-        seen = place.backend.observe([broken, two])
+        seen = place.backend.observe([Question(submission=one) for one in (broken, two)])
     assert seen["tiny"].phase is Phase.UNKNOWN
     assert "File name too long" in seen["tiny"].because
     assert seen["two"].phase in LIVE
@@ -402,7 +402,7 @@ def test_one_ssh_a_host_and_look(site: Site) -> None:
     for submission in runs:
         place.until(submission, lambda seen: seen.report is not None and seen.report.generation == 1)
     before = [sessions(site, name) for name in ("gpu1", "gpu2")]
-    place.backend.observe(runs)
+    place.backend.observe([Question(submission=one) for one in runs])
     assert [sessions(site, name) for name in ("gpu1", "gpu2")] == [count + 1 for count in before]
 
 

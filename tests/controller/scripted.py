@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
@@ -10,7 +11,7 @@ from orchestrator.clusters.transport import SECONDS, Call
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+from orchestrator.model.run import Metrics, Observation, Phase, Question, Submission
 
 
 class Scripted:
@@ -24,7 +25,7 @@ class Scripted:
         self.says: dict[str, Observation] = {}
         self.otherwise = Observation(phase=Phase.QUEUED)
         self.is_down = False  # its scheduler
-        self.is_lost = False  # the machine that its files are read on
+        self.is_lost = False  # the machine that its nodes are listed on
         self.observes = 0
         self.reads = 0
         self.without_handle = Observation(phase=Phase.PENDING)
@@ -41,7 +42,10 @@ class Scripted:
         return Cluster(name="local", profile=Profile(kind=self.kind))
 
     def hosts(self) -> Sequence[str]:
-        return ()
+        self.reads += 1
+        if self.is_lost:
+            raise Unreachable("the login node did not answer within 75 s")
+        return ("on01", "on02")
 
     def run_dir(self, run: str) -> str:
         return f"/shared/{run}"
@@ -56,26 +60,20 @@ class Scripted:
             self.gate.wait(10)
         return str(len(self.submits))
 
-    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
+    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
         self.observes += 1
-        waiting = self.without_handle
-        return {
-            one.run: waiting if one.handle is None else self.says.get(one.run, self.otherwise) for one in submissions
-        }
+        return {question.submission.run: self._answer(question) for question in questions}
+
+    def _answer(self, question: Question) -> Observation:
+        submission, news = question.submission, self.news
+        said = self.says.get(submission.run, self.otherwise)
+        found = said if submission.handle is not None else self.without_handle
+        return replace(found, metrics=news if news is not None and news.mark != question.mark else None)
 
     def cancel(self, submission: Submission, *, now: bool) -> None:
         self.cancels.append((submission.run, now))
         if self.is_down:
             raise Unreachable("the scheduler did not answer within 10 s")
-
-    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
-        return ()
-
-    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
-        self.reads += 1
-        if self.is_lost:
-            raise Unreachable("the login node did not answer within 75 s")
-        return self.news
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         return []

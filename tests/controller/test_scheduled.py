@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.controller import tick as controller
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.run import Cause, Observation, Phase, Report, Run, Submission
+from orchestrator.model.run import Cause, Observation, Phase, Question, Report, Run, Submission
 from orchestrator.policy.rules import Limits
 from orchestrator.runs import submit as launch
 from orchestrator.runs.dispatch import ANOTHERS_SECONDS
@@ -97,8 +97,8 @@ class Seen(Scripted):
 
     meanwhile: Callable[[], object] | None = None
 
-    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
-        found = super().observe(submissions)
+    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
+        found = super().observe(questions)
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
@@ -168,12 +168,14 @@ def test_a_cluster_that_is_lost_in_the_middle_of_a_tick_holds_it_up_once(bench: 
     cluster.pace = 0.0
     for name in ("one", "two", "three"):
         bench.submit(prepared(name=name))
+    bench.store.hold("local", "on02")
+    cluster.otherwise = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
     cluster.is_lost = True
     assert controller.tick(bench.desk()) == 3
-    assert cluster.reads == 1
+    assert (cluster.reads, cluster.submits) == (1, [f"orch-{name}-1" for name in ("one", "two", "three")])
     cluster.is_lost = False
     controller.tick(bench.desk())
-    assert cluster.reads == 1 + 3
+    assert sorted(cluster.submits[3:]) == ["orch-one-2", "orch-three-2", "orch-two-2"]
 
 
 def test_a_cluster_is_not_asked_to_end_the_same_attempt_again_and_again(bench: Bench, cluster: Scripted) -> None:

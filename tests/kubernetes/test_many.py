@@ -11,7 +11,7 @@ import pytest
 from orchestrator.clusters.kubernetes.api import PAGE, Api, Query
 from orchestrator.clusters.kubernetes.backend import CALM, READS, KubernetesBackend
 from orchestrator.model.cluster import Profile
-from orchestrator.model.run import Observation, Phase, Submission
+from orchestrator.model.run import Observation, Phase, Question, Submission
 from orchestrator.runs.submit import submit_runs
 from orchestrator.store import open_store
 from testbeds.kubernetes.access import TEST_LABEL
@@ -81,7 +81,7 @@ class Many:
         assert len(self.submissions) == first + count
 
     def look(self) -> dict[str, Observation]:
-        return dict(self.backend.observe(self.submissions))
+        return dict(self.backend.observe([Question(submission=one) for one in self.submissions]))
 
     def asked(self) -> Counts:
         """Requests of several looks, as the API server has counted them, less what others ask for meanwhile."""

@@ -13,7 +13,7 @@ from orchestrator.clusters.kubernetes.backend import KubernetesBackend
 from orchestrator.clusters.kubernetes.check import asking
 from orchestrator.clusters.kubernetes.check.answers import GANGS
 from orchestrator.model.cluster import Profile
-from orchestrator.model.run import Phase
+from orchestrator.model.run import Phase, Question
 from testbeds.kubernetes.access import Access, Space
 from testbeds.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import Make
@@ -129,12 +129,16 @@ def of_a_run(lab: KubeLab, kind: str, profile: Profile) -> set[Asked]:
     made = prepared(lab.script(f"of-{kind}", DONE), backend)
     first = submission(lab, made)
     given = replace(first, handle=backend.submit(first, made.bundle, {}))
+    asked = [Question(submission=given)]
     assert backend.submit(first, made.bundle, {}) == given.handle
-    lab.until(lambda: backend.observe([given])[first.run].phase is Phase.STARTING, hint="its pods run")
+    lab.until(lambda: backend.observe(asked)[first.run].phase is Phase.STARTING, hint="its pods run")
     request = {"run": first.run, "run_id": first.run_id, "attempt": 1, "rank": None, "offsets": {}}
     lab.until(lambda: backend.read(("logs", request))[0]["texts"], hint="its log is read")
     backend.cancel(given, now=True)
-    lab.until(lambda: backend.observe([given])[first.run].phase not in {Phase.STOPPING, Phase.RUNNING}, hint="it ends")
+    lab.until(
+        lambda: backend.observe(asked)[first.run].phase not in {Phase.STOPPING, Phase.RUNNING},
+        hint="it ends",
+    )
     return api.asked | of_queued(lab, kind, profile)
 
 
@@ -145,7 +149,7 @@ def of_queued(lab: KubeLab, kind: str, profile: Profile) -> set[Asked]:
     made = prepared(lab.script(f"queued-{kind}", DONE), backend)
     one = submission(lab, made)
     given = replace(one, handle=backend.submit(one, made.bundle, {}))
-    lab.until(lambda: backend.observe([given])[given.run].phase is Phase.QUEUED, hint="it waits")
+    lab.until(lambda: backend.observe([Question(submission=given)])[given.run].phase is Phase.QUEUED, hint="it waits")
     backend.cancel(given, now=False)
     return api.asked
 

@@ -14,6 +14,7 @@ from orchestrator.clusters.kubernetes import nodes, objects, reading
 from orchestrator.clusters.kubernetes.api import Api, Refused
 from orchestrator.clusters.kubernetes.discovery import Discovery
 from orchestrator.clusters.kubernetes.kinds import KINDS, kind_of
+from orchestrator.clusters.kubernetes.log_records import RecordLog
 from orchestrator.clusters.kubernetes.logfiles import Reader
 from orchestrator.clusters.kubernetes.logs import PodLogs
 from orchestrator.clusters.kubernetes.pod_watch import PodWatch
@@ -23,7 +24,7 @@ from orchestrator.clusters.transport import SECONDS, Call
 from orchestrator.errors import ClusterError
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Cause, Generation, Mark, Metrics, Observation, Phase, Submission
+from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Question, Submission
 
 CALM = 10.0  # seconds between two looks while every run trains or waits as before; a change of a pod rings before
 BUSY = 2.0  # while something starts, changes or ends, and while somebody follows a run
@@ -145,14 +146,17 @@ class KubernetesBackend:
         if now:
             objects.end_pods(self._api, pods, force=self._profile.force_delete)
 
-    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
-        if not submissions:
+    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
+        if not questions:
             return {}
+        submissions = [question.submission for question in questions]
         self._bell.begin()
         found = look(self._api, submissions, self._profile)
         self._bell.watch_from(found.version)
         read = self._turns(submissions, found)
-        seen = {one.run: self._observe_alone(one, found, read=one.run in read) for one in submissions}
+        seen = {
+            one.submission.run: self._observe_alone(one, found, read=one.submission.run in read) for one in questions
+        }
         self._forget_others(submissions)
         self._pace = self._pace_after(seen)
         return seen
@@ -182,26 +186,28 @@ class KubernetesBackend:
         self._reports = {run: report for run, report in self._reports.items() if run in runs}
         self._logs = {run: logs for run, logs in self._logs.items() if run in runs}
 
-    def _observe_alone(self, submission: Submission, found: Snapshot, *, read: bool) -> Observation:
+    def _observe_alone(self, question: Question, found: Snapshot, *, read: bool) -> Observation:
         """What is wrong with one run's files here, or with what its pods have said, hides no other run."""
         try:
-            return self._observe(submission, found, read=read)
+            return self._observe(question, found, read=read)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             because = f"what its pods tell cannot be read here: {type(error).__name__}: {error}"
             return Observation(phase=Phase.UNKNOWN, because=because)
 
-    def _observe(self, submission: Submission, found: Snapshot, *, read: bool) -> Observation:
+    def _observe(self, question: Question, found: Snapshot, *, read: bool) -> Observation:
+        submission = question.submission
         pods, word = found.pods_of(submission), found.status_of(submission)
         attempt = self._attempts.setdefault(key_of(submission), _Attempt())
         attempt.see(pods, submission.attempt)
         logs = self._logs_of(submission.run)
         logs.keep(pods, self._bell.wake, read=read)
-        report = reading.newer(logs.kept.fold().report, self._reports.get(submission.run))
+        told = logs.kept.fold()
+        report = reading.newer(told.report, self._reports.get(submission.run))
         for last in attempt.words.values():
             report = reading.newer(report, last.get("report"))
         if report is not None:
             self._reports[submission.run] = report
-        return reading.observe(
+        state = reading.observe(
             submission,
             reading.AttemptView(
                 word=word,
@@ -217,6 +223,12 @@ class KubernetesBackend:
                 patience=self._profile.stuck_after,
             ),
         )
+        newer = sorted(n for n in told.generations if question.after is not None and n > question.after)
+        return dataclasses.replace(
+            state,
+            generations=observation.generations_of([told.generations[number] for number in newer]),
+            metrics=_metrics(told, question.mark) if question.metrics else None,
+        )
 
     def _is_asked(self, submission: Submission, found: Snapshot) -> bool:
         """Whether orch has ended this attempt: where its object is gone, the files that stay behind say so."""
@@ -224,20 +236,6 @@ class KubernetesBackend:
         if key in found.asked:
             self._asked.add(key)
         return key in self._asked or submission.handle == objects.CANCELLED
-
-    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
-        told = self._logs_of(submission.run).kept.fold().generations
-        return observation.generations_of([told[number] for number in sorted(told) if number > after])
-
-    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
-        told = self._logs_of(submission.run).kept.fold()
-        lines = told.lines()
-        mark = Mark(generation=told.changes, offset=len(lines))
-        if not lines or mark == after:
-            return None
-        if after is not None and after.generation == told.changes:
-            return Metrics(mark=mark, lines=tuple(lines[after.offset :]), whole=False)
-        return Metrics(mark=mark, lines=tuple(lines), whole=True)
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         return [self._read(operation, request) for operation, request in calls]
@@ -273,6 +271,17 @@ class KubernetesBackend:
         if run not in self._logs:
             self._logs[run] = PodLogs(self._api, self._home / "runs" / run, self._clock)
         return self._logs[run]
+
+
+def _metrics(told: RecordLog, after: Mark | None) -> Metrics | None:
+    """Lines after a mark, which counts the changes of what was read before and the lines."""
+    lines = told.lines()
+    mark = Mark(generation=told.changes, offset=len(lines))
+    if not lines or mark == after:
+        return None
+    if after is not None and after.generation == told.changes:
+        return Metrics(mark=mark, lines=tuple(lines[after.offset :]), whole=False)
+    return Metrics(mark=mark, lines=tuple(lines), whole=True)
 
 
 def _current(words: Mapping[int, Mapping[str, Any]], pods: Iterable[Pod]) -> dict[int, Mapping[str, Any]]:

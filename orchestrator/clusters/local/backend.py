@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.clusters import Mark, Metrics
 from orchestrator.clusters.local import machine, reading
 from orchestrator.clusters.local.slots import (
     Slot,
@@ -30,7 +29,7 @@ from orchestrator.clusters.transport import SECONDS, Call, LocalTransport
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Generation, Observation, Submission
+from orchestrator.model.run import Observation, Question, Submission
 from orchestrator.system import failpoints, filelock, processes
 
 KILL_SECONDS = 10.0
@@ -126,14 +125,8 @@ class LocalBackend:
 
     # --- observe
 
-    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
-        return {submission.run: reading.observe(submission) for submission in submissions}
-
-    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
-        return reading.generations(submission, after)
-
-    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
-        return reading.metrics(submission, after)
+    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
+        return {question.submission.run: reading.observe(question) for question in questions}
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         return LocalTransport().call(*calls, seconds=seconds)

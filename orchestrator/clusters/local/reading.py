@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.local.slots import Slot, State, attempt_dir, read_slot, start_id, this_host
-from orchestrator.job.checkpoints import report as reports
 from orchestrator.job.remote import records as site
-from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+from orchestrator.model.run import Observation, Phase, Question, Submission
 
 
-def observe(submission: Submission) -> Observation:
-    """Phase, cause and report of one attempt."""
+def observe(question: Question) -> Observation:
+    """The state of one attempt, with what was asked for of its run's records."""
+    submission = question.submission
     directory, start = attempt_dir(submission), start_id(submission)
     slots = [read_slot(directory, node, start) for node in range(submission.nodes)]
-    found = site.look(observation.request_of(submission))
+    found = site.look(observation.request_of(question))
+    return observation.with_records(_state(submission, slots, found), found)
+
+
+def _state(submission: Submission, slots: Sequence[Slot], found: Mapping[str, Any]) -> Observation:
     mine = observation.report_of_attempt(found, submission.attempt)
     raw = _raw(slots)
     elsewhere = next((slot.host for slot in slots if slot.host not in {None, this_host()}), None)
@@ -39,13 +43,3 @@ def _partial(slots: Sequence[Slot]) -> str:
 
 def _raw(slots: Sequence[Slot]) -> str:
     return " ".join(f"{slot.node}:{slot.state.value}" for slot in slots)
-
-
-def generations(submission: Submission, after: int) -> Sequence[Generation]:
-    """What the claims and outcomes of the generations above `after` say."""
-    return observation.generations_of(reports.generations(Path(submission.checkpoint_dir), after))
-
-
-def metrics(submission: Submission, after: Mark | None) -> Metrics | None:
-    """Lines after a mark."""
-    return observation.metrics_of(site.metrics(Path(submission.checkpoint_dir), observation.mark_to_dict(after)))

@@ -19,7 +19,7 @@ from orchestrator.clusters.transport import SECONDS, Call, LocalTransport, SshTr
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+from orchestrator.model.run import Observation, Phase, Question, Submission
 
 PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
 IDLE = 5.0  # seconds between two looks at the records of an attempt whose job waits
@@ -29,11 +29,10 @@ _BOOTING = frozenset({"CONFIGURING", "POWER_UP_NODE"})
 
 @dataclass(slots=True, kw_only=True)
 class _Watched:
-    """What was last read of an attempt: with which mark, after which generation, and since when its beat stands."""
+    """What was last read of an attempt, what was asked for then, and since when its heartbeat stands still."""
 
     look: Mapping[str, Any]
-    mark: Mark | None
-    after: int
+    question: Question
     beat: int
     still_since: float
     read_at: float
@@ -77,7 +76,6 @@ class SlurmBackend:
         self._gone: dict[str, _Gone] = {}
         self._watched: dict[tuple[str, int], _Watched] = {}
         self._unread: dict[tuple[str, int], str] = {}
-        self._marks: dict[str, Mark] = {}
         self._told: set[tuple[str, str]] = set()  # starts whose script was asked to end, and in which state
         self._forgotten: set[tuple[str, int]] = set()
 
@@ -174,11 +172,12 @@ class SlurmBackend:
 
     # --- observe
 
-    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
-        if not submissions:
+    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
+        if not questions:
             return {}
+        submissions = [question.submission for question in questions]
         asked = self._rhythm.is_due(self._clock(), urgent=self._is_urgent(submissions))
-        self._look(submissions, queue=asked)
+        self._look(questions, queue=asked)
         if asked:
             self._account(submissions)
         seen = {submission.run: self._observation(submission) for submission in submissions}
@@ -208,42 +207,42 @@ class SlurmBackend:
         still = standing is Standing.LIVE and report["beat"] > 0 and self._clock() - watched.still_since > STILL
         return begun or ended or still or standing is Standing.ENDING
 
-    def _look(self, submissions: Sequence[Submission], *, queue: bool) -> None:
+    def _look(self, questions: Sequence[Question], *, queue: bool) -> None:
         """Slurm's word first, then the records, so that these are never older. Raises Unreachable."""
         asking: list[Call] = [("run", {"argv": answers.queue_command(), "timeout": answers.SECONDS})] if queue else []
         now = self._clock()
-        due = [submission for submission in submissions if queue or not self._is_idle(submission, now)]
-        looks: list[Call] = [("look", self._request(submission)) for submission in due]
+        due = [question for question in questions if queue or not self._is_idle(question, now)]
+        looks: list[Call] = [("look", observation.request_of(question)) for question in due]
         if queue:
             self._stirred = False
         found = self._call_all(asking, looks) if asking or looks else []
         if queue:
             self._take(found.pop(0))
-        keys = {_key(submission) for submission in submissions}
+        keys = {_key(question.submission) for question in questions}
         kept = {key: watched for key, watched in self._watched.items() if key in keys}
         self._unread = {}
-        for submission, look in zip(due, found, strict=True):
+        for question, look in zip(due, found, strict=True):
+            key = _key(question.submission)
             if isinstance(look, ClusterError):
-                self._unread[_key(submission)] = look.message
-                kept.pop(_key(submission), None)
+                self._unread[key] = look.message
+                kept.pop(key, None)
                 continue
-            before, beat = self._watched.get(_key(submission)), look["report"]["beat"]
-            kept[_key(submission)] = _Watched(
+            before, beat = self._watched.get(key), look["report"]["beat"]
+            kept[key] = _Watched(
                 look=look,
-                mark=self._marks.get(submission.run),
-                after=self._known_generations(submission),
+                question=question,
                 beat=beat,
                 still_since=before.still_since if before is not None and before.beat == beat else now,
                 read_at=now,
             )
         self._watched = kept
 
-    def _is_idle(self, submission: Submission, now: float) -> bool:
+    def _is_idle(self, question: Question, now: float) -> bool:
         """Whether its job waits, so that its records need no look at every tick: they are many where much is queued."""
-        watched = self._watched.get(_key(submission))
-        if watched is None or now - watched.read_at >= IDLE:
+        watched = self._watched.get(_key(question.submission))
+        if watched is None or watched.question != question or now - watched.read_at >= IDLE:
             return False
-        shown = reading.chosen(watched.look, self._jobs_of(submission))
+        shown = reading.chosen(watched.look, self._jobs_of(question.submission))
         return shown is not None and state_of(shown.state).standing is Standing.WAITING
 
     def _jobs_of(self, submission: Submission) -> list[Job]:
@@ -270,15 +269,6 @@ class SlurmBackend:
             except ClusterError as error:
                 found.append(error)
         return found
-
-    def _request(self, submission: Submission) -> dict[str, Any]:
-        mark = self._marks.get(submission.run)
-        return observation.request_of(submission, after=self._known_generations(submission), metrics=True, mark=mark)
-
-    def _known_generations(self, submission: Submission) -> int:
-        """Generations that a reader of the last look knows, but for the newest, which may have ended since."""
-        watched = self._watched.get(_key(submission))
-        return max(0, watched.look["report"]["generation"] - 1) if watched is not None else 0
 
     def _take(self, ran: Mapping[str, Any]) -> None:
         """An answer of squeue, or none."""
@@ -332,6 +322,9 @@ class SlurmBackend:
         if unread is not None:
             return Observation(phase=Phase.UNKNOWN, because=f"its records cannot be read: {unread}")
         look = self._watched[_key(submission)].look
+        return observation.with_records(self._state(submission, look), look)
+
+    def _state(self, submission: Submission, look: Mapping[str, Any]) -> Observation:
         if self._answered is None or self._clock() - self._answered > PATIENCE:
             return reading.unanswered(submission, look, self._silence)
         job = reading.chosen(look, self._jobs_of(submission))
@@ -407,27 +400,6 @@ class SlurmBackend:
             # end a job would leave them but KillWait (30 s on most clusters) to save.
             commands.append(["scancel", "--batch", "--signal=TERM", *(job.id for job in untold)])
         return commands
-
-    # --- records
-
-    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
-        watched = self._watched.get(_key(submission))
-        if watched is None or watched.after > after:
-            look = self._reach.call(("look", observation.request_of(submission, after=after)))[0]
-            return observation.generations_of(look["generations"])
-        found = observation.generations_of(watched.look["generations"])
-        return tuple(one for one in found if one.generation > after)
-
-    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
-        watched = self._watched.get(_key(submission))
-        look = watched.look if watched is not None and watched.mark == after else None
-        if look is None:
-            look = self._reach.call(("look", observation.request_of(submission, metrics=True, mark=after)))[0]
-        news = observation.metrics_of(look["metrics"])
-        mark = news.mark if news is not None else after
-        if mark is not None:
-            self._marks[submission.run] = mark
-        return news
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         return self._reach.call(*calls, seconds=seconds)

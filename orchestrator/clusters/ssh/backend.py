@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.clusters import Mark, Metrics
 from orchestrator.clusters.ssh import hosts as listing
 from orchestrator.clusters.ssh.asking import Group
 from orchestrator.clusters.ssh.hosts import Listed
@@ -20,7 +19,7 @@ from orchestrator.clusters.transport import SECONDS, Call, SshTransport, Transpo
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
-from orchestrator.model.run import Generation, Observation, Submission
+from orchestrator.model.run import Observation, Question, Submission
 
 _NOTHING: Call = ("run", {"argv": ["true"]})
 ROUNDS = 3  # of starting: another hand-over of the same attempt may have chosen other hosts meanwhile
@@ -189,14 +188,8 @@ class SshBackend:
 
     # --- observe
 
-    def observe(self, submissions: Sequence[Submission]) -> Mapping[str, Observation]:
-        return self._watch.observe(submissions) if submissions else {}
-
-    def generations(self, submission: Submission, after: int) -> Sequence[Generation]:
-        return self._watch.generations(submission, after)
-
-    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
-        return self._watch.metrics(submission, after)
+    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
+        return self._watch.observe(questions) if questions else {}
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         return self._watch.read(*calls, seconds=seconds)

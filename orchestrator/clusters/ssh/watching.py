@@ -14,7 +14,7 @@ from orchestrator.clusters.ssh.asking import Group
 from orchestrator.clusters.ssh.reading import Slot
 from orchestrator.clusters.transport import SECONDS, Call
 from orchestrator.errors import ClusterError, OrchError, Unreachable
-from orchestrator.model.run import Generation, Mark, Metrics, Observation, Phase, Submission
+from orchestrator.model.run import Observation, Phase, Question, Submission
 
 # A call, and what to do with its value or with the error in its place.
 _Entry = tuple[Call, Callable[[Any], None]]
@@ -27,9 +27,6 @@ class Known:
     hosts: tuple[str, ...] = ()  # by node; empty: not known yet
     begun: set[int] = field(default_factory=set)  # nodes whose agents were started, for all that is known
     told: set[str] = field(default_factory=set)  # hosts whose agents were asked to stop
-    mark: Mark | None = None  # up to which metrics were given out
-    news: Metrics | None = None  # after that mark, by the newest look
-    looked: bool = False  # whether `news` is from a look that nobody has used
     quiet: tuple[object, float] | None = None  # heartbeats and silent hosts, and since when (monotonic)
 
 
@@ -60,38 +57,23 @@ class Watch:
             raise ClusterError("the cluster lists no hosts", hint="set `hosts` or `hostfile` in the cluster's profile")
         return sorted(dict.fromkeys(names), key=lambda name: name in self._group.silent)
 
-    def observe(self, submissions: Sequence[Submission]) -> dict[str, Observation]:
-        """What each attempt is doing, by name of its run."""
+    def observe(self, questions: Sequence[Question]) -> dict[str, Observation]:
+        """The answer to each question, by name of the run."""
         seen = _Seen()
+        submissions = [question.submission for question in questions]
         strangers = [one for one in submissions if not self.known(one).hosts]
         plan = self._slot_questions(submissions, seen)
         reader = self.readers()[0]
-        plan.setdefault(reader, []).extend(self._look_questions(submissions, seen))
+        plan.setdefault(reader, []).extend(self._look_questions(questions, seen))
         self._perform(plan)
-        self._look_elsewhere(submissions, seen, reader)
+        self._look_elsewhere(questions, seen, reader)
         self._perform(self._slot_questions(strangers, seen))
         self._perform(self._start_questions(submissions, seen))
         # Where no agent lives the records decide, and must not be older than what was seen of the last agent.
-        over = [one for one in submissions if self._is_over(one, seen)]
+        over = [one for one in questions if self._is_over(one.submission, seen)]
         if over:
             self._perform({self.readers()[0]: self._look_questions(over, seen)})
         return {one.run: self._observation(one, seen) for one in submissions}
-
-    def generations(self, submission: Submission, after: int) -> tuple[Generation, ...]:
-        """Raises Unreachable, and ClusterError for records that cannot be read."""
-        look = self.read(("look", observation.request_of(submission, after=after)))[0]
-        return observation.generations_of(look["generations"])
-
-    def metrics(self, submission: Submission, after: Mark | None) -> Metrics | None:
-        """News after a mark, from the newest observation where it asked for just that. Raises as `generations`."""
-        known = self.known(submission)
-        if known.looked and known.mark == after:
-            news = known.news
-        else:
-            look = self.read(("look", observation.request_of(submission, metrics=True, mark=after)))[0]
-            news = observation.metrics_of(look["metrics"])
-        known.mark, known.news, known.looked = news.mark if news is not None else after, None, False
-        return news
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         """The values of some calls from a host that answers. Raises Unreachable, and ClusterError.
@@ -133,15 +115,15 @@ class Watch:
                 questions.append((call, _start_taker(one, nodes, seen, known.begun)))
         return {self.readers()[0]: questions} if questions else {}
 
-    def _look_questions(self, submissions: Sequence[Submission], seen: _Seen) -> list[_Entry]:
-        questions: list[_Entry] = []
-        for one in submissions:
+    def _look_questions(self, questions: Sequence[Question], seen: _Seen) -> list[_Entry]:
+        entries: list[_Entry] = []
+        for question in questions:
+            one = question.submission
             known = self.known(one)
-            request = observation.request_of(one, metrics=True, mark=known.mark)
-            questions.append((("look", request), _look_taker(one, known, seen)))
+            entries.append((("look", observation.request_of(question)), _look_taker(one, seen)))
             if not known.hosts:
-                questions.append((("chosen", attempt_of(one)), _hosts_taker(known)))
-        return questions
+                entries.append((("chosen", attempt_of(one)), _hosts_taker(known)))
+        return entries
 
     def _perform(self, plan: Mapping[str, Sequence[_Entry]]) -> None:
         answers = self._group.glance({host: [call for call, _ in entries] for host, entries in plan.items()})
@@ -157,19 +139,19 @@ class Watch:
                 for (_, take), value in zip(entries, answer, strict=True):
                     take(value)
 
-    def _look_elsewhere(self, submissions: Sequence[Submission], seen: _Seen, reader: str) -> None:
+    def _look_elsewhere(self, questions: Sequence[Question], seen: _Seen, reader: str) -> None:
         """Read through other hosts what the first did not read: all of them for one that did not answer, else one."""
         for host in self.readers():
-            failed = {one.run: seen.looks.get(one.run) for one in submissions}
-            missing = [one for one in submissions if isinstance(failed[one.run], OrchError)]
+            failed = {one.submission.run: seen.looks.get(one.submission.run) for one in questions}
+            missing = [one for one in questions if isinstance(failed[one.submission.run], OrchError)]
             if not missing:
                 break
             if host == reader or host in self._group.silent:
                 continue
             self._perform({host: self._look_questions(missing, seen)})
-            if any(not isinstance(seen.looks[one.run], OrchError) for one in missing):
+            if any(not isinstance(seen.looks[one.submission.run], OrchError) for one in missing):
                 self.reader = host
-            if not any(isinstance(failed[one.run], Unreachable) for one in missing):
+            if not any(isinstance(failed[one.submission.run], Unreachable) for one in missing):
                 break
 
     # --- answers
@@ -192,7 +174,8 @@ class Watch:
         if not isinstance(look, Mapping):
             because = look.message if isinstance(look, OrchError) else "no host answers"
             return Observation(phase=Phase.UNKNOWN, raw=reading.raw(slots), because=because)
-        return reading.observation(submission, look, slots, still=self._still(submission, look, slots))
+        state = reading.observation(submission, look, slots, still=self._still(submission, look, slots))
+        return observation.with_records(state, look)
 
     def _still(self, submission: Submission, look: Mapping[str, Any], slots: Sequence[Slot]) -> float:
         """Seconds since a heartbeat, or the set of silent hosts, last changed."""
@@ -236,11 +219,9 @@ def _start_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begu
     return take
 
 
-def _look_taker(submission: Submission, known: Known, seen: _Seen) -> Callable[[Any], None]:
+def _look_taker(submission: Submission, seen: _Seen) -> Callable[[Any], None]:
     def take(value: Any) -> None:
         seen.looks[submission.run] = value
-        if not isinstance(value, OrchError):
-            known.news, known.looked = observation.metrics_of(value["metrics"]), True
 
     return take
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.clusters import observation as records
 from orchestrator.job.remote.records import look
-from orchestrator.model.run import Cause, Phase, Submission
+from orchestrator.model.run import Cause, Phase, Question, Submission
 
 SUBMISSION = Submission(
     run="tiny",
@@ -28,7 +28,8 @@ END = {"result": "failed", "cause": "preflight", "because": "gn02: no torch", "r
 
 def seen(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     """What there is to see of a run without any record, with changes; those of `report` are laid over it."""
-    empty = look({**records.request_of(SUBMISSION), "dir": str(tmp_path), "checkpoint_dir": str(tmp_path / "ckpt")})
+    asked = records.request_of(Question(submission=SUBMISSION))
+    empty = look({**asked, "dir": str(tmp_path), "checkpoint_dir": str(tmp_path / "ckpt")})
     return {**empty, **changes, "report": {**empty["report"], **changes.get("report", {})}}
 
 
