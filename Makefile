@@ -72,7 +72,7 @@ YOURS = $(if $(filter command line,$(origin KUBECONFIG)),$(KUBECONFIG))
 
 test-kubernetes: operators ## What runs on Kubernetes; KUBECONFIG=... IMAGE=... STORAGE_CLASS=... for a cluster of yours
 	@$(if $(YOURS),,tools/system-packages.sh $(PYTHON) kubernetes && testbeds/kubernetes/build.sh)
-	ORCH_TEST_KUBECONFIG="$(YOURS)" ORCH_TEST_KUBE_IMAGE="$(IMAGE)" ORCH_TEST_KUBE_STORAGE_CLASS="$(STORAGE_CLASS)" \
+	KUBE_TESTBED_KUBECONFIG="$(YOURS)" KUBE_TESTBED_IMAGE="$(IMAGE)" KUBE_TESTBED_STORAGE_CLASS="$(STORAGE_CLASS)" \
 	  $(PYTEST) -n 0 tests/kubernetes
 
 check: lint types imports floor shell rules ## Everything that reads the code without running it

@@ -122,7 +122,7 @@ class Bed:
 @contextlib.contextmanager
 def cluster() -> Iterator[Cluster]:
     """The cluster, up and idle."""
-    made = Cluster()
+    made = Cluster(ROOT)
     made.start()
     try:
         yield made

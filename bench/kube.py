@@ -22,7 +22,7 @@ from bed import ORCH, PEERS, ROOT
 from kube_bed import NO_JOBSETS, SUSPENDED, Bed, cluster, versions
 from measure import Row, medians, on_cluster, row, shown, table
 
-from testbeds.kubernetes.access import Unavailable
+from testbeds import Unavailable
 from testbeds.kubernetes.cluster import Cluster
 
 SUBMITS = 9  # rounds of one submission by each

@@ -18,7 +18,8 @@ import faults
 from bed import ORCH, PEERS, Bed, cluster, command_lines, occupy, versions
 from measure import Row, medians, on_cluster, row
 
-from testbeds.slurm.cluster import Cluster, Unavailable
+from testbeds import Unavailable
+from testbeds.slurm.cluster import Cluster
 
 SUBMITS = 15  # rounds of one submission by each
 ROUNDS = 3

@@ -12,12 +12,9 @@ from pathlib import Path
 import pytest
 
 from testbeds.kubernetes import given
-from testbeds.kubernetes.access import Access
-from testbeds.kubernetes.access import Unavailable as NoKubernetes
 from testbeds.kubernetes.binaries import BUILD_LIMIT, Binaries
-from testbeds.kubernetes.cluster import Cluster as KubeCluster
-from testbeds.kubernetes.given import GivenCluster
-from testbeds.slurm.cluster import Cluster, Unavailable
+
+pytest_plugins = ["testbeds.slurm.plugin", "testbeds.ssh.plugin", "testbeds.kubernetes.plugin"]
 
 GRACE = 30.0  # seconds that processes of a finished test have to end by themselves
 SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
@@ -69,53 +66,6 @@ def _group(item: pytest.Item) -> str:
     if KUBERNETES in getattr(item, "fixturenames", ()) or place == "kubernetes":
         return "kubernetes"
     return "deepspeed" if item.get_closest_marker("deepspeed") else ""
-
-
-@pytest.fixture(scope="session")
-def slurm_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A real Slurm of eight nodes, started for the first test that asks for it; see testbeds/slurm/cluster.py."""
-    cluster = Cluster()
-    try:
-        try:
-            cluster.start()
-        except Unavailable as reason:
-            pytest.skip(str(reason))
-        yield cluster
-    finally:
-        cluster.stop(keep=request.session.testsfailed > 0)
-
-
-@pytest.fixture(scope="session")
-def kube_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
-    """A real Kubernetes: ours, started for the first test that asks for it, or the one that the user has named."""
-    cluster = GivenCluster(tmp_path_factory.mktemp("kubeconfigs")) if given.KUBECONFIG else KubeCluster()
-    try:
-        try:
-            cluster.start()
-        except NoKubernetes as reason:
-            pytest.skip(str(reason))
-        yield cluster
-    finally:
-        cluster.stop(keep=request.session.testsfailed > 0)
-
-
-@pytest.fixture(scope="session")
-def kube_bed(kube_cluster: Access) -> KubeCluster:
-    """Ours, to which anything may be done: for tests that break it, or run what only its image has."""
-    if not isinstance(kube_cluster, KubeCluster):
-        pytest.skip("needs a cluster of its own: faults are not made on the user's")
-    return kube_cluster
-
-
-@pytest.fixture(scope="session")
-def kueue(kube_bed: KubeCluster) -> Iterator[KubeCluster]:
-    """Kueue besides, from the first test that asks for it; those come last."""
-    try:
-        kube_bed.start_kueue()
-    except NoKubernetes as reason:
-        pytest.skip(str(reason))
-    yield kube_bed
-    kube_bed.stop_kueue()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -31,6 +31,7 @@ RULES = (
     Rule(pattern=r"unittest\.mock|\bMagicMock\b|\bpatch\(", paths=r"\.py$", why="tests use the real thing, not a mock"),
     Rule(pattern=r"monkeypatch\.setattr", paths=r"\.py$", why="what a test must replace is an argument"),
     Rule(pattern=r"\b(TODO|FIXME|XXX)\b", paths=r".", why="what is open is an issue"),
+    Rule(pattern=r"orchestrator|\bORCH_", paths=r"^testbeds/", why="a test bed knows nothing of what is tested on it"),
     Rule(pattern=r"shell=True", paths=r"\.py$", why="argv lists need no quoting"),
     Rule(
         pattern=r"# (noqa|type: ignore)(?!.* - )", paths=r"\.py$", why="an ignore says its reason: # noqa: X - reason"

@@ -16,11 +16,7 @@ from typing import Any
 
 import yaml
 
-TEST_LABEL = "orch-test"  # on every namespace that a test makes
-
-
-class Unavailable(Exception):
-    """There is no cluster for the tests; the message says why."""
+TEST_LABEL = "testbed"  # on every namespace that a test makes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ import subprocess
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("build.sh")
 PROGRAMS = (
     "kubectl", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet",
@@ -18,7 +17,7 @@ PROGRAMS = (
 MANIFESTS = ("training-operator", "jobset", "trainer", "trainer-runtimes")
 BUILD_LIMIT = 1500  # seconds; on two busy cores a build from nothing takes 15 minutes
 # Read here: tests are shielded from the variables of the one who starts them.
-GIVEN = [Path(os.environ[name]) for name in ("ORCH_KUBE_BINARIES", "KUBEBUILDER_ASSETS") if os.environ.get(name)]
+GIVEN = [Path(os.environ[name]) for name in ("KUBE_TESTBED_BINARIES", "KUBEBUILDER_ASSETS") if os.environ.get(name)]
 
 
 class Absent(Exception):
@@ -70,10 +69,10 @@ class Binaries:
     def _advice(self) -> str:
         log = self.cache / "build.log"
         if log.exists():
-            return f"`make kube-testbed` builds it; what the last build said is in {log}"
+            return f"{SCRIPT} builds it; what the last build said is in {log}"
         if shutil.which("go") is None:
-            return "it takes Go to build it (`make kube-testbed`), or ORCH_KUBE_BINARIES to name where it is"
-        return "`make kube-testbed` builds it"
+            return f"it takes Go to build it ({SCRIPT}), or KUBE_TESTBED_BINARIES to name where it is"
+        return f"{SCRIPT} builds it"
 
     def _building(self) -> bool:
         lock = self.cache / "lock"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Usage: testbeds/kubernetes/build.sh [--where]
 #
-# Builds the Kubernetes that the tests run on: every program from the Go modules below testbeds/kubernetes/modules, and the
-# operators' own manifests beside them. They go to ~/.cache/orch-kube-testbed/HASH (XDG_CACHE_HOME is heeded), where HASH
+# Builds the Kubernetes that tests run on: every program from the Go modules below modules/, and the operators' own
+# manifests beside them. They go to ~/.cache/orch-kube-testbed/HASH (XDG_CACHE_HOME is heeded), where HASH
 # stands for everything that they are made from; what is there already is not built again. About 6 minutes on 2 cores and
 # 3 more for Kueue, 0.8 GB. --where prints that directory and builds nothing.
 #
 # Programs that are here already are taken as they are:
-#   ORCH_KUBE_BINARIES   a directory with any of the programs, by the names below, and manifests/NAME.yaml
-#   KUBEBUILDER_ASSETS   a directory with etcd, kube-apiserver and kubectl
+#   KUBE_TESTBED_BINARIES  a directory with any of the programs, by the names below, and manifests/NAME.yaml
+#   KUBEBUILDER_ASSETS     a directory with etcd, kube-apiserver and kubectl
 #
 # Each file appears under its name when it is whole. Two of these scripts take turns.
 set -euo pipefail
@@ -57,7 +57,7 @@ if [ "${1:-}" = --where ]; then
 fi
 
 program() { # NAME: where it is
-    for directory in "${ORCH_KUBE_BINARIES:-}" "${KUBEBUILDER_ASSETS:-}" "$cache"; do
+    for directory in "${KUBE_TESTBED_BINARIES:-}" "${KUBEBUILDER_ASSETS:-}" "$cache"; do
         if [ -n "$directory" ] && [ -x "$directory/$1" ]; then
             echo "$directory/$1"
             return
@@ -66,7 +66,7 @@ program() { # NAME: where it is
 }
 
 have_manifest() { # NAME
-    [ -e "$cache/manifests/$1.yaml" ] || [ -e "${ORCH_KUBE_BINARIES:-$cache}/manifests/$1.yaml" ]
+    [ -e "$cache/manifests/$1.yaml" ] || [ -e "${KUBE_TESTBED_BINARIES:-$cache}/manifests/$1.yaml" ]
 }
 
 missing() {

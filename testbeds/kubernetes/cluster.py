@@ -19,16 +19,15 @@ from typing import IO
 
 import yaml
 
-from testbeds import proc
+from testbeds import Unavailable, proc
 from testbeds.kubernetes import layout, operators
-from testbeds.kubernetes.access import TEST_LABEL, Access, Space, Unavailable, claim_object, namespace_object
+from testbeds.kubernetes.access import TEST_LABEL, Access, Space, claim_object, namespace_object
 from testbeds.kubernetes.binaries import PROGRAMS, Absent, Binaries
-from testbeds.kubernetes.daemons import PATH, Daemons, can_isolate, containers, processes, remove_cgroups, send, sweep
-from testbeds.kubernetes.layout import API_PORT, BRIDGE, GATEWAY, IMAGE, NODES, POD_SUBNET, USER, WORKERS, Place
+from testbeds.kubernetes.daemons import Daemons, can_isolate, containers, processes, remove_cgroups, sweep
+from testbeds.kubernetes.layout import API_PORT, BRIDGE, GATEWAY, IMAGE, NODES, PATH, POD_SUBNET, USER, WORKERS, Place
+from testbeds.proc import send
 
-# Read here: tests are shielded from the variables of the one who starts them. Another number is another cluster, for
-# a second checkout on the same machine.
-PLACE = int(os.environ.get("ORCH_TEST_KUBE_PLACE", "0"))
+PLACES = range(6)  # as many clusters may be on a machine, for tests that run beside each other
 LOCK_WAIT = 60  # seconds
 NEEDED = (
     "containerd", "containerd-shim-runc-v2", "runc", "ctr", "nsenter", "unshare", "setpriv", "mount", "ip", "iptables",
@@ -46,9 +45,9 @@ def why_not() -> str | None:
     if sys.platform != "linux":
         return "the Kubernetes test bed needs Linux"
     if missing := [program for program in NEEDED if shutil.which(program, path=PATH) is None]:
-        return f"the Kubernetes test bed needs {', '.join(missing)}: tools/system-packages.sh installs them"
+        return f"the Kubernetes test bed needs {', '.join(missing)}: testbeds/README.md names the packages"
     if layout.cni_plugins() is None:
-        return "the Kubernetes test bed needs the bridge plugin of CNI: tools/system-packages.sh installs it"
+        return "the Kubernetes test bed needs the bridge plugin of CNI: testbeds/README.md names the package"
     if os.geteuid() != 0:
         return "the Kubernetes test bed needs root: kubelets start containers"
     if not can_isolate():
@@ -57,20 +56,22 @@ def why_not() -> str | None:
 
 
 class Cluster(Access):
-    """The cluster, from `start` to `stop`. All of it ends when the thread that started it does."""
+    """The cluster, from `start` to `stop`. All of it ends when the thread that started it does.
 
-    def __init__(self, place: int = PLACE) -> None:
-        self.place = Place(place)
-        self.root = self.place.root
+    `place` is one of PLACES; left out, `start` takes the first that no other session has.
+    """
+
+    def __init__(self, place: int | None = None) -> None:
+        self._places = PLACES if place is None else (place,)
         self.binaries = Binaries()
+        self._lie_at(Place(self._places[0]))
         super().__init__(
-            kubeconfig=self.root / "kubeconfig",
+            kubeconfig=self.kubeconfig,
             kubectl=self.binaries.program("kubectl") or Path("kubectl"),
             directory=self.root / "kubeconfigs",
             image=IMAGE,
             python=sys.executable,
         )
-        self.daemons = Daemons(self.root)
         self._installed: list[str] = []  # kinds whose operators are here
         self._pretended: set[tuple[str, str]] = set()  # resources of nodes that tests have made up
         self.timings: dict[str, float] = {}  # seconds from the start
@@ -117,7 +118,7 @@ class Cluster(Access):
         """End every process; `keep` leaves the logs on disk."""
         if self._lock is None:
             return  # what is there is another session's
-        self.daemons.close()
+        self.daemons.close(alone=self._alone())
         self._disconnect()
         remove_cgroups(self.root)
         if not keep:
@@ -163,7 +164,7 @@ class Cluster(Access):
         options = [
             f"--config={place}/kubelet.yaml", f"--kubeconfig={self.kubeconfig}", f"--root-dir={place}/kubelet",
             f"--hostname-override={node}", f"--cert-dir={place}/pki", f"--node-ip={GATEWAY}",
-            f"--node-labels=orch-test/role={role}",
+            f"--node-labels=testbed/role={role}",
         ]  # fmt: skip
         self._daemon(f"kubelet-{node}", "kubelet", *options)
 
@@ -384,20 +385,33 @@ class Cluster(Access):
     def _note(self, what: str) -> None:
         self.timings[what] = round(time.monotonic() - self._began, 1)
 
+    def _lie_at(self, place: Place) -> None:
+        self.place = place
+        self.root = place.root
+        self.kubeconfig = self.root / "kubeconfig"
+        self._directory = self.root / "kubeconfigs"
+        self.daemons = Daemons(self.root)
+
     def _take_lock(self) -> None:
-        lock = self.root.with_suffix(".lock").open("w")
+        """The first place that no other session has."""
         end = time.monotonic() + LOCK_WAIT
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    lock.close()
-                    raise Unavailable(f"another session has the Kubernetes test bed ({lock.name})") from None
-                time.sleep(1)
-            else:
-                self._lock = lock
-                return
+        while time.monotonic() < end:
+            for place in map(Place, self._places):
+                lock = _locked(place)
+                if lock is not None:
+                    self._lie_at(place)
+                    self._lock = lock
+                    return
+            time.sleep(1)
+        taken = ", ".join(str(Place(number).root) for number in self._places)
+        raise Unavailable(f"other sessions on this machine have the Kubernetes test beds of {taken}")
+
+    def _alone(self) -> bool:
+        others = [_locked(place) for number in PLACES if (place := Place(number)) != self.place]
+        for lock in others:
+            if lock is not None:
+                lock.close()
+        return None not in others
 
     def _sweep_leftovers(self) -> None:
         if self.root.exists() and self.root.stat().st_uid != 0:
@@ -592,6 +606,17 @@ class Cluster(Access):
     def story(self) -> str:
         logs = ("kube-apiserver", "etcd", *(f"kubelet-{node}" for node in NODES))
         return "\n".join([super().story(), *(f"--- {name}\n{self.daemons.log(name)}" for name in logs)])
+
+
+def _locked(place: Place) -> IO[str] | None:
+    """The lock of a place, for as long as the file is open; None when another session has it."""
+    lock = place.root.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
 
 
 def _storage_class() -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from testbeds.kubernetes.layout import PATH
+from testbeds.proc import child, send, started
+
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig=KILL"]
 UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
 UNSHARE += ["--propagation", "private"]
@@ -67,11 +68,11 @@ class Daemons:
         if self._keeper_is_dead():
             raise RuntimeError(f"no namespaces for the test bed: {said.read_text()}")
 
-    def close(self) -> None:
-        """End every process, those of containers among them."""
+    def close(self, *, alone: bool = True) -> None:
+        """End every process, those of containers among them. `alone`: no other cluster on this machine is up."""
         if self._keeper is None:
             return
-        inside = _child(self._keeper.pid)
+        inside = child(self._keeper.pid)
         if inside is not None:
             send(inside, signal.SIGKILL)
         self._keeper.kill()
@@ -82,7 +83,7 @@ class Daemons:
             daemon.entry.wait()
         self._running.clear()
         self._keeper = None
-        for path in self._made:
+        for path in self._made if alone else ():  # another cluster has mounted its own there
             with contextlib.suppress(OSError):
                 path.rmdir()
 
@@ -93,7 +94,7 @@ class Daemons:
     def first(self) -> int:
         """The process that holds the namespaces, by its id out here."""
         assert self._keeper is not None
-        pid = _child(self._keeper.pid)
+        pid = child(self._keeper.pid)
         assert pid is not None
         return pid
 
@@ -120,8 +121,8 @@ class Daemons:
                 stderr=log,
                 start_new_session=True,
             )
-        _until(lambda: _child(entry.pid) is not None or entry.poll() is not None, f"{name} has begun")
-        self._running[name] = Daemon(entry, _child(entry.pid) or 0)
+        _until(lambda: child(entry.pid) is not None or entry.poll() is not None, f"{name} has begun")
+        self._running[name] = Daemon(entry, child(entry.pid) or 0)
 
     def alive(self, name: str) -> bool:
         return name in self._running and self._running[name].entry.poll() is None
@@ -166,7 +167,7 @@ def sweep(root: Path) -> None:
     with contextlib.suppress(FileNotFoundError, ValueError):
         pid, began = (root / "keeper").read_text().split()
         if started(int(pid)) == began:
-            inside = _child(int(pid))
+            inside = child(int(pid))
             for each in (inside, int(pid)):
                 if each is not None:
                     send(each, signal.SIGKILL)
@@ -217,28 +218,6 @@ def _cgroups(container: str) -> list[Path]:
     hierarchy = Path("/sys/fs/cgroup")
     places = (hierarchy, *(path for path in hierarchy.iterdir() if path.is_dir() and not path.is_symlink()))
     return [path for place in places if (path := place / "k8s.io" / container).is_dir()]
-
-
-def started(pid: int) -> str | None:
-    """When a process started, which tells it from a later one of the same id."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
-
-
-def send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _child(parent: int) -> int | None:
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent:
-                return int(entry.name)
-    return None
 
 
 def _until(what: Callable[[], object], hint: str, *, seconds: float = 60) -> None:

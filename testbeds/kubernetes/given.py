@@ -1,7 +1,7 @@
-"""The user's own cluster instead of ours: `make test-kubernetes KUBECONFIG=...`.
+"""The user's own cluster instead of ours: KUBE_TESTBED_KUBECONFIG names its configuration.
 
-ORCH_TEST_KUBECONFIG names its configuration. ORCH_TEST_KUBE_IMAGE is an image there with torch and deepspeed in its
-`python`, ORCH_TEST_KUBE_STORAGE_CLASS a storage class whose volumes several nodes may write; left out, the cluster's
+KUBE_TESTBED_IMAGE is an image there with torch and deepspeed in its
+`python`, KUBE_TESTBED_STORAGE_CLASS a storage class whose volumes several nodes may write; left out, the cluster's
 default is asked. Tests that need faults, or this machine's own image, skip there.
 """
 
@@ -18,9 +18,9 @@ from testbeds.kubernetes.access import Access, Space, claim_object, namespace_ob
 from testbeds.kubernetes.binaries import Binaries
 
 # Read here: tests are shielded from the variables of the one who starts them.
-KUBECONFIG = os.environ.get("ORCH_TEST_KUBECONFIG", "")
-TEST_IMAGE = os.environ.get("ORCH_TEST_KUBE_IMAGE", "")
-STORAGE_CLASS = os.environ.get("ORCH_TEST_KUBE_STORAGE_CLASS", "")
+KUBECONFIG = os.environ.get("KUBE_TESTBED_KUBECONFIG", "")
+TEST_IMAGE = os.environ.get("KUBE_TESTBED_IMAGE", "")
+STORAGE_CLASS = os.environ.get("KUBE_TESTBED_STORAGE_CLASS", "")
 ENVIRONMENT = dict(os.environ)  # what a plugin that fetches credentials needs: HOME among it
 
 
@@ -42,7 +42,7 @@ class GivenCluster(Access):
     def start(self) -> None:
         """See that it can be used. One that was named and can't be is a failure, not a reason to skip."""
         if not self.kubeconfig.is_file():
-            raise AssertionError(f"ORCH_TEST_KUBECONFIG names {self.kubeconfig}, which is no file")
+            raise AssertionError(f"KUBE_TESTBED_KUBECONFIG names {self.kubeconfig}, which is no file")
         if not shutil.which(self._kubectl):
             raise AssertionError("the user's cluster needs kubectl: none is on PATH, and none was built")
         asked = self.said("auth", "can-i", "create", "namespaces")

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 WORKERS = ("node-1", "node-2")
 CONTROL = "control"  # where the operators run, so that a test may do anything to the workers
 NODES = (CONTROL, *WORKERS)
@@ -24,27 +26,27 @@ GATEWAY, POD_SUBNET = "10.88.7.1", "10.88.7.0/24"  # of the pods: known only in 
 API_PORT = 16443
 IMAGE = "docker.io/local/train:1"
 PAUSE_IMAGE = "docker.io/local/pause:1"
-NETWORK = "orch-kube-test-bed"  # of the pods
+NETWORK = "kube-testbed"  # of the pods
 USER = 1000  # who the image's processes are, and who owns what pods share
-MOUNTED = Path("/opt/orch-test-bed")  # in every container: bin/ and torch_extensions/
-BRIDGE = "orch-pods"
+MOUNTED = Path("/opt/testbed")  # in every container: bin/ and torch_extensions/
+BRIDGE = "testbed-pods"
 FRONT_PROXY = "front-proxy-client"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a cluster is: a second one beside the first has its own directory, cable and addresses."""
+    """Where a cluster is: another one beside it has its own directory, cable and addresses."""
 
     number: int
 
     @property
     def root(self) -> Path:
-        return Path("/var/tmp") / f"orch-kube-test-bed{f'-{self.number + 1}' if self.number else ''}"
+        return Path("/var/tmp") / f"kube-testbed{f'-{self.number + 1}' if self.number else ''}"
 
     @property
     def links(self) -> tuple[str, str]:
         """The cable's two ends: this machine's and the cluster's."""
-        return f"orch-kube-h{self.number}", f"orch-kube-n{self.number}"
+        return f"kube-testbed-h{self.number}", f"kube-testbed-n{self.number}"
 
     @property
     def ours(self) -> str:
@@ -92,6 +94,27 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     base_runtime_spec = "{root}/base-spec.json"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      BinaryName = "{root}/runc"
+"""
+# A pod's volumes come after what every container begins with, and hide what of it lies below them: a /tmp of the pod's
+# own, an interpreter below /tmp. So the deeper ones are mounted last.
+RUNC = """\
+#!/bin/sh
+previous=
+for word; do
+  [ "$previous" != --bundle ] || {python} -I -S -c '
+import json, sys
+with open(sys.argv[1], "r+") as file:
+    spec = json.load(file)
+    spec["mounts"].sort(key=lambda mount: mount["destination"].rstrip("/").count("/"))
+    file.seek(0)
+    json.dump(spec, file)
+    file.truncate()
+' "$word/config.json"
+  previous=$word
+done
+exec {runc} "$@"
 """
 KUBELET = """\
 apiVersion: kubelet.config.k8s.io/v1beta1
@@ -145,6 +168,9 @@ def lay_out(root: Path) -> None:
     (root / "cni" / "10-bridge.conflist").write_text(json.dumps(_pod_network(root)))
     _share_operators(root / "torch_extensions")
     (root / "base-spec.json").write_text(json.dumps(_base_spec(root)))
+    runc = root / "runc"
+    runc.write_text(RUNC.format(python=shlex.quote(sys.executable), runc=shutil.which("runc", path=PATH)))
+    runc.chmod(0o755)
     for number, node in enumerate(NODES):
         _lay_out_node(root, node, number)
 
@@ -249,7 +275,7 @@ def _share_operators(to: Path) -> None:
     compiled = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or f"{sys.prefix}/torch_extensions")
     if compiled.is_dir():
         # A lock would wait for ever for a build that another session has begun and that nobody ends here.
-        ignored = shutil.ignore_patterns("lock", "*.orch-lock")
+        ignored = shutil.ignore_patterns("lock", "*-lock")
         shutil.copytree(compiled, to, ignore=ignored, dirs_exist_ok=True)
     for path in (to, *to.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666 | (path.stat().st_mode & 0o111))

@@ -14,27 +14,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from testbeds import Unavailable, proc
 from testbeds.slurm import layout
 from testbeds.slurm.layout import HEAD, NODES
 
-USER = "orch-test"
-PLACES = [Path(f"/var/tmp/orch-slurm-test-bed{suffix}") for suffix in ("", *(f"-{number}" for number in range(2, 7)))]
-REPOSITORY = Path(__file__).resolve().parents[2]
+USER = "slurm-testbed"
+PLACES = [Path(f"/var/tmp/slurm-testbed{suffix}") for suffix in ("", *(f"-{number}" for number in range(2, 7)))]
+HOSTS_LOCK = Path("/var/tmp/slurm-testbed-hosts.lock")  # held while /etc/hosts is read and written
 LOCK_WAIT = 60  # seconds
 DAEMON_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEEDED = (
     "slurmctld", "slurmd", "slurmdbd", "sbatch", "sacctmgr", "mariadbd", "mariadb-install-db", "munge", "munged",
     "setpriv", "unshare", "nsenter", "useradd",
 )  # fmt: skip
-
-
-class Unavailable(Exception):
-    """This machine cannot have the test bed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def why_not() -> str | None:
     if sys.platform != "linux":
         return "the Slurm test bed needs Linux"
     if missing := [program for program in NEEDED if shutil.which(program, path=DAEMON_PATH) is None]:
-        return f"the Slurm test bed needs {', '.join(missing)}: tools/system-packages.sh installs them"
+        return f"the Slurm test bed needs {', '.join(missing)}: testbeds/README.md names the packages"
     if os.geteuid() != 0:
         return "the Slurm test bed needs root: slurmd starts jobs as their users"
     if subprocess.run(["unshare", "--uts", "--mount", "true"], check=False, capture_output=True).returncode != 0:
@@ -61,10 +58,15 @@ def why_not() -> str | None:
 
 
 class Cluster:
-    """The cluster, from `start` to `stop`. Its daemons are children of this process."""
+    """The cluster, from `start` to `stop`. Its daemons are children of this process.
 
-    def __init__(self) -> None:
+    `shown` are the directories that jobs use in place: the user and all nodes see them beside the interpreter, also
+    where they lie below directories that are closed to others.
+    """
+
+    def __init__(self, *shown: Path) -> None:
         self.root = PLACES[0]
+        self._shown = [path.resolve() for path in shown]
         self.user: str | None = None
         self.no_user: str | None = None  # why jobs run as root instead
         self._names = itertools.count(1)
@@ -88,14 +90,15 @@ class Cluster:
         self._take_lock()
         self._sweep_leftovers()
         layout.lay_out(self.root, layout.free_ports(21000 + 1000 * PLACES.index(self.root)))
-        layout.add_hosts()
-        self._start_munge()
+        with _hosts_locked():
+            layout.add_hosts()
+        self.start_munge()
         self._open_directories()
         self._make_user()
         self.start_mariadb()
         self.start_slurmdbd()
-        if "orchtest" not in self.admin("sacctmgr", "-nP", "show", "cluster", "format=cluster"):
-            self.admin("sacctmgr", "-i", "add", "cluster", "orchtest")
+        if layout.CLUSTER not in self.admin("sacctmgr", "-nP", "show", "cluster", "format=cluster"):
+            self.admin("sacctmgr", "-i", "add", "cluster", layout.CLUSTER)
         self.start_slurmctld()
         for node in NODES:
             self.start_slurmd(node)
@@ -110,7 +113,7 @@ class Cluster:
         for name in (*NODES, "slurmctld", "slurmdbd", "mariadbd", "munged", "keeper"):
             self._end(name, signal.SIGKILL if name in {*NODES, "keeper"} else signal.SIGTERM)
         for pid in self.processes():
-            _send(pid, signal.SIGKILL)
+            proc.send(pid, signal.SIGKILL)
         self._forget_hosts()
         subprocess.run(["userdel", self._user_here], check=False, capture_output=True)
         if not keep:
@@ -123,8 +126,8 @@ class Cluster:
         for name in ("slurmctld", *NODES):
             if self.alive(name):
                 self.send(name, signal.SIGCONT)
-        self._start_munge()
         for name, restart in (
+            ("munged", self.start_munge),
             ("mariadbd", self.start_mariadb),
             ("slurmdbd", self.start_slurmdbd),
             ("slurmctld", self.start_slurmctld),
@@ -138,7 +141,7 @@ class Cluster:
                 self.start_slurmd(node)
         self.until(lambda: not self.jobs(), seconds=180, hint="no job is left in the queue")
         for pid in self.processes(tasks_only=True):
-            _send(pid, signal.SIGKILL)
+            proc.send(pid, signal.SIGKILL)
         self.until_idle(seconds=180)
 
     # Daemons
@@ -155,6 +158,24 @@ class Cluster:
         self._spawn("slurmdbd", [*_named(HEAD), "slurmdbd", "-D"], conf=self.conf)
         ask = ("sacctmgr", "-nP", "show", "cluster", "format=cluster")
         self.until(lambda: self._admin(*ask, timeout=10).returncode == 0, hint="slurmdbd answers")
+
+    def start_munge(self) -> None:
+        """With a socket and a key of its own, beside any other munged of this machine."""
+        home = self.root / "munge"
+        key = home / "key"
+        if not home.exists():
+            home.mkdir()
+            key.write_bytes(os.urandom(1024))
+            key.chmod(0o400)
+            for path in (home, key):
+                shutil.chown(path, "munge", "munge")
+        socket = layout.munge_socket(self.root)
+        files = [f"--{name}-file={home}/munged.{name}" for name in ("pid", "log", "seed")]
+        become = ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "--"]
+        munged = ["munged", "--foreground", "--force", f"--socket={socket}", f"--key-file={key}", *files]
+        self._spawn("munged", [*become, *munged])
+        ask = ["munge", "--no-input", f"--socket={socket}"]
+        self.until(lambda: subprocess.run(ask, check=False, capture_output=True).returncode == 0, hint="munged answers")
 
     def start_mariadb(self) -> None:
         home = self.root / "mysql"
@@ -318,7 +339,7 @@ class Cluster:
     def until_idle(self, *, seconds: float = 60) -> None:
         self.until(lambda: self.idle() == len(NODES), seconds=seconds, hint="every node is idle")
 
-    def until(self, what, *, seconds: float = 90, hint: str = "") -> object:
+    def until(self, what: Callable[[], object], *, seconds: float = 90, hint: str = "") -> object:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if value := what():
@@ -338,13 +359,15 @@ class Cluster:
         where = f"SLURMD_NODENAME={node}".encode()
         daemons = {process.pid for process in self._daemons.values()}
         found = []
-        for pid, command, environment in _everything():
+        for pid in proc.others():
+            environment = proc.environment(pid)
             if b"SLURM_CONF=" + os.fsencode(self.root) + b"/" not in environment:
                 continue
             if node is not None and where not in environment.split(b"\0"):
                 continue
             if tasks_only and (pid in daemons or b"SLURM_JOB_ID=" not in environment):
                 continue
+            command = proc.command(pid).replace(b"\0", b" ").decode(errors="replace")
             if all(needle in command for needle in needles):
                 found.append(pid)
         return found
@@ -367,11 +390,11 @@ class Cluster:
         """End what a session that was killed has left, by the ids that it wrote down and the place that they name."""
         with contextlib.suppress(FileNotFoundError):
             for line in (self.root / "processes").read_text().splitlines():
-                pid, started = line.split()
-                if _started(int(pid)) == started:
-                    _send(int(pid), signal.SIGKILL)
+                recorded, started = line.split()
+                if proc.started(int(recorded)) == started:
+                    proc.send(int(recorded), signal.SIGKILL)
         for pid in self.processes():
-            _send(pid, signal.SIGKILL)
+            proc.send(pid, signal.SIGKILL)
         self._forget_hosts()
         if self.root.exists() and self.root.stat().st_uid != 0:
             raise Unavailable(f"{self.root} is not root's: remove it")
@@ -379,38 +402,22 @@ class Cluster:
 
     def _forget_hosts(self) -> None:
         """Take the nodes' names out of /etc/hosts, unless another session needs them."""
-        others = [_locked(place) for place in PLACES if place != self.root]
-        if None not in others:
-            layout.remove_hosts()
-        for lock in others:
-            if lock is not None:
-                lock.close()
-
-    def _start_munge(self) -> None:
-        def answers() -> bool:
-            return subprocess.run(["munge", "-n"], check=False, capture_output=True).returncode == 0
-
-        if answers():
-            return
-        key = Path("/etc/munge/munge.key")
-        if not key.exists():
-            key.write_bytes(os.urandom(1024))
-            shutil.chown(key, "munge", "munge")
-            key.chmod(0o400)
-        for place in ("/run/munge", "/var/lib/munge"):
-            Path(place).mkdir(parents=True, exist_ok=True)
-            shutil.chown(place, "munge", "munge")
-        own = self.root / "munge"
-        own.mkdir()
-        shutil.chown(own, "munge", "munge")
-        files = [f"--{name}-file={own}/munged.{name}" for name in ("pid", "log", "seed")]
-        become = ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "--"]
-        self._spawn("munged", [*become, "munged", "--foreground", "--force", *files])
-        self.until(answers, hint="munged answers")
+        with _hosts_locked():
+            others = [_locked(place) for place in PLACES if place != self.root]
+            if None not in others:
+                layout.remove_hosts()
+            for lock in others:
+                if lock is not None:
+                    lock.close()
 
     def _open_directories(self) -> None:
-        """Nodes and user see the interpreter and this checkout also below directories that are closed to others."""
-        wanted = {REPOSITORY, Path(sys.prefix), Path(sys.base_prefix).resolve(), Path(sys.executable).resolve().parent}
+        """Nodes and user see the interpreter and what is shown also below directories that are closed to others."""
+        wanted = {
+            *self._shown,
+            Path(sys.prefix),
+            Path(sys.base_prefix).resolve(),
+            Path(sys.executable).resolve().parent,
+        }
         script = layout.opening(wanted, self.root / "open")
         if script is None:
             return
@@ -434,17 +441,29 @@ class Cluster:
         home.mkdir(exist_ok=True)
         self.own(home)
         shutil.chown(self.root / "work", user)
-        tried = self.run(sys.executable, "-c", "import orchestrator.job.agent", cwd=REPOSITORY, check=False)
-        if tried.returncode != 0:
+        self.no_user = self._what_is_closed(user)
+        if self.no_user is not None:
             self.user = None
-            self.no_user = f"{user} cannot use {sys.executable} with {REPOSITORY}: {tried.stderr.strip()[-300:]}"
         compiled = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or f"{sys.prefix}/torch_extensions")
         if compiled.is_dir():
             # A lock would wait for ever for a build that another session has begun and that nobody ends here.
-            shutil.copytree(compiled, self.operators, ignore=shutil.ignore_patterns("lock", "*.orch-lock"))
+            shutil.copytree(compiled, self.operators, ignore=shutil.ignore_patterns("lock", "*-lock"))
         for path in (self.operators, *self.operators.rglob("*")):
             if path.exists():
                 self.own(path)
+
+    def _what_is_closed(self, user: str) -> str | None:
+        """Why the user can't have the jobs: it can't run the interpreter, or read a program of what is shown."""
+        ran = self.run(sys.executable, "-c", "", check=False)
+        if ran.returncode != 0:
+            return f"{user} cannot run {sys.executable}: {ran.stderr.strip()[-300:]}"
+        for path in self._shown:
+            hidden = ("-mindepth", "1", "-maxdepth", "2", "-name", ".*", "-prune")
+            look = ("find", str(path), *hidden, "-o", "-name", "*.py", "-not", "-readable", "-print", "-quit")
+            seen = self.run(*look, check=False)
+            if seen.returncode != 0 or seen.stdout:
+                return f"{user} cannot read all of {path}: {(seen.stdout + seen.stderr).strip()[-300:]}"
+        return None
 
     # Processes
 
@@ -476,7 +495,7 @@ class Cluster:
             )
         self._daemons[name] = process
         with (self.root / "processes").open("a") as record:
-            record.write(f"{process.pid} {_started(process.pid)}\n")
+            record.write(f"{process.pid} {proc.started(process.pid)}\n")
 
     def _end(self, name: str, number: int) -> None:
         process = self._daemons.pop(name, None)
@@ -501,6 +520,14 @@ def _locked(place: Path) -> IO[str] | None:
     return lock
 
 
+@contextlib.contextmanager
+def _hosts_locked() -> Iterator[None]:
+    """One bed at a time has /etc/hosts."""
+    with HOSTS_LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _named(host: str) -> list[str]:
     """The start of a command that runs under a host name of its own."""
     return ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host]
@@ -510,28 +537,3 @@ def _counts(told: str) -> dict[str, int]:
     """Counts by kind of message from the tables of `sdiag` and `sacctmgr show stats`."""
     table = told.partition("statistics by message type")[2].partition("statistics by user")[0]
     return {name: int(count) for name, count in re.findall(r"^\s*(\w+)\s+\(\s*\d+\) count:(\d+)", table, re.MULTILINE)}
-
-
-def _everything() -> Iterator[tuple[int, str, bytes]]:
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            command = Path(entry.path, "cmdline").read_bytes()
-            environment = Path(entry.path, "environ").read_bytes()
-        except OSError:
-            continue
-        yield int(entry.name), command.replace(b"\0", b" ").decode(errors="replace"), environment
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, which tells it from a later one of the same id."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
-
-
-def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+CLUSTER = "testbed"
 NODES = tuple(f"on{number:02d}" for number in range(1, 9))
 HEAD = "onctl"
 ADDRESSES = {HEAD: "127.0.1.10"} | {node: f"127.0.1.{number}" for number, node in enumerate(NODES, start=11)}
@@ -20,7 +21,7 @@ KILL_WAIT = 3  # seconds from TERM to KILL of a job
 NODE_TIMEOUT = 10  # seconds without an answer after which a node is lost
 
 SLURM_CONF = """\
-ClusterName=orchtest
+ClusterName={cluster}
 SlurmctldHost={head}({head_address})
 SlurmUser=slurm
 SlurmdUser=root
@@ -28,7 +29,7 @@ SlurmctldPort={ctld_port}
 SlurmdPort={slurmd_port}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=cred_expire=5
+AuthInfo=cred_expire=5,socket={munge}
 StateSaveLocation={root}/state
 SlurmdSpoolDir={root}/spool/%n
 SlurmctldPidFile={root}/run/slurmctld.pid
@@ -63,6 +64,7 @@ PreemptMode=REQUEUE
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost={head_address}
 AccountingStoragePort={dbd_port}
+AccountingStoragePass={munge}
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
 JobCompType=jobcomp/none
@@ -85,6 +87,7 @@ CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 """
 DBD_CONF = """\
 AuthType=auth/munge
+AuthInfo=socket={munge}
 DbdHost={head}
 DbdAddr={head_address}
 DbdPort={dbd_port}
@@ -99,7 +102,7 @@ StorageUser=slurm
 StorageLoc=slurm_acct
 """
 HOSTS = Path("/etc/hosts")
-HOSTS_BEGIN, HOSTS_END = "# orch slurm test bed begin", "# orch slurm test bed end"
+HOSTS_BEGIN, HOSTS_END = "# slurm testbed begin", "# slurm testbed end"
 
 
 def lay_out(root: Path, ports: Iterator[int]) -> None:
@@ -119,6 +122,11 @@ def lay_out(root: Path, ports: Iterator[int]) -> None:
     _write_configuration(root, ports)
 
 
+def munge_socket(root: Path) -> Path:
+    """Where this bed's own munged answers: the machine's, if there is one, belongs to others."""
+    return root / "munge" / "munge.socket"
+
+
 def _program(path: Path, text: str) -> None:
     path.write_text(f"#!/bin/sh\n{text}")
     path.chmod(0o755)
@@ -127,6 +135,8 @@ def _program(path: Path, text: str) -> None:
 def _write_configuration(root: Path, ports: Iterator[int]) -> None:
     values = {
         "root": root,
+        "cluster": CLUSTER,
+        "munge": munge_socket(root),
         "head": HEAD,
         "head_address": ADDRESSES[HEAD],
         "nodes": "\n".join(NODE.format(node=node, address=ADDRESSES[node], gpus=GPUS) for node in NODES),
@@ -164,7 +174,7 @@ def add_hosts() -> None:
     """Give the nodes their names."""
     text = HOSTS.read_text()
     if HOSTS_BEGIN in text:
-        return  # another bed's, which are the same
+        return  # another bed's, which are the same: beds differ by their ports
     lines = [HOSTS_BEGIN, *(f"{address} {name}" for name, address in ADDRESSES.items()), HOSTS_END]
     with HOSTS.open("a") as hosts:
         hosts.write(("" if text.endswith("\n") else "\n") + "\n".join(lines) + "\n")

@@ -9,20 +9,24 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.clusters.transport import SshTransport
+from testbeds import proc
 
 SSHD = "/usr/sbin/sshd"
 START_SECONDS = 10.0
-_BEDS = itertools.count()
+END_SECONDS = 5.0  # that ssh has to end by itself
+_NUMBERS = 32000  # of bridges, each with a network of its own below 10.64.0.0/9
+_HIDDEN = ("/run", "/dev/shm", "~root/.cache")  # of this machine, where hosts have directories of their own
 
 # Runs as process 1 of the host, and becomes its sshd once the network is there.
 _INIT = """
@@ -49,9 +53,12 @@ def missing() -> str | None:
     """Why there can be no hosts on this machine; None where there can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    for program in (SSHD, "ssh", "ssh-keygen", "ip", "unshare", "nsenter"):
+    for program in (SSHD, "ssh", "ssh-keygen", "ip", "ss", "unshare", "nsenter"):
         if shutil.which(program) is None:
             return f"there is no {program}"
+    for place in map(_path, _HIDDEN):
+        if Path(sys.prefix).is_relative_to(place):
+            return f"hosts have a {place} of their own, and this interpreter lies there: {sys.prefix}"
     tried = subprocess.run(
         ["unshare", "--net", "--uts", "--pid", "--mount", "ip", "link", "add", "type", "bridge"],
         capture_output=True,
@@ -84,63 +91,60 @@ class Host:
         """kill -9 of all processes that `processes` finds, until there are none."""
         while found := self.processes(*needles):
             for pid in found:
-                _signal(pid, signal.SIGKILL)
+                proc.send(pid, signal.SIGKILL)
             time.sleep(0.02)
 
     def cut(self) -> None:
         """Nothing comes through any more, and nothing moves there: as when its network and file system hang."""
         _ip("link", "set", self.link, "down")
         for pid in self._everyone():
-            _signal(pid, signal.SIGSTOP)
+            proc.send(pid, signal.SIGSTOP)
 
     def heal(self) -> None:
         """It comes back, and its processes go on where they were."""
         for pid in self._everyone():
-            _signal(pid, signal.SIGCONT)
+            proc.send(pid, signal.SIGCONT)
         _ip("link", "set", self.link, "up")
 
     def power_off(self) -> None:
         """Everything on it is gone, and it answers nothing."""
         with contextlib.suppress(subprocess.CalledProcessError):
             _ip("link", "set", self.link, "down")
-        _signal(self.pid, signal.SIGKILL)  # the kernel ends the whole namespace with its process 1
+        proc.send(self.pid, signal.SIGKILL)  # the kernel ends the whole namespace with its process 1
         self.process.wait()
 
     def all(self) -> Iterator[tuple[int, str]]:
         """(process, command line) of everything that runs on the host, but what belongs to its sshd."""
         for pid in self._everyone():
-            with contextlib.suppress(OSError):
-                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                if line and not line.startswith("sshd"):
-                    yield pid, line
+            line = proc.command(pid).replace(b"\0", b" ").decode(errors="replace").strip()
+            if line and not line.startswith("sshd"):
+                yield pid, line
 
     def _everyone(self) -> Iterator[int]:
         try:
             space = Path(f"/proc/{self.pid}/ns/pid").readlink()
         except OSError:
             return
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if Path(entry.path, "ns/pid").readlink() == space:
-                        yield int(entry.name)
+        for pid in proc.others():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/ns/pid").readlink() == space:
+                    yield pid
 
 
 class Bed:
     """Some hosts, a key that they accept, and a configuration of ssh for both. `shared` is seen by all."""
 
     def __init__(self, count: int = 2) -> None:
-        number = (os.getpid() * 1000 + next(_BEDS)) % 65000
-        self._bridge = f"ob{number}"
-        self._net = f"10.{64 + number // 250 % 128}.{number % 250}"
-        self.root = Path(tempfile.mkdtemp(prefix="orch-bed-"))
+        number = _add_bridge()
+        self._bridge = _bridge(number)
+        self._net = f"10.{64 + number // 250}.{number % 250}"
+        self.root = Path(tempfile.mkdtemp(prefix="ssh-testbed-"))
         self.shared = self.root / "shared"
         self.config = self.root / "ssh_config"
         self.hosts: list[Host] = []
         self.names = [f"gpu{index + 1}" for index in range(count)]
         try:
             self._prepare()
-            _ip("link", "add", self._bridge, "type", "bridge")
             _ip("addr", "add", f"{self._net}.254/24", "dev", self._bridge)
             _ip("link", "set", self._bridge, "up")
             for index, name in enumerate(self.names):
@@ -161,19 +165,27 @@ class Bed:
         return name
 
     def close(self) -> None:
-        for pid in _knowing(self.config):  # ssh that still waits for a host that is gone
-            _signal(pid, signal.SIGKILL)
-        aliases = [line.split()[1] for line in self.config.read_text().splitlines() if line.startswith("Host ")]
-        for name in aliases:
-            SshTransport(name, config=str(self.config)).close()
+        for pid in self._clients():
+            proc.send(pid, signal.SIGTERM)
+        end = time.monotonic() + END_SECONDS
+        while (left := self._clients()) and time.monotonic() < end:
+            time.sleep(0.02)
+        for pid in left:
+            proc.send(pid, signal.SIGKILL)
         for host in self.hosts:
-            _signal(host.pid, signal.SIGKILL)
+            proc.send(host.pid, signal.SIGKILL)
             host.process.kill()
             host.process.wait()
         for link in (*(host.link for host in self.hosts), self._bridge):
             with contextlib.suppress(subprocess.CalledProcessError):  # the kernel may have been faster
                 _ip("link", "del", link)
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def _clients(self) -> set[int]:
+        """ssh of this machine that still waits for a host, or keeps a connection to one for others to share."""
+        asked = ["ss", "--no-header", "--tcp", "--numeric", "--processes", "dst", f"{self._net}.0/24"]
+        connected = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+        return {*_knowing(self.config), *(int(pid) for pid in re.findall(r'"ssh",pid=(\d+)', connected))}
 
     def _prepare(self) -> None:
         self.shared.mkdir()
@@ -226,14 +238,16 @@ class Bed:
         first_child = 'bash -c "$0" init "$@" <&0 & wait "$!"'
         argv = ["unshare", "--net", "--uts", "--pid", "--mount", "bash", "-c", first_child, _INIT]
         process = subprocess.Popen(
-            [*argv, name, str(self.root), str(Path("~root/.cache").expanduser()), SSHD],
+            [*argv, name, str(self.root), str(_path("~root/.cache")), SSHD],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # that it was killed in the end
             text=True,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             start_new_session=True,
         )
-        host = Host(name=name, address=f"{self._net}.{index + 1}", link=link, pid=_child(process.pid), process=process)
+        host = Host(
+            name=name, address=f"{self._net}.{index + 1}", link=link, pid=_first_child(process.pid), process=process
+        )
         _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(host.pid))
         _ip("link", "set", link, "master", self._bridge, "up")
         inside = ["nsenter", "-t", str(host.pid), "-n", "--", "ip"]
@@ -253,7 +267,29 @@ class Bed:
             time.sleep(0.02)
 
 
-def _child(parent: int) -> int:
+def _add_bridge() -> int:
+    """Make a bridge; its number, which no other bed on this machine has."""
+    first = os.getpid() % _NUMBERS
+    for number in itertools.chain(range(first, _NUMBERS), range(first)):
+        made = subprocess.run(
+            ["ip", "link", "add", _bridge(number), "type", "bridge"], check=False, capture_output=True
+        )
+        if made.returncode == 0:
+            return number
+        if b"exists" not in made.stderr:
+            raise AssertionError(f"no bridge can be made: {made.stderr.decode(errors='replace').strip()}")
+    raise AssertionError(f"{_NUMBERS} beds are up on this machine")
+
+
+def _bridge(number: int) -> str:
+    return f"tb{number}"
+
+
+def _path(name: str) -> Path:
+    return Path(name).expanduser()
+
+
+def _first_child(parent: int) -> int:
     """The first process of the namespaces that `parent` has made."""
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
@@ -266,11 +302,7 @@ def _child(parent: int) -> int:
 
 def _knowing(path: Path) -> Iterator[int]:
     """Processes whose command line names a file."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                if os.fsencode(path) in Path(entry.path, "cmdline").read_bytes().split(b"\0"):
-                    yield int(entry.name)
+    return (pid for pid in proc.others() if os.fsencode(path) in proc.command(pid).split(b"\0"))
 
 
 def _ip(*arguments: str) -> None:
@@ -279,8 +311,3 @@ def _ip(*arguments: str) -> None:
 
 def _run(*argv: str) -> None:
     subprocess.run(argv, check=True, capture_output=True, text=True)
-
-
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)

@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from testbeds.kubernetes.access import Access, Space
-from testbeds.kubernetes.binaries import REPOSITORY
-from testbeds.kubernetes.cluster import PLACE, Cluster
+from testbeds.kubernetes.cluster import Cluster
 from testbeds.kubernetes.layout import WORKERS
 
 TORCH = "import socket, torch; open('/shared/' + socket.gethostname(), 'w').write(str(torch.ones(2).sum().item()))"
@@ -213,35 +212,32 @@ def test_kueue_queues_each_kind_of_job(kueue: Cluster, space: Space) -> None:
 START = """
 import time
 from testbeds.kubernetes.cluster import Cluster
-cluster = Cluster({place})
+cluster = Cluster()
 cluster.start()
-print("up", flush=True)
+print(cluster.place.number, flush=True)
 time.sleep(600)
 """
 
 
 @pytest.mark.full
-def test_nothing_outlives_a_session_that_was_killed(kube_bed: Cluster) -> None:
+def test_nothing_outlives_a_session_that_was_killed(kube_bed: Cluster, pytestconfig: pytest.Config) -> None:
     """Beside the session's own bed, which is left alone."""
-    heir = Cluster(PLACE + 1)
-    start = [sys.executable, "-c", START.format(place=PLACE + 1)]
-    with subprocess.Popen(start, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as session:
+    start = [sys.executable, "-c", START]
+    with subprocess.Popen(start, cwd=pytestconfig.rootpath, stdout=subprocess.PIPE, text=True) as session:
         assert session.stdout
-        assert session.stdout.readline().strip() == "up"
+        heir = Cluster(int(session.stdout.readline()))
         session.send_signal(signal.SIGKILL)
-    kube_bed.until(
-        lambda: not traces(heir.root), seconds=180, hint="processes, mounts and links are gone by themselves"
-    )
+    kube_bed.until(lambda: not traces(heir), seconds=180, hint="processes, mounts and links are gone by themselves")
     assert heir.root.exists(), "its files are there"
     heir.start()
-    assert traces(heir.root)
+    assert traces(heir)
     heir.stop()
-    assert not traces(heir.root)
+    assert not traces(heir)
     assert not heir.root.exists()
     assert kube_bed.answers()
 
 
-def traces(root: Path) -> list[str]:
+def traces(cluster: Cluster) -> list[str]:
     """What of a cluster is on this machine, other than files."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -250,9 +246,9 @@ def traces(root: Path) -> list[str]:
                 command = (entry / "cmdline").read_bytes().decode(errors="replace")
             except OSError:
                 continue
-            if f"{root}/" in command:
+            if f"{cluster.root}/" in command:
                 found.append(command)
-    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {root}/" in line]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {cluster.root}/" in line]
     links = subprocess.run(["ip", "-o", "link"], text=True, capture_output=True, check=True).stdout
-    found += [line for line in links.splitlines() if Cluster(PLACE + 1).place.links[0] in line]
+    found += [line for line in links.splitlines() if cluster.place.links[0] in line]
     return found

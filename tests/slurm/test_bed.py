@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbeds.slurm.cluster import REPOSITORY, Cluster
+from testbeds.slurm.cluster import Cluster
 from testbeds.slurm.layout import HOSTS, HOSTS_BEGIN
 
 START = """
@@ -24,10 +24,12 @@ time.sleep(300)
 
 
 @pytest.mark.full
-def test_what_a_killed_session_left_is_swept_by_the_next(slurm_cluster: Cluster) -> None:
+def test_what_a_killed_session_left_is_swept_by_the_next(slurm_cluster: Cluster, pytestconfig: pytest.Config) -> None:
     """Beside the session's own bed, which is left alone."""
     before = HOSTS.read_text()
-    with subprocess.Popen([sys.executable, "-c", START], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as session:
+    with subprocess.Popen(
+        [sys.executable, "-c", START], cwd=pytestconfig.rootpath, stdout=subprocess.PIPE, text=True
+    ) as session:
         assert session.stdout
         place = Path(session.stdout.readline().strip())
         session.kill()

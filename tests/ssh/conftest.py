@@ -7,25 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from testbeds.ssh.hosts import Bed, missing
+from testbeds.ssh.hosts import Bed
 from tests.faults.conftest import undisturbed  # noqa: F401 - a fixture
 from tests.ssh.lab import SshLab
-
-
-@pytest.fixture
-def make_bed() -> Iterator[Callable[[int], Bed]]:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
-    beds: list[Bed] = []
-
-    def make(count: int) -> Bed:
-        beds.append(Bed(count))
-        return beds[-1]
-
-    yield make
-    for bed in beds:
-        bed.close()
 
 
 @pytest.fixture

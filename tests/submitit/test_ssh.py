@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.submitit import OrchExecutor
-from tests.ssh.conftest import make_bed, make_lab  # noqa: F401 - fixtures
+from tests.ssh.conftest import make_lab  # noqa: F401 - a fixture
 from tests.ssh.lab import SshLab
 from tests.submitit import functions
 
