@@ -59,13 +59,13 @@ quickstart: operators ## Train the example: two nodes, ZeRO 2, real text
 test test-full test-kubernetes bench bench-slurm bench-kubernetes: export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
 test: operators clusters ## One test for each promise
-	@$(WITH_KUBE_TESTBED) $(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	@$(WITH_KUBE_TESTBED) $(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
 
 test-fast: venv ## Only what needs no training process
 	$(PYTEST) -n $(WORKERS) -m "not full and not deepspeed"
 
 test-full: operators clusters ## The whole grid
-	@$(WITH_KUBE_TESTBED) $(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m ""
+	@$(WITH_KUBE_TESTBED) $(PYTEST) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25 -m ""
 
 # A KUBECONFIG of the environment may be that of a cluster where nobody should test anything.
 YOURS = $(if $(filter command line,$(origin KUBECONFIG)),$(KUBECONFIG))
