@@ -102,7 +102,7 @@ lock: venv ## Pin every dependency again (UPGRADE=1 for the newest)
 	uv pip compile bench/peers-requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --quiet -o bench/peers-requirements.txt
 
-bench: operators ## The figures of README.md, measured here
+bench: operators ## The figures of docs/figures.md, measured here
 	@python bench/run.py
 
 build/peers/.installed: bench/peers-requirements.txt | venv

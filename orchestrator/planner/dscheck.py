@@ -1,4 +1,4 @@
-"""Raw ds_config keys, checked against the table of DeepSpeed's keys, before anything runs."""
+"""Check raw ds_config keys against the table of DeepSpeed's keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TRAINER_FILLS: frozenset[tuple[str, ...]] = frozenset(
 
 
 def check(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys under their canonical names, whole numbers as such. JobError names the first key that is wrong."""
+    """The keys under their canonical names, whole numbers as ints. Raises JobError at the first wrong key."""
     return _section(raw, table().config, ()) if raw else {}
 
 

@@ -1,4 +1,4 @@
-"""The ds_config that DeepSpeed 0.19.8 is given: orch's own keys, with the job's raw keys laid over them.
+"""The ds_config that DeepSpeed 0.19.8 gets: orch's own keys, with the job's raw keys laid over them.
 
 `auto` is resolved here: where orch has a value of its own, that is taken. What is left `auto` is filled by Hugging
 Face's Trainer (`TRAINER_FILLS`), or means DeepSpeed's default, and then the key is left out.
@@ -39,7 +39,7 @@ _FP16 = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a ds_config is made of. `raw`: checked raw keys under their canonical names."""
+    """The inputs of a ds_config. `raw`: checked raw keys under their canonical names."""
 
     spec: Spec
     asked: Asked

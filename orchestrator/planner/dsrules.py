@@ -1,4 +1,4 @@
-"""What is wrong and DeepSpeed accepts, or finds only when the ranks are up: one rule a row, over a final ds_config."""
+"""Mistakes in a final ds_config that DeepSpeed accepts, or finds only when the ranks are up. One rule a row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Rule = Callable[[Case], Problem]
 
 
 def apply_rules(case: Case) -> None:
-    """Raises the first rule's JobError that applies."""
+    """Raise the JobError of the first rule that applies."""
     for rule in RULES:
         problem = rule(case)
         if problem is not None:

@@ -1,4 +1,4 @@
-"""What a ds_config may hold: the table of DeepSpeed's keys, `ds_keys.json`, as sections and kinds of values.
+"""The table of DeepSpeed's keys, `ds_keys.json`, as sections and kinds of values.
 
 tools/dskeys.py writes the table from DeepSpeed's own models; tools/ds_keys.toml explains its notation.
 """
@@ -39,7 +39,7 @@ class Value:
     null: bool = False
 
     def describe(self) -> str:
-        """What it takes, for errors."""
+        """What it takes, in words for an error."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         bounds = {
@@ -52,7 +52,7 @@ class Value:
         return " ".join([_KINDS[self.kind], " and ".join(limits)]).strip()
 
     def takes(self, value: object) -> bool:
-        """Whether a value is one of these. 5e8 is a whole number; true is no number."""
+        """Whether it takes a value. 5e8 is a whole number; true is not a number."""
         if value is None:
             return self.null
         return _OF_KIND[self.kind](value) and self._in_range(value)
@@ -104,7 +104,7 @@ class Table:
 
 @functools.cache
 def table() -> Table:
-    """The table of keys, read when a job first has keys of its own."""
+    """The table, read from its file when a job first has raw keys."""
     raw = json.loads(Path(__file__).with_name("ds_keys.json").read_text())
     values = {kind: _value(kind) for kinds in raw["keys"].values() for kind in kinds}
     sections = {path: _section(path, raw, values) for path in raw["keys"]}
