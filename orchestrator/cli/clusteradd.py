@@ -13,8 +13,8 @@ from orchestrator.cli.terminal import say, warn
 from orchestrator.config import configfile, edit, overrides, yamlfile
 from orchestrator.config.yamlfile import Node
 from orchestrator.errors import OK, JobError, OrchError
+from orchestrator.job.system import atomic, lock
 from orchestrator.model.cluster import Kind, Profile
-from orchestrator.system import filelock
 from orchestrator.system.paths import config_path
 
 LOCK = ".{name}.lock"
@@ -31,7 +31,7 @@ def add(options: Namespace) -> int:
             values[key] = value
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.holding(path.with_name(LOCK.format(name=path.name))):
+        with lock.holding(path.with_name(LOCK.format(name=path.name))):
             _write(path, _edited(path, options.name, values, replace=options.replace))
     except OSError as error:
         raise JobError(f"cannot write {path}: {error.strerror}", hint="set ORCH_CONFIG to a file of yours") from error
@@ -116,16 +116,5 @@ def _edited(path: Path, name: str, values: Mapping[str, Any], *, replace: bool) 
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, with the rights that the file has. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    atomic.write(path, content, sync=True, mode=mode)

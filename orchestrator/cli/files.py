@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from orchestrator.cli import context
 from orchestrator.clusters.transport import SECONDS, Call, LocalTransport
-from orchestrator.job.checkpoints.atomic import read_json
+from orchestrator.job.system.atomic import read_json
 from orchestrator.system.paths import orch_home
 
 

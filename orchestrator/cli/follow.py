@@ -12,7 +12,7 @@ from orchestrator.cli.autostart import keeper
 from orchestrator.cli.terminal import LiveLine, columns, painter, say, speaks_unicode
 from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED
 from orchestrator.job.checkpoints import generations
-from orchestrator.job.checkpoints.atomic import read_json
+from orchestrator.job.system.atomic import read_json
 from orchestrator.store import Store
 from orchestrator.system.paths import WATCHED
 from orchestrator.views import progress

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import JobError
+from orchestrator.job.system import atomic
 from orchestrator.model.bundle import Bundle, File
 
 MARK = ".orch-rendered"  # lists the files that orch wrote; without a suffix, or kubectl apply -f would read it
@@ -40,23 +39,17 @@ def write(bundle: Bundle, directory: str, *, force: bool) -> None:
 def _create(bundle: Bundle, target: Path) -> None:
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with atomic.replacing(target, sync=False) as temporary:
         for file in _with_mark(bundle):
             _write(file, temporary / file.path)
-        temporary.rename(target)
-    except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _replace(bundle: Bundle, target: Path) -> None:
     before = _listed(target)
     for file in _with_mark(bundle):
         place = target / file.path
-        temporary = place.with_name(f".{place.name}.{os.getpid()}")
-        _write(file, temporary)
-        temporary.replace(place)
+        with atomic.replacing(place, sync=False) as temporary:
+            _write(file, temporary)
     for path in sorted(before - {file.path for file in bundle.files}):
         (target / path).unlink(missing_ok=True)
 

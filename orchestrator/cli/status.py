@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import Screen, columns, painter, say
 from orchestrator.errors import INTERRUPTED, OK, JobError
-from orchestrator.system.filelock import is_held
+from orchestrator.job.system.lock import is_held
 from orchestrator.system.paths import CONTROLLER_LOCK
 from orchestrator.views import status
 from orchestrator.views.phases import ENDED

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator.clusters import Backend, open_backend
 from orchestrator.errors import OrchError, StoreError
+from orchestrator.job.system import lock, proc
 from orchestrator.model.cluster import BadNodes
 from orchestrator.store import Lease, LeaseLostError, LeaseRow, Store, open_store
 from orchestrator.store.lease import STANDING_STILL
-from orchestrator.system import filelock, processes
+from orchestrator.system import processes
 from orchestrator.system.paths import CONTROLLER_LOCK, config_path
 
 if TYPE_CHECKING:  # whoever only starts a controller need not load one
@@ -72,7 +73,7 @@ def is_alive(store: Store) -> bool:
 def _is_locked(store: Store) -> bool:
     path = store.home / CONTROLLER_LOCK
     try:
-        return filelock.is_held(path)
+        return lock.is_held(path)
     except OSError as error:
         raise _no_locks(path, error) from error
 
@@ -162,8 +163,8 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits | None, 
     from orchestrator.controller import tick
     from orchestrator.policy.rules import LIMITS
 
-    lock = _lock(store)
-    if lock is None:
+    descriptor = _lock(store)
+    if descriptor is None:
         return False
     try:
         lease = take_lease(store)
@@ -181,7 +182,7 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits | None, 
         )
         _loop(context, go_on)
     finally:
-        os.close(lock)
+        os.close(descriptor)
     return True
 
 
@@ -216,7 +217,7 @@ def _lock(store: Store) -> int | None:
     began = time.monotonic()
     path = store.home / CONTROLLER_LOCK
     try:
-        while (lock := filelock.acquire(path)) is None:
+        while (descriptor := lock.acquire(path)) is None:
             waited = time.monotonic() - began
             # Whoever asks about the lock has it for an instant, so that one look proves no other controller.
             if waited > LEAVING_SECONDS or (waited > ASKING_SECONDS and store.lease().holder is not None):
@@ -224,12 +225,12 @@ def _lock(store: Store) -> int | None:
             time.sleep(0.1)
     except OSError as error:
         raise _no_locks(path, error) from error
-    return lock
+    return descriptor
 
 
 def holder() -> str:
     """Names this process: the boot of its kernel, its machine, its number."""
-    return f"{processes.boot_id()}/{os.uname().nodename}/{os.getpid()}"
+    return f"{_boot()}/{os.uname().nodename}/{os.getpid()}"
 
 
 def take_lease(store: Store, *, standing_still: float = STANDING_STILL) -> Lease | None:
@@ -248,7 +249,11 @@ def take_lease(store: Store, *, standing_still: float = STANDING_STILL) -> Lease
 
 
 def _is_of_this_machine(row: LeaseRow) -> bool:
-    return row.holder is not None and row.holder.startswith(f"{processes.boot_id()}/")
+    return row.holder is not None and row.holder.startswith(f"{_boot()}/")
+
+
+def _boot() -> str:
+    return proc.boot_id() or os.uname().nodename
 
 
 def _backends(home: Path, environment: Mapping[str, str]) -> Callable[[str], Backend]:

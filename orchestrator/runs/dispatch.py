@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator.bundle import archive
 from orchestrator.clusters import Backend
 from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
+from orchestrator.job.system import atomic
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Run, Submission
@@ -45,13 +46,10 @@ def stage(bundle: Bundle, run_dir: Path) -> Path:
     target = run_dir / f"bundle-{bundle.digest[:12]}.zip"
     if target.is_file():
         return target
-    temporary = run_dir / f".{target.name}.{os.getpid()}"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(archive.pack(bundle.files))
-        temporary.replace(target)
+        atomic.write(target, archive.pack(bundle.files), sync=False)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(
             f"the job's files cannot be written to {run_dir}: {error.strerror}",
             hint="set ORCH_HOME to a directory that you may write to and that has room",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import StoreError
+from orchestrator.job.system import proc
 from orchestrator.store.mounts import on_network
 
 FORMAT = 2
@@ -85,7 +86,7 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
     """Make what an empty file, or one of an older format, does not have."""
     if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
         # WAL shares memory between processes, which a network file system cannot do between machines.
-        journal = "DELETE" if on_network(_mounts(), str(path.parent.resolve())) else "WAL"
+        journal = "DELETE" if on_network(proc.read("mounts"), str(path.parent.resolve())) else "WAL"
         connection.execute(f"PRAGMA journal_mode = {journal}")
     connection.execute("BEGIN IMMEDIATE")
     found = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -98,13 +99,6 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
     if found < FORMAT:
         connection.execute(f"PRAGMA user_version = {FORMAT}")
     connection.execute("COMMIT")
-
-
-def _mounts() -> str:
-    try:
-        return Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 @contextlib.contextmanager

@@ -1,17 +1,11 @@
-"""Processes of this machine: start one that outlives its parent, find those that carry a mark, read who is alive.
-
-Nothing here is meant to be asked of another machine: a process id says nothing there. What must hold across machines is
-a claim or a heartbeat in the checkpoint directory, or a lease's counter in the store.
-"""
+"""A process that outlives the one that starts it, and what of the environment it gets."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # What an agent, a rank or the controller may need of the environment it is started from, and nothing else.
@@ -109,51 +103,6 @@ def _start_and_leave(
     finally:
         os.write(answers, answer.encode())
         os._exit(0)
-
-
-LOOKS = 10
-KERNEL = "2"  # the parent of the kernel's own threads, which have no environment
-
-
-def boot_id() -> str:
-    """Names this kernel's present boot: processes with the same one see the same file locks."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return os.uname().nodename
-
-
-def carries(pid: int, mark: str) -> bool:
-    """Whether a process lives and was started with `mark` (NAME=value) in its environment, or with NAME=value/more."""
-    wanted = mark.encode()
-    for _ in range(LOOKS):
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-            state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-        except (OSError, ValueError):
-            return False
-        if state in "ZX" or parent == KERNEL:
-            return False
-        if environment:
-            return any(entry == wanted or entry.startswith(wanted + b"/") for entry in environment.split(b"\0"))
-        time.sleep(0.001)  # it executes another program, and has no environment for an instant
-    return False
-
-
-def carriers(mark: str) -> Iterator[int]:
-    """Ids of all living processes of this machine that carry a mark."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and carries(int(entry.name), mark):
-            yield int(entry.name)
-
-
-def send(pid: int, number: signal.Signals) -> bool:
-    """Send a signal; False when the process is gone already."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def module_path() -> str:

@@ -48,7 +48,7 @@ def test_status_imports_the_standard_library_only(orch_home: Path, arguments: tu
     assert not loaded & (HEAVY | {"subprocess", "difflib", "logging", "tempfile", "concurrent", "multiprocessing"})
     assert not loaded & {"dataclasses", "inspect"}  # they take as long to import as all the rest of it
     own = {name.split(".")[1] for name in loaded if name.startswith("orchestrator.")}
-    assert own <= {"cli", "errors", "filelock", "paths", "store", "views"}
+    assert own <= {"cli", "errors", "job", "store", "system", "views"}
     assert {name for name in loaded if name.startswith("orchestrator.store.")} == {
         "orchestrator.store.database",
         "orchestrator.store.mounts",

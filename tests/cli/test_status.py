@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from orchestrator.system.filelock import acquire
+from orchestrator.job.system.lock import acquire
 from tests.cli.program import external, orch, record, start
 
 KEYS = {

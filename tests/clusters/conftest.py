@@ -18,12 +18,12 @@ import pytest
 
 from orchestrator.clusters import Backend, open_backend
 from orchestrator.clusters.local.slots import start_id
+from orchestrator.job.system.proc import carriers, send
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Question, Submission
 from orchestrator.model.spec import Checkpoint, Resources, Secret, Spec
 from orchestrator.runs import submit
-from orchestrator.system import processes
 from testbeds import proc
 from testbeds.kubernetes.access import Access, Space
 from testbeds.slurm.cluster import Cluster
@@ -103,7 +103,7 @@ class Place:
         return seen
 
     def processes(self, submission: Submission) -> list[int]:
-        return list(processes.carriers(f"ORCH_START={start_id(submission)}"))
+        return list(carriers(f"ORCH_START={start_id(submission)}"))
 
     def agents(self, submission: Submission) -> list[int]:
         """Without what an agent has just forked: until it executes something, it looks like the agent."""
@@ -114,7 +114,7 @@ class Place:
         """Kill all of an attempt, so that nothing of it is left to go on."""
         while pids := self.processes(submission):
             for pid in pids:
-                processes.send(pid, signal.SIGKILL)
+                send(pid, signal.SIGKILL)
 
 
 class SlurmPlace(Place):
@@ -129,7 +129,7 @@ class SlurmPlace(Place):
         job = f"SLURM_JOB_ID={claim.read_text().strip()}\0" if claim.exists() else f"{claim}"
         for pid, command in self._tasks(job):
             if b"/slurm_script\0" in command:
-                processes.send(pid, signal.SIGKILL)
+                send(pid, signal.SIGKILL)
         super().kill(submission)
 
     def _attempt(self, submission: Submission) -> Path:
@@ -169,7 +169,7 @@ class KubePlace(Place):
 
     def processes(self, submission: Submission) -> list[int]:
         uids = [pod["metadata"]["uid"] for pod in self._pods(submission)]
-        return [pid for uid in uids for pid in processes.carriers(f"ORCH_POD_UID={uid}")]
+        return [pid for uid in uids for pid in carriers(f"ORCH_POD_UID={uid}")]
 
     def kill(self, submission: Submission) -> None:
         """Its operator is told that it has failed before it can start anything again."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import signal
 
+from orchestrator.job.system import proc
 from orchestrator.model.run import Cause, Phase, Question
-from orchestrator.system import processes
 from tests.clusters.conftest import LIVE, SECRET, Place
 
 SHORT = "print('hello from', __import__('os').environ['RANK'])"
@@ -105,7 +105,7 @@ def test_a_cancel_now_ends_processes_that_a_signal_has_stopped(place: Place) -> 
     submission, _ = handed_over(place, LONG)
     place.until(submission, lambda _: len(place.processes(submission)) >= 4)
     for pid in place.processes(submission):
-        processes.send(pid, signal.SIGSTOP)
+        proc.send(pid, signal.SIGSTOP)
     place.backend.cancel(submission, now=True)
     seen = place.until(submission, lambda seen: seen.phase.ended)
     assert place.processes(submission) == []
@@ -124,7 +124,7 @@ def test_an_agent_that_is_killed_alone_takes_its_ranks_with_it_and_the_others_en
     submission, _ = handed_over(place, LONG)
     place.until(submission, lambda _: len(place.processes(submission)) >= 4)
     agent = max(place.agents(submission))
-    processes.send(agent, signal.SIGKILL)
+    proc.send(agent, signal.SIGKILL)
     if place.starts_again:
         seen = place.until(submission, lambda seen: seen.report is not None and seen.report.generation == 2)
         assert seen.phase in LIVE

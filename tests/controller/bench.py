@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.bundle import assets
 from orchestrator.clusters import Backend, open_backend
 from orchestrator.controller import process, tick
+from orchestrator.job.system import proc
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.plan import Plan, Topology
@@ -23,7 +24,6 @@ from orchestrator.runs import submit
 from orchestrator.runs.dispatch import job_of
 from orchestrator.runs.submit import Prepared
 from orchestrator.store import Lease, Store, open_store
-from orchestrator.system import processes
 
 PROFILE = Profile(kind="local", device="cpu")
 STANDIN = Path(__file__).with_name("standin.py")
@@ -113,8 +113,8 @@ class Bench:
 
     def close(self) -> None:
         for start in {self.start_of(run) for run in self.store.snapshots()}:
-            for pid in processes.carriers(f"ORCH_START={start}"):
-                processes.send(pid, signal.SIGKILL)
+            for pid in proc.carriers(f"ORCH_START={start}"):
+                proc.send(pid, signal.SIGKILL)
         self.store.close()
 
     def start_of(self, snapshot: dict[str, Any]) -> str:
@@ -160,7 +160,7 @@ class Bench:
         return self.until(lambda run: run.phase.ended, name=name)
 
     def agents(self, name: str = "tiny") -> list[int]:
-        return list(processes.carriers(f"ORCH_START={self.start_of(self.store.snapshot(name) or {})}"))
+        return list(proc.carriers(f"ORCH_START={self.start_of(self.store.snapshot(name) or {})}"))
 
     def starts(self, name: str = "tiny") -> int:
         """How many agents of a run ever got past their slot lock."""

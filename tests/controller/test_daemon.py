@@ -13,10 +13,11 @@ import pytest
 
 from orchestrator.controller import process
 from orchestrator.errors import StoreError
+from orchestrator.job.system import lock
+from orchestrator.job.system.proc import carriers, send
 from orchestrator.model.run import Phase
 from orchestrator.store import LeaseLostError, open_store
 from orchestrator.store.lease import LeaseRow
-from orchestrator.system import filelock, processes
 from orchestrator.system.paths import CONTROLLER_LOCK
 from testbeds import proc
 from tests.controller.bench import Bench, prepared
@@ -32,11 +33,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def controllers(home: Path) -> list[int]:
-    return [
-        pid
-        for pid in processes.carriers(f"ORCH_HOME={home}")
-        if b"orchestrator.controller.process" in proc.command(pid)
-    ]
+    return [pid for pid in carriers(f"ORCH_HOME={home}") if b"orchestrator.controller.process" in proc.command(pid)]
 
 
 def test_a_controller_in_the_background_finishes_the_runs_and_leaves(bench: Bench) -> None:
@@ -75,7 +72,7 @@ def test_a_killed_controller_is_replaced_at_once_on_the_same_machine(bench: Benc
     process.ensure(bench.store, bench.environment)
     wait_for(lambda: process.is_alive(bench.store))
     (pid,) = controllers(bench.home)
-    processes.send(pid, signal.SIGKILL)
+    send(pid, signal.SIGKILL)
     wait_for(lambda: not process.is_alive(bench.store))
     assert process.ensure(bench.store, bench.environment)
     wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
@@ -108,7 +105,7 @@ def test_sigterm_gives_the_lease_back(bench: Bench) -> None:
     process.ensure(bench.store, bench.environment)
     wait_for(lambda: process.is_alive(bench.store))
     for pid in controllers(bench.home):
-        processes.send(pid, signal.SIGTERM)
+        send(pid, signal.SIGTERM)
     wait_for(lambda: bench.store.lease().holder is None)
 
 
@@ -128,8 +125,8 @@ def test_a_run_submitted_while_an_idle_controller_leaves_is_looked_after(bench: 
 
 
 def test_a_submit_after_an_idle_controller_gave_up_its_lease_starts_another(bench: Bench) -> None:
-    lock = filelock.acquire(bench.home / "controller.lock")  # it still runs, and will not look again
-    assert lock is not None
+    descriptor = lock.acquire(bench.home / "controller.lock")  # it still runs, and will not look again
+    assert descriptor is not None
     assert not process.is_alive(bench.store)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.job.system import proc
 from orchestrator.model.run import Phase
 from orchestrator.runs import submit
-from orchestrator.system import failpoints, processes
+from orchestrator.system import failpoints
 from tests.controller.bench import Bench, prepared
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,7 @@ def test_a_submission_killed_after_it_was_recorded_is_completed_by_the_controlle
 def test_a_controller_killed_anywhere_in_a_recovery_is_replaced(bench: Bench, fault: str) -> None:
     assert finish(act(bench.home, "submit", "train 0.5")) == 0
     for pid in bench.agents():
-        processes.send(pid, signal.SIGKILL)
+        proc.send(pid, signal.SIGKILL)
     assert finish(act(bench.home, "tick", "", fault)) == -signal.SIGKILL
     assert finish(act(bench.home, "tick", "")) == 0
     run = bench.run()

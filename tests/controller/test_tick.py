@@ -17,10 +17,10 @@ from orchestrator.clusters.local import LocalBackend
 from orchestrator.controller import tick
 from orchestrator.errors import JobError
 from orchestrator.job.checkpoints import generations
+from orchestrator.job.system import proc
 from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Question
 from orchestrator.runs import submit
 from orchestrator.runs.dispatch import dispatch
-from orchestrator.system import processes
 from tests.controller.bench import PROFILE, QUICK, Bench, prepared
 
 
@@ -44,7 +44,7 @@ def test_an_attempt_whose_agents_were_killed_is_followed_by_another(bench: Bench
     bench.submit(prepared("train 0.2", steps=15))
     bench.until(lambda run: (run.step or 0) >= 2)
     for pid in bench.agents():
-        processes.send(pid, signal.SIGKILL)
+        proc.send(pid, signal.SIGKILL)
     run = bench.until_end()
     assert (run.phase, run.attempt, run.generation) == (Phase.SUCCEEDED, 2, 2)
     lost = next(event for event in bench.store.events("tiny") if event.kind == "lost")
@@ -75,12 +75,10 @@ def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: 
     bench.submit(prepared("freeze"))
     bench.until(lambda run: (run.step or 0) >= 3 and bench.starts() == 2)
     survivors = bench.agents()
-    processes.send(
-        int(json.loads((bench.home / "runs/tiny/attempts/000001/lock-1").read_text())["pid"]), signal.SIGKILL
-    )
+    proc.send(int(json.loads((bench.home / "runs/tiny/attempts/000001/lock-1").read_text())["pid"]), signal.SIGKILL)
     run = bench.until_end()
     assert (run.phase, run.attempt) == (Phase.SUCCEEDED, 2)
-    assert not any(processes.carries(pid, "ORCH_HOME") for pid in survivors)
+    assert not any(proc.carries(pid, f"ORCH_HOME={bench.home}") for pid in survivors)
     assert "stopping" in bench.kinds()
 
 
@@ -89,7 +87,7 @@ def test_an_attempt_without_heartbeats_is_killed_even_where_it_is_stopped_by_a_s
     bench.submit(prepared("train 0.1", nodes=1, steps=30))
     bench.until(lambda run: (run.step or 0) >= 1)
     for pid in bench.agents():
-        processes.send(pid, signal.SIGSTOP)
+        proc.send(pid, signal.SIGSTOP)
     run = bench.until_end()
     assert (run.phase, run.attempt) == (Phase.SUCCEEDED, 2)
     assert any(event.data.get("cause") == "hung" for event in bench.store.events("tiny"))
@@ -113,7 +111,7 @@ def test_a_stop_that_nobody_asked_orch_for_costs_no_failure(bench: Bench) -> Non
     bench.submit(prepared("train 0.2", max_failures=0, steps=15))
     bench.until(lambda run: (run.step or 0) >= 1)
     for pid in bench.agents():
-        processes.send(pid, signal.SIGTERM)
+        proc.send(pid, signal.SIGTERM)
     run = bench.until_end()
     assert (run.phase, run.attempt, run.failures) == (Phase.SUCCEEDED, 2, 0)
 
@@ -182,7 +180,7 @@ def test_a_run_that_another_start_overtook_asks_its_user(bench: Bench) -> None:
     claim = json.loads((root / "000001.json").read_text())
     (root / "000002.json").write_text(json.dumps({**claim, "generation": 2, "attempt": 7}))
     for pid in bench.agents():
-        processes.send(pid, signal.SIGKILL)
+        proc.send(pid, signal.SIGKILL)
     run = bench.until_end()
     assert (run.phase, run.cause) == (Phase.STOPPED, Cause.FENCED)
 
@@ -238,7 +236,7 @@ def test_job_files_that_were_lost_end_that_run_and_no_other(bench: Bench) -> Non
     for path in (bench.home / "runs/one").glob("bundle-*.zip"):
         path.unlink()
     for pid in bench.agents("one"):
-        processes.send(pid, signal.SIGKILL)
+        proc.send(pid, signal.SIGKILL)
     run = bench.until_end("one")
     assert (run.phase, run.cause) == (Phase.FAILED, Cause.REFUSED)
     assert bench.until_end("two").phase is Phase.SUCCEEDED
@@ -288,7 +286,7 @@ def test_one_resume_is_enough_where_the_failures_were_spent_without_a_word(bench
     bench.submit(prepared("train 0.2", nodes=1, steps=15, max_failures=0))
     bench.until(lambda run: (run.step or 0) >= 1)
     for pid in bench.agents():
-        processes.send(pid, signal.SIGKILL)
+        proc.send(pid, signal.SIGKILL)
     run = bench.until_end()
     assert (run.phase, run.cause, run.attempt) == (Phase.FAILED, Cause.AGENT_LOST, 1)
     submit.resume_run(bench.store, bench.backend, "tiny", bench.environment)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from orchestrator.controller import process
+from orchestrator.job.system.proc import carriers
 from orchestrator.store import open_store
 from orchestrator.submitit import OrchExecutor, OrchJob
-from orchestrator.system import processes
 from testbeds import proc
 
 SECONDS = 90
@@ -55,7 +55,7 @@ def starts(log: Path) -> list[int]:
 def agents(job: OrchJob[Any]) -> list[int]:
     """Process ids of a job's living agents."""
     command = b"orchestrator.job.agent\0"
-    found = processes.carriers(f"ORCH_HOME={os.environ['ORCH_HOME']}")
+    found = carriers(f"ORCH_HOME={os.environ['ORCH_HOME']}")
     return [pid for pid in found if command in (line := proc.command(pid)) and job.job_id.encode() in line]
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from orchestrator.clusters.kubernetes.log_records import PREFIX, RecordLog
 from orchestrator.clusters.kubernetes.pods import Pod
-from orchestrator.system import filelock
+from orchestrator.job.system import lock
 
 DIRECTORY = "pods"
 _NAME = re.compile(r"node-(\d+)\.([0-9TZ]+)\.([0-9a-f]+)\.log")
@@ -52,7 +52,7 @@ class LogStore:
         """Keep whole lines that are later than those that are kept; how many. Raises OSError."""
         path = self.file(pod)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.holding(self._root / ".lock"):
+        with lock.holding(self._root / ".lock"):
             _mend(path)
             last = _last_time(path)
             later = [line for line in lines if (time := _time(line)) and time > last]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,15 +21,16 @@ from orchestrator.clusters.local.slots import (
     read_slot,
     start_id,
     this_host,
-    write_json,
     write_mark,
 )
 from orchestrator.clusters.transport import SECONDS, Call, LocalTransport
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.system import lock, proc
+from orchestrator.job.system.atomic import replacing, write_json
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Kind, Profile
 from orchestrator.model.run import Observation, Question, Submission
-from orchestrator.system import failpoints, filelock, processes
+from orchestrator.system import failpoints, processes
 
 KILL_SECONDS = 10.0
 ADDRESS = "127.0.0.1"
@@ -78,7 +78,7 @@ class LocalBackend:
         start = start_id(submission)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            with filelock.holding(directory / "submit.lock"):
+            with lock.holding(directory / "submit.lock"):
                 _own(submission)
                 if not (directory / "asked.json").exists():
                     _write_bundle(bundle, directory / "bundle")
@@ -138,7 +138,7 @@ class LocalBackend:
         start = start_id(submission)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            with filelock.holding(directory / "submit.lock"):
+            with lock.holding(directory / "submit.lock"):
                 _ask_once(directory)
                 slots = [read_slot(directory, node, start) for node in range(submission.nodes)]
         except OSError as error:
@@ -172,15 +172,12 @@ def _write_bundle(bundle: Bundle, target: Path) -> None:
     """Write all files beside the target and rename the whole: a bundle is there completely or not at all."""
     if target.exists():
         return
-    temporary = target.with_name("bundle.partial")  # only the holder of submit.lock comes here
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    for file in bundle.files:
-        path = temporary / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.content)
-        path.chmod(0o755 if file.executable else 0o644)
-    temporary.rename(target)
+    with replacing(target, sync=False) as temporary:
+        for file in bundle.files:
+            path = temporary / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.content)
+            path.chmod(0o755 if file.executable else 0o644)
 
 
 def _own(submission: Submission) -> None:
@@ -207,16 +204,10 @@ def _ask_once(directory: Path) -> bool:
 def _ask(slots: Sequence[Slot]) -> None:
     for slot in slots:
         if slot.pid is not None and slot.state in {State.LIVE, State.BOOTING}:
-            processes.send(slot.pid, signal.SIGTERM)
+            proc.send(slot.pid, signal.SIGTERM)
 
 
 def _kill(start: str) -> None:
     """SIGKILL every process of a start, again and again until none is left: some may be starting others."""
-    end = time.monotonic() + KILL_SECONDS
-    mark = f"ORCH_START={start}"
-    while pids := list(processes.carriers(mark)):
-        for pid in pids:
-            processes.send(pid, signal.SIGKILL)
-        if time.monotonic() > end:
-            raise Unreachable(f"processes {pids} of start {start} do not die; they may wait for a disk")
-        time.sleep(0.05)
+    if left := proc.kill_all(lambda: proc.carriers(f"ORCH_START={start}"), seconds=KILL_SECONDS):
+        raise Unreachable(f"processes {left} of start {start} do not die; they may wait for a disk")

@@ -19,8 +19,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from orchestrator.job.system import lock, proc
+from orchestrator.job.system.atomic import write_json
 from orchestrator.model.run import Submission
-from orchestrator.system import filelock, processes
 
 
 class State(Enum):
@@ -64,9 +65,9 @@ def lock_path(directory: Path, node: int) -> Path:
 
 def read_slot(directory: Path, node: int, start: str) -> Slot:
     """What is known of one slot. Reads the lock first: whatever an agent wrote before it ended is then there."""
-    lock = lock_path(directory, node)
-    inside = read_json(lock)
-    held = bool(inside) and filelock.is_held(lock)
+    path = lock_path(directory, node)
+    inside = read_json(path)
+    held = bool(inside) and lock.is_held(path)
     mark = read_json(directory / f"slot-{node}.json") or {}
     host = mark.get("host")
     if held:
@@ -76,13 +77,13 @@ def read_slot(directory: Path, node: int, start: str) -> Slot:
     if not mark:
         return Slot(node=node, state=State.UNUSED)
     pid = mark.get("pid")
-    booting = isinstance(pid, int) and processes.carries(pid, f"ORCH_START={start}")
+    booting = isinstance(pid, int) and proc.carries(pid, f"ORCH_START={start}")
     return Slot(node=node, state=State.BOOTING if booting else State.GONE, pid=pid, host=host)
 
 
 def write_mark(directory: Path, node: int, pid: int, start: str) -> None:
     """Record that a slot is used."""
-    write_json(directory / f"slot-{node}.json", {"pid": pid, "host": this_host(), "start": start})
+    write_json(directory / f"slot-{node}.json", {"pid": pid, "host": this_host(), "start": start}, sync=False)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -92,10 +93,3 @@ def read_json(path: Path) -> dict[str, Any] | None:
         if isinstance(value, dict):
             return value
     return None
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a file so that readers see all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)

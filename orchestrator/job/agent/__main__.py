@@ -10,7 +10,7 @@ from orchestrator.job.agent import fence, job, linux, log, loop, options
 from orchestrator.job.agent.codes import Ended
 from orchestrator.job.agent.pod import Pod, status
 from orchestrator.job.agent.processes import Inbox
-from orchestrator.job.checkpoints.atomic import write_json
+from orchestrator.job.system.atomic import write_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,9 +14,9 @@ from orchestrator.job.agent.evidence import Fault
 from orchestrator.job.agent.member import Member
 from orchestrator.job.agent.outcome import Evidence, Outcome
 from orchestrator.job.checkpoints import claiming, generations, retention
-from orchestrator.job.checkpoints.atomic import create_json, read_json, write_json, write_reserved
 from orchestrator.job.checkpoints.generations import MANUAL_COMMITS
 from orchestrator.job.checkpoints.layout import own_places
+from orchestrator.job.system.atomic import create_json, read_json, replacing, write_json, write_reserved
 
 
 def settle(member: Member) -> Mapping[str, Any] | None:
@@ -198,6 +198,5 @@ def _link(link: Path, target: Path, node: int) -> None:
     if link.exists() and not link.is_symlink():
         log.line(node, f"{link} is there already and is left alone; the model is in {target}")
         return
-    temporary = link.with_name(f".{link.name}.{os.urandom(6).hex()}")
-    temporary.symlink_to(target, target_is_directory=True)
-    temporary.replace(link)
+    with replacing(link, sync=False) as temporary:
+        temporary.symlink_to(target, target_is_directory=True)

@@ -13,8 +13,8 @@ from orchestrator.job.agent import hosts
 from orchestrator.job.agent.codes import HOPELESS, Ended
 from orchestrator.job.agent.job import Job
 from orchestrator.job.agent.options import Options
-from orchestrator.job.checkpoints.atomic import read_json
 from orchestrator.job.checkpoints.generations import Claim, checkpoints_dir, generation_dir
+from orchestrator.job.system.atomic import read_json
 
 SECRETS = "secrets.json"  # in the attempt's directory: secrets that a controller has handed over with the job
 CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}

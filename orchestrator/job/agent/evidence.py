@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping
 
 from orchestrator.job.agent.log_tail import tail
-from orchestrator.job.checkpoints.atomic import read_json
+from orchestrator.job.system.atomic import read_json
 
 _TORCHRUN = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")  # said at once, of the first that failed
 _DEEPSPEED = re.compile(r"exits with return code = (-?\d+)")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.job.agent import hosts, linux, log
+from orchestrator.job.agent import hosts, log
 from orchestrator.job.agent.codes import FAILED, FENCED, FULL, HOPELESS, PREFLIGHT, SLOT_TAKEN, SUCCESS, Ended
 from orchestrator.job.agent.job import Job
 from orchestrator.job.agent.options import Options
 from orchestrator.job.checkpoints import generations
-from orchestrator.job.checkpoints.atomic import create_json, read_json, write_json
 from orchestrator.job.checkpoints.generations import Claim, Root
 from orchestrator.job.checkpoints.report import REFUSALS
+from orchestrator.job.system import lock, proc
+from orchestrator.job.system.atomic import create_json, read_json, write_json
 
 PROGRESSED = "progressed.json"  # in the run's directory: it has had a checkpoint that counted
 
@@ -45,15 +45,12 @@ def take_slot(options: Options) -> int | None:
     if options.slot_lock is None:
         return None
     options.slot_lock.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(options.slot_lock, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = False
-    except BlockingIOError:
-        held = True
+    descriptor = lock.acquire(options.slot_lock)
+    held = descriptor is None
     holder = read_json(options.slot_lock) or {}  # none where nobody held it, or died before it had said so
-    if held or holder.get("start") == options.start:
-        os.close(descriptor)
+    if descriptor is None or holder.get("start") == options.start:
+        if descriptor is not None:
+            os.close(descriptor)
         who = f"another agent of this slot (process {holder.get('pid', 'unknown')}, start {holder.get('start')})"
         because = f"{options.slot_lock} {'is' if held else 'was'} held by {who}; this one does nothing."
         raise Ended(SLOT_TAKEN, "fenced", because)
@@ -142,7 +139,7 @@ def join(root: Root, claim: Claim, node: int, *, device: str, gpus: int | None) 
         "device": device,
         "gpus": gpus,
         "time": time.time(),
-        "process": linux.identity(os.getpid()),
+        "process": proc.identity(os.getpid()),
         "pid": os.getpid(),
     }
     return create_json(directory / f"node-{node}.json", record)

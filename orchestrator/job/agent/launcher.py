@@ -10,6 +10,7 @@ from typing import Callable, Mapping
 
 from orchestrator.job.agent.job import Job
 from orchestrator.job.checkpoints.generations import Claim
+from orchestrator.job.system import proc
 
 RANK_MODULE = "orchestrator.job.agent.rank"
 _LOWEST = 20_000  # of the ports for ranks to meet at: below are the well-known ones of other services
@@ -97,10 +98,8 @@ def _is_free(port: int) -> bool:
 
 
 def _first_outgoing() -> int:
-    try:
-        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return 0
+    limits = proc.read("sys/net/ipv4/ip_local_port_range").split()
+    return int(limits[0]) if limits else 0
 
 
 def default_address(nodes: int) -> str:

@@ -21,8 +21,9 @@ from orchestrator.job.agent.pod import Pod
 from orchestrator.job.agent.preflight import Device
 from orchestrator.job.agent.processes import Inbox, Launcher
 from orchestrator.job.checkpoints import generations
-from orchestrator.job.checkpoints.atomic import read_json, reserve, write_reserved
 from orchestrator.job.checkpoints.generations import Claim
+from orchestrator.job.system import proc
+from orchestrator.job.system.atomic import read_json, reserve, write_reserved
 
 TICK = 0.2  # seconds between two looks at the other nodes; the end of a child wakes the agent at once
 WORD_SECONDS = 2.0  # that a launcher has to say what a dead rank died of, before all is ended
@@ -173,7 +174,7 @@ class Member:
             if record is not None:
                 self._pids[rank] = int(record["pid"])
             pid = self._pids.get(rank)
-            if pid is not None and rank not in self._silent and not linux.is_running(pid) and not self._has_word(rank):
+            if pid is not None and rank not in self._silent and not proc.is_running(pid) and not self._has_word(rank):
                 self._silent[rank] = Silent(rank, time.time())
 
     def _has_word(self, rank: int) -> bool:
@@ -184,7 +185,7 @@ class Member:
         path = self.directory / "ranks" / f"rank-{rank}.error.json"
         if not path.exists():
             return False
-        return not linux.is_running(self._pids.get(rank, 0)) or time.time() - path.stat().st_mtime > WORD_SECONDS
+        return not proc.is_running(self._pids.get(rank, 0)) or time.time() - path.stat().st_mtime > WORD_SECONDS
 
     def _judge(self) -> None:
         """Ends this node's part when it is over, here or elsewhere."""

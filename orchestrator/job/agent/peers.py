@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, Iterable
 
-from orchestrator.job.agent import linux
 from orchestrator.job.agent.heartbeat import Stillness
-from orchestrator.job.checkpoints.atomic import read_json
 from orchestrator.job.checkpoints.generations import Claim, Root, generation_dir
+from orchestrator.job.system import proc
+from orchestrator.job.system.atomic import read_json
 
 
 class Peers:
@@ -57,7 +57,7 @@ class Peers:
 
     def _word(self, node: int, record: dict[str, Any]) -> tuple[str, str] | None:
         host = record.get("host", "?")
-        if linux.is_gone(record.get("process", {})):
+        if proc.is_gone(record.get("process", {})):
             return "agent_lost", f"The agent of node {node} ({host}, process {record.get('pid')}) is gone."
         beat = _read(self._directory / f"beat-{node}.json")
         if self._stillness.seconds(node, beat) > self._heartbeat:

@@ -20,8 +20,8 @@ from orchestrator.job.agent import fence
 from orchestrator.job.agent.codes import FAILED, STOPPED, SUCCESS, Ended
 from orchestrator.job.agent.options import Options
 from orchestrator.job.checkpoints import report as reports
-from orchestrator.job.checkpoints.atomic import read_json
 from orchestrator.job.checkpoints.generations import generation_dir
+from orchestrator.job.system.atomic import read_json
 
 PREFIX = "[orch] "
 MESSAGE_BYTES = 4096  # of one container; the kubelet keeps no more

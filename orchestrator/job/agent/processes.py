@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Mapping, Sequence
 
-from orchestrator.job.agent import linux
+from orchestrator.job.system import proc
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 KILL_SECONDS = 15.0  # what does not die of SIGKILL by then waits for a device
@@ -85,20 +85,20 @@ class Launcher:
         def left() -> list[int]:
             self.reap()
             found = set(marked(self._mark))
-            found.update(pid for pid in (*also, self.pid) if linux.is_running(pid) and self._is_ours(pid))
+            found.update(pid for pid in (*also, self.pid) if proc.is_running(pid) and self._is_ours(pid))
             return sorted(found)
 
-        return linux.kill_all(left, seconds=KILL_SECONDS)
+        return proc.kill_all(left, seconds=KILL_SECONDS)
 
     def _is_ours(self, pid: int) -> bool:
         """Guards against a process id that was given to somebody else since."""
-        environment = linux.environment_of(pid)
+        environment = proc.environment(pid)
         return not environment or _bears(environment, self._mark)
 
 
 def marked(mark: Mapping[str, str]) -> list[int]:
     """Running processes that were started with all of these variables."""
-    return [pid for pid in linux.running_processes() if _bears(linux.environment_of(pid), mark)]
+    return proc.find(lambda environment: _bears(environment, mark))
 
 
 def _bears(environment: Mapping[str, str], mark: Mapping[str, str]) -> bool:
@@ -112,20 +112,15 @@ def sweep(root: Path, node: int) -> list[int]:
     """
     prefix = str(root / "generations") + os.sep
 
-    def orphans() -> list[int]:
-        found = []
-        for pid in linux.running_processes():
-            environment = linux.environment_of(pid)
-            agent = environment.get("ORCH_AGENT_PID", "")
-            if (
-                environment.get("ORCH_GENERATION_DIR", "").startswith(prefix)
-                and environment.get("ORCH_NODE") == str(node)
-                and agent.isdigit()
-                and not linux.is_running(int(agent))
-            ):
-                found.append(pid)
-        return found
+    def is_orphan(environment: Mapping[str, str]) -> bool:
+        agent = environment.get("ORCH_AGENT_PID", "")
+        return (
+            environment.get("ORCH_GENERATION_DIR", "").startswith(prefix)
+            and environment.get("ORCH_NODE") == str(node)
+            and agent.isdigit()
+            and not proc.is_running(int(agent))
+        )
 
-    before = orphans()
-    linux.kill_all(orphans, seconds=KILL_SECONDS)
+    before = proc.find(is_orphan)
+    proc.kill_all(lambda: proc.find(is_orphan), seconds=KILL_SECONDS)
     return before

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator.job.agent import hosts, linux
-from orchestrator.job.checkpoints.atomic import create_json, reserve, write_json, write_reserved
+from orchestrator.job.system import proc
+from orchestrator.job.system.atomic import create_json, reserve, write_json, write_reserved
 
 BUILT_IN = "orchestrator.job.training.main"
 RESERVED = 16 * 1024  # bytes on the disk from the start: an error must be told even when the disk is full
@@ -36,7 +37,7 @@ def main() -> None:
     records = directory / "ranks"
     reserve(records / f"rank-{rank}.error.json", RESERVED)
     place = {"rank": rank, "node": int(os.environ["ORCH_NODE"])}
-    write_json(records / f"rank-{rank}.json", {**place, "pid": os.getpid(), "host": hosts.here()}, durable=False)
+    write_json(records / f"rank-{rank}.json", {**place, "pid": os.getpid(), "host": hosts.here()}, sync=False)
     try:
         _run(Path(os.environ["ORCH_BUNDLE"]))
     except SystemExit as end:
@@ -116,7 +117,7 @@ def _die_with_agent(agent: int) -> None:
     try:
         select.select([os.pidfd_open(agent)], [], [])
     except (OSError, AttributeError):
-        while linux.is_running(agent):
+        while proc.is_running(agent):
             time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.job.checkpoints import choose, journal
-from orchestrator.job.checkpoints.atomic import create_json
 from orchestrator.job.checkpoints.generations import (
     Claim,
     Resume,
@@ -23,6 +22,7 @@ from orchestrator.job.checkpoints.generations import (
 )
 from orchestrator.job.checkpoints.layout import own_places
 from orchestrator.job.checkpoints.verify import verify
+from orchestrator.job.system.atomic import create_json
 
 ENDED_WELL = frozenset({"success", "stopped", "fenced"})
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Mapping, Union
 
-from orchestrator.job.checkpoints.atomic import create_json, read_json
+from orchestrator.job.system.atomic import create_json, read_json
 
 FORMAT = 1
 MANUAL_COMMITS = "manual-commits"  # in a generation's directory: only a commit manifest proves a checkpoint here

@@ -13,8 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable
 
-from orchestrator.job.checkpoints.atomic import create_json, read_json
 from orchestrator.job.checkpoints.generations import Root, generation_dir
+from orchestrator.job.system.atomic import create_json, read_json
 
 
 def announce(root: Root, generation: int, paths: Iterable[str]) -> bool:

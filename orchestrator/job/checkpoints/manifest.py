@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Iterable, Mapping, Union
 
-from orchestrator.job.checkpoints.atomic import fsync_directory, read_json, write_json
+from orchestrator.job.system.atomic import fsync_directory, read_json, write_json
 
 NAME = "orch-commit.json"
 FORMAT = 1
@@ -17,11 +17,11 @@ THREADS = 8
 _BLOCK = 4 * 1024 * 1024  # bytes per read
 
 
-def hash_file(path: Path, *, durable: bool = False) -> dict[str, Any]:
-    """{"size", "sha256"} of one file, after an fsync of it with `durable`. Raises OSError."""
+def hash_file(path: Path, *, sync: bool = False) -> dict[str, Any]:
+    """{"size", "sha256"} of one file, after an fsync of it with `sync`. Raises OSError."""
     total, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
-        if durable:
+        if sync:
             os.fsync(file.fileno())
         while block := file.read(_BLOCK):
             total.update(block)
@@ -36,7 +36,7 @@ def hash_files(
     base = Path(directory)
     ordered = sorted(names)
     with ThreadPoolExecutor(threads) as pool:
-        hashed = dict(pool.map(lambda name: (name, hash_file(base / name, durable=True)), ordered))
+        hashed = dict(pool.map(lambda name: (name, hash_file(base / name, sync=True)), ordered))
     for parent in {(base / name).parent for name in ordered} | {base}:
         fsync_directory(parent)
     return hashed

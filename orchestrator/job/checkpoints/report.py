@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping
 
-from orchestrator.job.checkpoints.atomic import read_json
 from orchestrator.job.checkpoints.choose import counted
 from orchestrator.job.checkpoints.generations import (
     Claim,
@@ -24,6 +23,7 @@ from orchestrator.job.checkpoints.generations import (
 from orchestrator.job.checkpoints.layout import Place, foreign_places, generation_of, own_places
 from orchestrator.job.checkpoints.structure import Problem
 from orchestrator.job.checkpoints.verify import size_of, verify
+from orchestrator.job.system.atomic import read_json
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last line
 REFUSALS = "refused"  # directory of the records of starts that ended before they had a generation

@@ -25,8 +25,9 @@ import time
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
-from orchestrator.job.checkpoints.atomic import create_json, read_json, write_json
 from orchestrator.job.remote import attempts
+from orchestrator.job.system import proc
+from orchestrator.job.system.atomic import create_json, read_json, write, write_json
 
 START = "ORCH_START"  # carried by every process of a start; those that an agent starts have more behind a slash
 SLOT = "ORCH_SLOT"
@@ -39,8 +40,6 @@ KILL_SECONDS = 10.0
 LOCK_SECONDS = 20.0
 SEE_SECONDS = 5.0  # that a network file system may take to show a file that another host has just made
 CHECK_SECONDS = 60.0
-_LOOKS = 10
-_KERNEL = "2"  # the parent of the kernel's own threads, which have no environment
 _TOO_LONG = 2000  # characters of what a check printed that are worth keeping
 
 # Of the session in which an agent is started; its own would be wrong words for it.
@@ -94,7 +93,8 @@ def start(request: Mapping[str, Any]) -> dict[str, Any]:
     if stands != request["chosen"] or attempts.is_asked(place):
         return {"chosen": stands, "slots": {}}
     hosts = request["chosen"]["hosts"]
-    _write_text(place / HOSTFILE, "".join(f"{host['name']} slots={host['slots']}\n" for host in hosts))
+    hostfile = "".join(f"{host['name']} slots={host['slots']}\n" for host in hosts)
+    write(place / HOSTFILE, hostfile.encode(), sync=False)  # hosts.json has the same, and is on the disk
     with _alone(request["start"]):
         for node in request["nodes"]:
             if _slot(place, node, request["start"])["state"] == "unused":
@@ -115,20 +115,13 @@ def tell(request: Mapping[str, Any]) -> int:
     """SIGTERM to the agents of a start on this host; how many there were."""
     pids = [pid for pid, _ in _agents(request["start"])]
     for pid in pids:
-        _send(pid, signal.SIGTERM)
+        proc.send(pid, signal.SIGTERM)
     return len(pids)
 
 
 def kill(request: Mapping[str, Any]) -> list[int]:
     """SIGKILL to every process of a start on this host, until none is left; those that do not die in time."""
-    end = time.monotonic() + KILL_SECONDS
-    while True:
-        left = [pid for pid, mark, _ in _processes() if mark.split("/")[0] == request["start"]]
-        if not left or time.monotonic() > end:
-            return left
-        for pid in left:
-            _send(pid, signal.SIGKILL)
-        time.sleep(0.05)
+    return proc.kill_all(lambda: proc.carriers(f"{START}={request['start']}"), seconds=KILL_SECONDS)
 
 
 def _launch(request: Mapping[str, Any], place: Path, node: int, host: str) -> int:
@@ -163,53 +156,10 @@ def _slot(place: Path, node: int, start_id: str) -> dict[str, Any]:
 
 def _agents(start_id: str) -> Iterator[tuple[int, str]]:
     """(process, slot) of the agents of a start. Each leads a session; a helper that it has started does not."""
-    for pid, mark, slot in _processes():
-        if mark == start_id:
-            with contextlib.suppress(ProcessLookupError):
-                if os.getsid(pid) == pid:
-                    yield pid, slot
-
-
-def _processes() -> Iterator[tuple[int, str, str]]:
-    """(process, start, slot) of every process here that carries a start and is no zombie."""
-    prefix, slot_prefix = f"{START}=".encode(), f"{SLOT}=".encode()
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        found = {
-            part.partition(b"=")[0]: os.fsdecode(part.partition(b"=")[2])
-            for part in _environment(entry.path)
-            if part.startswith((prefix, slot_prefix))
-        }
-        if prefix[:-1] in found:
-            yield int(entry.name), found[prefix[:-1]], found.get(slot_prefix[:-1], "")
-
-
-def _environment(process: str) -> list[bytes]:
-    """Of a process that lives, below /proc; nothing of one that does not."""
-    for _ in range(_LOOKS):
-        try:
-            environment = Path(process, "environ").read_bytes()
-            state, parent = Path(process, "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
-        except (OSError, ValueError):
-            return []
-        if state in "ZX" or parent == _KERNEL:
-            return []
-        if environment:
-            return environment.split(b"\0")
-        time.sleep(0.001)  # it executes another program, and has none for an instant
-    return []
-
-
-def _write_text(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+    for pid in proc.find(lambda environment: environment.get(START) == start_id):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == pid:
+                yield pid, proc.environment(pid).get(SLOT, "")
 
 
 def _sees(place: Path, token: str) -> bool:

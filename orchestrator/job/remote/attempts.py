@@ -14,12 +14,11 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Mapping
 
-from orchestrator.job.checkpoints.atomic import create_json, read_json
+from orchestrator.job.system.atomic import create_json, read_json, replacing, write
 
 SECRETS = "secrets.json"
 TRIED = "tried"
@@ -98,20 +97,18 @@ def _refusal(request: Mapping[str, Any]) -> str | None:
 def _write_bundle(files: Any, target: Path) -> None:
     if target.exists():
         return
-    temporary = target.with_name(f".bundle.{os.urandom(6).hex()}")
     made = set()
-    for name, executable, content in files:
-        parent = os.path.dirname(f"{temporary}/{name}")  # strings: of sixty files, Path would take longer than the disk
-        if parent not in made:
-            os.makedirs(parent, exist_ok=True)
-            made.add(parent)
-        data = content if isinstance(content, bytes) else base64.b64decode(content)
-        _write_new(f"{temporary}/{name}", data, 0o755 if executable else 0o644)
     try:
-        temporary.rename(target)
+        with replacing(target, sync=False) as temporary:
+            for name, executable, content in files:
+                parent = os.path.dirname(f"{temporary}/{name}")  # strings: Path would take longer than the disk
+                if parent not in made:
+                    os.makedirs(parent, exist_ok=True)
+                    made.add(parent)
+                data = content if isinstance(content, bytes) else base64.b64decode(content)
+                _write_new(f"{temporary}/{name}", data, 0o755 if executable else 0o644)
     except OSError:
-        shutil.rmtree(temporary)
-        if not target.exists():  # else somebody else laid the same files down
+        if not target.exists():  # else another caller has written the same files
             raise
 
 
@@ -131,10 +128,4 @@ def _write_secrets(secrets: Mapping[str, str], place: Path) -> None:
             other.unlink(missing_ok=True)
     if not secrets:
         return
-    temporary = place / f".{SECRETS}.{os.urandom(6).hex()}"
-    try:
-        _write_new(str(temporary), json.dumps(dict(secrets)).encode(), 0o600)
-        temporary.replace(place / SECRETS)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write(place / SECRETS, json.dumps(dict(secrets)).encode(), sync=False, mode=0o600)

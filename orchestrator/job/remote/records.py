@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from orchestrator.job.checkpoints import report as reports
-from orchestrator.job.checkpoints.atomic import read_json
 from orchestrator.job.checkpoints.generations import generation_dir, newest_claim
 from orchestrator.job.remote import attempts
+from orchestrator.job.system.atomic import read_json
 
 _LAST_BYTES = 4096
 

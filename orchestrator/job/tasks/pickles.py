@@ -10,6 +10,7 @@ from typing import Any
 from submitit.core import utils
 
 from orchestrator.job.checkpoints import generations
+from orchestrator.job.system import atomic
 
 SUBMITTED = "submitted.pkl"  # in a checkpoint: what goes on from there
 
@@ -39,21 +40,14 @@ def load_result(path: Path) -> tuple[str, Any]:
 def dump(value: Any, path: Path) -> None:
     """Replaces `path` in one step. Raises OSError, and what pickling raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-    try:
+    with atomic.replacing(path, sync=True) as temporary:
         utils.cloudpickle_dump(value, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def publish(result: Path, name: Path) -> None:
     """Gives a finished result the name that submitit knows it by, too. Raises OSError."""
-    temporary = name.with_name(f".{name.name}.{os.urandom(6).hex()}.tmp")
-    try:
-        os.link(result, temporary)
-    except OSError:  # no hard links there
-        shutil.copyfile(result, temporary)
-    temporary.replace(name)
+    with atomic.replacing(name, sync=False) as temporary:  # the result itself is on the disk
+        try:
+            os.link(result, temporary)
+        except OSError:  # no hard links there
+            shutil.copyfile(result, temporary)

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from submitit.core import logger
 from submitit.core.utils import DelayedSubmission, UncompletedJobError
 
+from orchestrator.job.system import proc
 from orchestrator.job.tasks import pickles
 from orchestrator.job.training.commit import commit
 from orchestrator.job.training.control import Control
@@ -59,7 +60,7 @@ class Clock:
 
     def __init__(self, seconds: float | None, agent: int, *, loose: bool) -> None:
         self.seconds, self._loose = seconds, loose
-        self._began = time.monotonic() - _age(agent)
+        self._began = time.monotonic() - proc.age(agent)
 
     def left(self) -> float:
         """Seconds until a signal that is sent because of the time may come; only where something bounds it."""
@@ -191,13 +192,3 @@ class Stopper:
         while not word.exists():
             time.sleep(LOOK)
         self._leave()
-
-
-def _age(pid: int) -> float:
-    """Seconds since a process began; 0.0 when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-    except OSError:
-        return 0.0
-    return uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")

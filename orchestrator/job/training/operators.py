@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from orchestrator.job.system import lock
 from orchestrator.job.training.session import Session
 
 
@@ -66,16 +67,9 @@ def _one_at_a_time(directory: str) -> Iterator[None]:
     torch's lock is a file whose mere presence makes every later process wait for ever. Whoever is in here knows that no
     other rank of orch's is building, so a file that is there is such a leftover, and goes.
     """
-    try:
-        descriptor = os.open(directory + ".orch-lock", os.O_WRONLY | os.O_CREAT, 0o644)
-    except OSError:
-        # Not writable: operators built into the image, where nobody builds and nothing can be left over.
-        yield
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
+    with contextlib.ExitStack() as stack:
+        # Not writable: operators built into the image, which nobody builds, so that nothing is left over.
+        with contextlib.suppress(OSError):
+            stack.enter_context(lock.holding(Path(directory + ".orch-lock")))
             os.unlink(os.path.join(directory, "lock"))
         yield
-    finally:
-        os.close(descriptor)

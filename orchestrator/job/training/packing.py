@@ -6,14 +6,15 @@ however often its processes start, and whoever writes it writes the same bytes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Optional
 
+from orchestrator.job.system.atomic import replacing
 from orchestrator.job.training.environment import TrainingError
 from orchestrator.job.training.text import find_files, read_documents
 from orchestrator.job.training.tokenizer import is_bytes
@@ -63,13 +64,8 @@ def pack(data: Mapping[str, Any], tokenizer: Any, directory: str) -> Packed:
     path = os.path.join(directory, f"{key}.bin")
     if not os.path.exists(path):
         os.makedirs(directory, exist_ok=True)
-        temporary = f"{path}.{os.getpid()}.tmp"
-        try:
-            _write(temporary, _tokens(data, files, tokenizer), width)
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        with replacing(Path(path), sync=True) as temporary, temporary.open("wb") as file:
+            file.writelines(ids.astype(f"uint{width * 8}").tobytes() for ids in _tokens(data, files, tokenizer))
     tokens = os.path.getsize(path) // width
     if tokens < length:
         raise TrainingError(
@@ -104,13 +100,6 @@ def _key(data: Mapping[str, Any], files: Sequence[str], tokenizer: Any) -> str:
         "tokenizer": [tokenizer.name_or_path, len(tokenizer), tokenizer.eos_token_id],
     }
     return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _write(path: str, tokens: Iterator[Any], width: int) -> None:
-    with open(path, "wb") as file:
-        file.writelines(ids.astype(f"uint{width * 8}").tobytes() for ids in tokens)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _tokens(data: Mapping[str, Any], files: Sequence[str], tokenizer: Any) -> Iterator[Any]:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from orchestrator.job.checkpoints.atomic import create_json, write_json, write_reserved
 from orchestrator.job.checkpoints.generations import MANUAL_COMMITS
+from orchestrator.job.system.atomic import create_json, write_json, write_reserved
 from orchestrator.job.training.environment import Environment
 
 PROGRESS_INTERVAL = 1.0  # seconds between two writes of progress.json while the state stays the same
@@ -36,7 +36,7 @@ class Records:
         if self._environment.rank == 0:
             Path(self._environment.checkpoint_dir).mkdir(parents=True, exist_ok=True)
             (self._directory / MANUAL_COMMITS).touch()
-        write_json(session, {"rank": self._environment.rank, "pid": os.getpid()}, durable=False)
+        write_json(session, {"rank": self._environment.rank, "pid": os.getpid()}, sync=False)
 
     def progress(self, state: str, step: Optional[int] = None, steps: Optional[int] = None) -> None:
         """Records the state and the step; a change of state at once, anything else at most once a second."""
@@ -48,7 +48,7 @@ class Records:
         self._state, self._written = state, now
         if self._environment.rank == 0:
             line = {"state": state, "step": self._step, "steps": self._steps, "time": time.time()}
-            write_json(self._directory / "progress.json", line, durable=False)
+            write_json(self._directory / "progress.json", line, sync=False)
 
     def metrics(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
 from transformers import Trainer
+
+from orchestrator.job.system.atomic import replacing
 
 
 class CausalTrainer(Trainer):
@@ -64,12 +66,9 @@ class CausalTrainer(Trainer):
         state = _gather(model) if _partitioned(self.model_wrapped) else None
         if not self.args.should_save:
             return
-        partial = directory + ".partial"
-        model.save_pretrained(partial, state_dict=state)
-        tokenizer.save_pretrained(partial)
-        for name in os.listdir(partial):
-            _fsync(os.path.join(partial, name))
-        os.replace(partial, directory)
+        with replacing(Path(directory), sync=True) as partial:
+            model.save_pretrained(str(partial), state_dict=state)
+            tokenizer.save_pretrained(str(partial))
 
 
 def _partitioned(engine: Any) -> bool:
@@ -97,11 +96,3 @@ def _gather(model: Any) -> Optional[dict[str, torch.Tensor]]:
                     seen[parameter.ds_id] = parameter.detach().to("cpu", copy=True)
                 state[f"{prefix}.{name}" if prefix else name] = seen[parameter.ds_id]
     return state if first else None
-
-
-def _fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

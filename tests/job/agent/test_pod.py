@@ -12,8 +12,8 @@ from orchestrator.job.agent import codes, pod
 from orchestrator.job.agent.codes import Ended
 from orchestrator.job.agent.options import Options
 from orchestrator.job.agent.pod import Pod
-from orchestrator.job.checkpoints.atomic import write_json
 from orchestrator.job.checkpoints.generations import Claim, Resume, generation_dir, write_claim
+from orchestrator.job.system.atomic import write_json
 
 
 def options(tmp_path: Path, node: int = 0) -> Options:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.job.checkpoints import claiming, generations
-from orchestrator.job.checkpoints.atomic import read_json, reserve, write_reserved
+from orchestrator.job.system.atomic import read_json, reserve, write_reserved
 from tests.job.checkpoints import history
 
 CONTENDERS = 20
@@ -20,7 +20,8 @@ RACE = """
 import sys, time
 from pathlib import Path
 root, number, go = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-from orchestrator.job.checkpoints import atomic, claiming, generations
+from orchestrator.job.checkpoints import claiming, generations
+from orchestrator.job.system import atomic
 (go / str(number)).touch()
 while not (go / "go").exists():
     time.sleep(0.001)

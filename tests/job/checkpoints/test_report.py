@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.job.checkpoints import report
-from orchestrator.job.checkpoints.atomic import write_json
 from orchestrator.job.checkpoints.generations import generation_dir
+from orchestrator.job.system.atomic import write_json
 from tests.job.checkpoints import history
 
 
