@@ -121,10 +121,10 @@ def _sentence(help_text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """`did you mean ...?` with the nearest of `known`, None when nothing is near."""
-    from difflib import get_close_matches
+    from orchestrator.job.nearest import nearest
 
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else None
+    near = nearest(word, known)
+    return f"did you mean {near}?" if near else None
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

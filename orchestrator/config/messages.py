@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -11,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from orchestrator.config.yamlfile import Node
+from orchestrator.job.nearest import nearest
 from orchestrator.model.key import Key
 
 SIZE_WORDS = "a size like 80GiB"
@@ -73,9 +73,8 @@ def _wanted_number(kind: Any, key: Key) -> list[str]:
 
 def unknown(name: str, known: Iterable[str], root: type) -> str:
     """Says that a key is unknown, and which key it may have been meant to be."""
-    near = difflib.get_close_matches(_short(name), list(known), n=1)
-    if near:
-        return f"unknown key; did you mean {near[0]}?"
+    if near := nearest(_short(name), known):
+        return f"unknown key; did you mean {near}?"
     elsewhere = [dotted for dotted in dotted_keys(root) if dotted.rpartition(".")[2] == name]
     if elsewhere:
         return f"unknown key here; did you mean {alternatives(elsewhere)}?"

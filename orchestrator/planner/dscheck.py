@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.errors import JobError
+from orchestrator.job.nearest import nearest
 from orchestrator.planner.dsschema import Section, Value, table
 
 AUTO = "auto"
@@ -81,9 +81,8 @@ def _value(value: Any, kind: Value | Section, section: Section, path: tuple[str,
 
 def _unknown(name: str, section: Section, path: tuple[str, ...]) -> str:
     none = f"DeepSpeed {table().deepspeed} has no such key"
-    near = difflib.get_close_matches(name, [*section.keys, *section.renamed], n=1, cutoff=0.6)
-    if near:
-        return f"{none}; did you mean {near[0]}?"
+    if near := nearest(name, (*section.keys, *section.renamed)):
+        return f"{none}; did you mean {near}?"
     elsewhere = [other for other in _all_paths(table().config, ()) if other[-1] == name and other[:-1] != path]
     return f"{none} here; did you mean {'.'.join(elsewhere[0])}?" if elsewhere else none
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 import sys
 import traceback
 from typing import Any
 
+from orchestrator.job.nearest import nearest
 from orchestrator.job.training.environment import Environment, TrainingError
 from orchestrator.job.training.session import Session
 
@@ -96,8 +96,8 @@ def _arguments(wanted: dict[str, Any]) -> Any:
         wanted["gradient_checkpointing"] = wanted.pop("activation_checkpointing")
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f" Is it {near[0]}?" if near else ""
+            near = nearest(name, known)
+            hint = f" Is it {near}?" if near else ""
             raise TrainingError(f"training.args: transformers' TrainingArguments have no {name}.{hint}")
     try:
         return TrainingArguments(**wanted)
