@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cli.parser import parse
 from orchestrator.config import specfile
+from orchestrator.model.run import Cause
 from tests.package.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -61,6 +62,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_readme_shows_quickstart_and_test_before_anything_else() -> None:
     first = blocks(ROOT / "README.md", "sh")[0]
     assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make quickstart", "make test"]
+
+
+def test_the_page_on_recovery_has_every_cause() -> None:
+    page = (ROOT / "docs" / "recovery.md").read_text()
+    assert [cause for cause in Cause if cause is not Cause.NONE and f"`{cause}`" not in page] == []
 
 
 def test_the_generated_pages_are_up_to_date() -> None:
