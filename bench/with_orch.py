@@ -21,17 +21,17 @@ from kubernetes import config as client_config
 from kubernetes.client import api_client
 
 from orchestrator import rendering
-from orchestrator.clusters import Backend, open_backend
-from orchestrator.clusters.kubernetes import KubernetesBackend
+from orchestrator.clusters import PROFILES, Backend, open_backend
+from orchestrator.clusters.kubernetes import render as kubernetes
 from orchestrator.clusters.kubernetes.api import Api, Listed, Query
-from orchestrator.clusters.slurm import SlurmBackend
+from orchestrator.clusters.kubernetes.backend import KubernetesBackend
+from orchestrator.clusters.slurm.backend import SlurmBackend
 from orchestrator.config import configfile, specfile
 from orchestrator.controller import process as daemon
 from orchestrator.controller import tick as controller
 from orchestrator.inputs import snapshot
 from orchestrator.model.run import Phase, Question
 from orchestrator.planner import make_plan
-from orchestrator.rendering import kubernetes
 from orchestrator.runs import submit as launch
 from orchestrator.store import open_store
 from orchestrator.system.paths import config_path, orch_home
@@ -57,7 +57,7 @@ def render(job: str, folder: Path, names: Sequence[str]) -> int:
     text = ""
     for name in names:
         bundle = launch.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name).bundle
-        text = "---\n".join(bundle.text(path).removeprefix("---\n") for path in kubernetes.manifests(bundle))
+        text = kubernetes.stream(bundle)
         (folder / f"{name}.yaml").write_text(text)
     return len(text.encode())
 
@@ -95,7 +95,7 @@ class Counting(Api):
 def tick(rounds: int) -> dict[str, list[float]]:
     """The first tick records what it finds, the others find nothing new."""
     home = Path(orch_home(os.environ))
-    name, profile = configfile.cluster(configfile.load(config_path(os.environ)))
+    name, profile = configfile.cluster(configfile.load(config_path(os.environ), PROFILES))
     with open_store(home) as store:
         lease = daemon.take_lease(store)
         if lease is None:
@@ -122,7 +122,7 @@ def tick(rounds: int) -> dict[str, list[float]]:
 
 def opened() -> Backend:
     home = Path(orch_home(os.environ))
-    return open_backend(*configfile.cluster(configfile.load(config_path(os.environ))), home)
+    return open_backend(*configfile.cluster(configfile.load(config_path(os.environ), PROFILES)), home)
 
 
 def main(what: str, *rest: str) -> object:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from orchestrator.cli import parser
 from orchestrator.cli.surface import COMMANDS, EPILOG, SUMMARY
+from orchestrator.clusters import BUILT_IN
 from orchestrator.config import reference
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def main(arguments: list[str]) -> int:
-    pages = {"cli.md": command_line(), **reference.pages()}
+    pages = {"cli.md": command_line(), **reference.pages(BUILT_IN)}
     stale = [name for name, text in pages.items() if not up_to_date(DOCS / name, text)]
     for name in stale:
         if "--check" in arguments:

@@ -20,11 +20,14 @@ _ENTRY_POINTS = "[submitit]\njob_environment = orchestrator.job.tasks.environmen
 _SUFFIX = ".j2"
 
 
-def load_templates(kind: str) -> dict[str, str]:
-    """The text of every template of a kind of cluster, by file name; its own ones win over the common ones."""
+def load_templates(own: str | Path) -> dict[str, str]:
+    """The text of every template of a kind of cluster, by file name; its own ones win over the common ones.
+
+    `own`: the directory of those, by its name where it is one of orch's.
+    """
     root = _root("templates")
     found: dict[str, str] = {}
-    for directory in (root / "common", root / kind):
+    for directory in (root / "common", root / own):
         for path in sorted(directory.glob(f"*{_SUFFIX}")):
             found[path.name] = path.read_text(encoding="utf-8")
     return found

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.terminal import say, warn
+from orchestrator.clusters import PROFILES, kind_of
+from orchestrator.clusters.kind import Place
 from orchestrator.config import configfile, edit, overrides, yamlfile
 from orchestrator.config.yamlfile import Node
 from orchestrator.errors import OK, JobError, OrchError
 from orchestrator.job.system import atomic, lock
-from orchestrator.model.cluster import Kind, Profile
-from orchestrator.system.paths import config_path
+from orchestrator.model.cluster import Profile
+from orchestrator.system.paths import config_path, orch_home
 
 LOCK = ".{name}.lock"
 
@@ -24,9 +26,10 @@ def add(options: Namespace) -> int:
     path = config_path(os.environ).resolve()  # a link into somebody's dotfiles stays one
     values, profile = _asked(options)
     _refuse_taken(path, options)
-    look_up = None if options.offline else _LOOK_UP.get(profile.kind)
-    if look_up is not None:
-        for key, value in _looked_up(lambda: look_up(options.name, profile, values)).items():
+    if not options.offline:
+        interactive = sys.stdin.isatty() and sys.stderr.isatty()
+        place = Place(name=options.name, profile=profile, home=orch_home(os.environ), interactive=interactive)
+        for key, value in _looked_up(place, values).items():
             say(f"found {key}: {value}")
             values[key] = value
     try:
@@ -47,7 +50,7 @@ def _asked(options: Namespace) -> tuple[dict[str, Any], Profile]:
         node = overrides.apply(node, override)
     here = ("NAME", None)
     clusters = Node({options.name: node}, "NAME", places={options.name: here})
-    config = configfile.bind(Node({"clusters": clusters}, "NAME", places={"clusters": here}))
+    config = configfile.bind(Node({"clusters": clusters}, "NAME", places={"clusters": here}), PROFILES)
     values: dict[str, Any] = yamlfile.plain(node)
     return values, config.clusters[options.name]
 
@@ -57,57 +60,37 @@ def _refuse_taken(path: Path, options: Namespace) -> None:
     if not path.exists() or options.replace:
         return
     text = yamlfile.read(path)
-    configfile.parse(text, str(path))
+    configfile.parse(text, str(path), PROFILES)
     clusters = yamlfile.parse(text, str(path)).child("clusters")
     if clusters is not None and clusters.child(options.name) is not None:
         raise JobError(f"there is a cluster {options.name} in {path}", hint="--replace writes it anew")
 
 
-def _looked_up(look_up: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+def _looked_up(place: Place, said: Collection[str]) -> Mapping[str, Any]:
     """What a cluster tells where the command line says nothing; nothing where it does not answer."""
+    kind = kind_of(place.profile.kind)
+    for what in kind.missing(place.profile):
+        warn(what)
     try:
-        return look_up()
+        return kind.look_up(place, said) if kind.look_up is not None else {}
     except OrchError as error:
         warn(f"the cluster could not be looked at: {error}")
         return {}
 
 
-def _of_slurm(_: str, profile: Profile, __: Collection[str]) -> Mapping[str, Any]:
-    from orchestrator.clusters import checkup
-    from orchestrator.clusters.slurm import check as slurm
-
-    interactive = sys.stdin.isatty() and sys.stderr.isatty()
-    reach = checkup.transport_of(profile, profile.login, interactive=interactive)
-    return slurm.filled_in(profile, checkup.slurm_answers(reach))
-
-
-def _of_kubernetes(name: str, profile: Profile, said: Collection[str]) -> Mapping[str, Any]:
-    from orchestrator.clusters import checkup
-
-    if profile.image is None:
-        warn("the profile names no image, and a cluster cannot tell which: --set image=REGISTRY/NAME:TAG")
-    return checkup.kubernetes_values(name, profile, said)
-
-
-_LOOK_UP: Mapping[Kind, Callable[[str, Profile, Collection[str]], Mapping[str, Any]]] = {
-    "slurm": _of_slurm,
-    "kubernetes": _of_kubernetes,
-}
-
-
 def _edited(path: Path, name: str, values: Mapping[str, Any], *, replace: bool) -> bytes:
     """The new content of the file. Raises JobError when it would say anything else than the old one and the cluster."""
     before = yamlfile.read(path) if path.exists() else b""
-    old = configfile.parse(before, str(path))
+    old = configfile.parse(before, str(path), PROFILES)
     after = edit.with_cluster(before.decode("utf-8-sig"), name, values, replace=replace).encode()
     by_hand = f"write it there yourself, below clusters: {edit.line(name, values)}"
     try:
-        new = configfile.parse(after, str(path))
+        new = configfile.parse(after, str(path), PROFILES)
     except JobError as error:
         raise JobError(f"{path} cannot be edited by orch: {error}", hint=by_hand) from error
     rest = {other: profile for other, profile in old.clusters.items() if other != name}
     kept = {other: profile for other, profile in new.clusters.items() if other != name}
-    wanted = configfile.parse(edit.with_cluster("", name, values).encode(), "NAME").clusters[name]
+    wanted = configfile.parse(edit.with_cluster("", name, values).encode(), "NAME", PROFILES).clusters[name]
     same = (old.default, old.controller, old.nodes, rest) == (new.default, new.controller, new.nodes, kept)
     if not same or new.clusters[name] != wanted:
         raise JobError(f"{path} cannot be edited by orch without changing more than {name}", hint=by_hand)

@@ -34,7 +34,8 @@ def _list(options: Namespace) -> int:
 
 
 def _check(options: Namespace) -> int:
-    from orchestrator.clusters.checkup import Place, check
+    from orchestrator.clusters.checkup import check
+    from orchestrator.clusters.kind import Place
 
     name, profile = configfile.cluster(context.configuration(), options.name)
     interactive = sys.stdin.isatty() and sys.stderr.isatty()

@@ -33,9 +33,10 @@ def reader() -> Reader:
 
 def configuration() -> Config:
     """The configuration file, or what holds without one. Raises JobError."""
+    from orchestrator.clusters import PROFILES
     from orchestrator.config import configfile
 
-    return configfile.load(config_path(os.environ))
+    return configfile.load(config_path(os.environ), PROFILES)
 
 
 def starts_controllers() -> bool:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from orchestrator.cli import context
-from orchestrator.clusters import Backend, open_backend
+from orchestrator.clusters import Backend, kind_of, open_backend
 from orchestrator.config import configfile, specfile
 from orchestrator.config.specfile import LoadedSpec
 from orchestrator.errors import JobError
 from orchestrator.inputs import localfiles
 from orchestrator.model.cluster import BadNodes, Profile
-from orchestrator.model.kubernetes import JobKind
 from orchestrator.model.spec import Spec
 from orchestrator.runs.submit import Prepared, prepare
 from orchestrator.system.paths import config_path, orch_home
@@ -43,7 +43,7 @@ class Job:
         return self.loaded.place(error)
 
 
-def load(options: Namespace, *, job_kind: JobKind | None = None) -> Job:
+def load(options: Namespace, *, job_kind: str | None = None) -> Job:
     """Read and check `options.job` for `options.cluster`, to be made as `job_kind` there. Raises JobError."""
     loaded = specfile.load(options.job, options.overrides)
     configuration = context.configuration()
@@ -51,7 +51,7 @@ def load(options: Namespace, *, job_kind: JobKind | None = None) -> Job:
     if job_kind is not None:
         profile = _made_as(job_kind, cluster, profile)
     backend = open_backend(cluster, profile, orch_home(os.environ))
-    check = localfiles.check_local if profile.kind == "local" else localfiles.check_sent
+    check = localfiles.check_local if kind_of(profile.kind).here else localfiles.check_sent
     try:
         check(loaded.spec, loaded.job_dir)
     except JobError as error:
@@ -64,18 +64,21 @@ def load(options: Namespace, *, job_kind: JobKind | None = None) -> Job:
     )
 
 
-def _made_as(job_kind: JobKind, cluster: str, profile: Profile) -> Profile:
-    if profile.kind != "kubernetes":
+def _made_as(job_kind: str, cluster: str, profile: Profile) -> Profile:
+    manifests = kind_of(profile.kind).manifests
+    if manifests is None:
         raise JobError(
             f"--kind {job_kind} is for clusters of kind kubernetes; {cluster} is of kind {profile.kind}",
             hint="name another cluster with -c, or leave --kind out",
         )
-    return replace(profile, job_kind=job_kind)
+    return manifests.made_as(profile, job_kind)
 
 
-def prepared(job: Job, name: str | None, *, attempt: int = 1, overlay: bool = True) -> Prepared:
+def prepared(
+    job: Job, name: str | None, *, attempt: int = 1, change: Callable[[Profile], Profile] | None = None
+) -> Prepared:
     """Planned and rendered under `name`. Raises JobError, ClusterError, and PlanError when it does not fit."""
     try:
-        return prepare(job.spec, job.backend, job_dir=job.job_dir, name=name, attempt=attempt, overlay=overlay)
+        return prepare(job.spec, job.backend, job_dir=job.job_dir, name=name, attempt=attempt, change=change)
     except JobError as error:
         raise job.place(error) from None

@@ -9,7 +9,7 @@ from argparse import Namespace
 
 from orchestrator.cli import context, output
 from orchestrator.cli.terminal import columns, painter, say
-from orchestrator.clusters import open_backend
+from orchestrator.clusters import kind_of, open_backend
 from orchestrator.config import configfile
 from orchestrator.errors import OK, ClusterError, JobError
 from orchestrator.model.cluster import Profile
@@ -18,8 +18,6 @@ from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import Store
 from orchestrator.system.paths import orch_home
 from orchestrator.views import nodes as view
-
-EXCLUDES = ("slurm", "ssh", "kubernetes")  # kinds of cluster where a node can be left out
 
 
 def run(options: Namespace) -> int:
@@ -33,7 +31,7 @@ def run(options: Namespace) -> int:
 
 def _list(store: Store, options: Namespace) -> int:
     config, now = context.configuration(), time.time()
-    able = {name for name, profile in config.clusters.items() if profile.kind in EXCLUDES}
+    able = {name for name, profile in config.clusters.items() if kind_of(profile.kind).excludes}
     rows = [view.row(one, config.nodes, now, can_exclude=one.cluster in able) for one in store.node_records()]
     if options.json:
         sys.stdout.write(output.json_list(view.to_json(row) for row in rows))
@@ -60,7 +58,7 @@ def _forgive(store: Store, options: Namespace) -> int:
 
 def _exclude(store: Store, options: Namespace) -> int:
     cluster, profile = configfile.cluster(context.configuration(), options.cluster)
-    if profile.kind not in EXCLUDES:
+    if not kind_of(profile.kind).excludes:
         raise JobError(
             f"no node of the cluster {cluster} can be excluded: it is of kind {profile.kind}",
             hint="name a Slurm, ssh or Kubernetes cluster with -c",
@@ -76,7 +74,7 @@ def _listed(cluster: str, profile: Profile, node: str) -> str:
 
     Raises JobError for one that the list does not name, or not once.
     """
-    if profile.kind != "ssh":
+    if not kind_of(profile.kind).lists_hosts:
         return node
     try:
         hosts = open_backend(cluster, profile, orch_home(os.environ)).hosts()

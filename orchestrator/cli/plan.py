@@ -8,10 +8,10 @@ from argparse import Namespace
 from orchestrator.cli import job as jobs
 from orchestrator.cli import output
 from orchestrator.cli.terminal import columns, painter
-from orchestrator.config import specfile
 from orchestrator.errors import OK, JobError, PlanError
 from orchestrator.model.plan import Plan
 from orchestrator.runs import submit
+from orchestrator.runs.submit import check_secrets
 from orchestrator.views import plan as view
 
 
@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
 
 def _plan(job: jobs.Job) -> Plan:
     try:
-        specfile.check_kind(job.spec, job.backend.kind)
+        check_secrets(job.spec, job.backend)
         return submit.plan_job(job.spec, job.backend.probe(), job.job_dir)
     except JobError as error:
         raise job.place(error) from None

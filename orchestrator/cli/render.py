@@ -9,9 +9,9 @@ from orchestrator.cli import job as jobs
 from orchestrator.cli import rendering
 from orchestrator.cli.job import Job
 from orchestrator.cli.terminal import say, warn
+from orchestrator.clusters import kind_of
 from orchestrator.errors import OK, JobError
 from orchestrator.model.bundle import Bundle
-from orchestrator.rendering.kubernetes import job_object, manifests
 from orchestrator.views import units
 
 _LARGEST = 10**6  # attempts; their directories have six digits
@@ -37,23 +37,24 @@ def run(options: Namespace) -> int:
 
 
 def _stream(bundle: Bundle, kind: str) -> str:
-    if kind != "kubernetes":
+    manifests = kind_of(kind).manifests
+    if manifests is None:
         raise JobError(
             f"a job for {kind} is a directory of files, which stdout cannot hold",
             hint="give a directory with -o; -o - is for clusters of kind kubernetes",
         )
-    texts = [bundle.text(path) for path in manifests(bundle)]
-    return "---\n".join(text.removeprefix("---\n") for text in texts)
+    return manifests.stream(bundle)
 
 
 def _difference(job: Job, laid_over: Bundle, options: Namespace) -> str:
     import difflib
 
-    if job.backend.kind != "kubernetes":
+    manifests = kind_of(job.backend.kind).manifests
+    if manifests is None:
         raise JobError(
             f"{job.cluster} is of kind {job.backend.kind}, where no overlay is laid over a job",
             hint="leave --diff out; it is for clusters of kind kubernetes",
         )
-    plain = jobs.prepared(job, options.name, attempt=options.attempt, overlay=False).bundle
-    before, after = (job_object(bundle).splitlines(keepends=True) for bundle in (plain, laid_over))
+    plain = jobs.prepared(job, options.name, attempt=options.attempt, change=manifests.without_overlay).bundle
+    before, after = (manifests.job_object(bundle).splitlines(keepends=True) for bundle in (plain, laid_over))
     return "".join(difflib.unified_diff(before, after, "rendered", "with the overlay"))

@@ -11,5 +11,11 @@ from orchestrator.errors import OK
 
 
 def run(options: Namespace) -> int:
-    sys.stdout.write(output.one_json(schema.config_schema() if options.config else schema.json_schema()))
+    sys.stdout.write(output.one_json(_configuration() if options.config else schema.json_schema()))
     return OK
+
+
+def _configuration() -> schema.Schema:
+    from orchestrator.clusters import PROFILES
+
+    return schema.config_schema(PROFILES)

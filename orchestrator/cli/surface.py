@@ -6,7 +6,7 @@ A command `x` is run by `orchestrator/cli/x.py`, which is imported only when it 
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 Actions = Mapping[str, tuple[str, Callable[[ArgumentParser], None]]]
 
@@ -188,9 +188,18 @@ def _clusters(parser: ArgumentParser) -> None:
     )
 
 
+class _Kinds:
+    """The names of the kinds of clusters, looked for when somebody names one or asks for help."""
+
+    def __iter__(self) -> Iterator[str]:
+        from orchestrator.clusters import kind_names
+
+        return kind_names()
+
+
 def _clusters_add(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the name of the cluster")
-    parser.add_argument("--kind", required=True, choices=("slurm", "ssh", "local", "kubernetes"), help="what it is")
+    parser.add_argument("--kind", required=True, choices=_Kinds(), help="what it is")
     parser.add_argument(
         "--set",
         dest="values",

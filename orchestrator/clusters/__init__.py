@@ -1,22 +1,31 @@
-"""Backends: how each kind of place is asked to run something. One Protocol, a row a kind; strangers to one another."""
+"""Kinds of clusters: one table, a folder each, strangers to one another; and the Protocol of their backends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.clusters.kind import Kind, load
 from orchestrator.clusters.transport import SECONDS, Call
+from orchestrator.config.profiles import ProfileTypes
+from orchestrator.errors import ClusterError
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.run import Observation, Question, Submission
+
+if TYPE_CHECKING:  # slow to import, and no built-in kind needs it
+    from importlib.metadata import EntryPoint
 
 
 class Backend(Protocol):
     """What a kind of place can do. Any method may raise ClusterError (it said no) or Unreachable (it said nothing)."""
 
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> str: ...
 
     @property
     def pace(self) -> float:
@@ -51,41 +60,95 @@ class Backend(Protocol):
         """The values of operations of `orchestrator.job.remote` that only read, performed where the runs' files are."""
 
 
-Loader = Callable[[str, Profile, Path | str], Backend]
-
-
-def _local(name: str, profile: Profile, home: Path | str) -> Backend:
-    from orchestrator.clusters.local import LocalBackend
-
-    return LocalBackend(name, profile, home)
-
-
-def _ssh(name: str, profile: Profile, _: Path | str) -> Backend:
-    from orchestrator.clusters.ssh import SshBackend
-
-    return SshBackend(name, profile)
-
-
-def _slurm(name: str, profile: Profile, _: Path | str) -> Backend:
-    from orchestrator.clusters.slurm import SlurmBackend
-
-    return SlurmBackend(name, profile)
-
-
-def _kubernetes(name: str, profile: Profile, home: Path | str) -> Backend:
-    from orchestrator.clusters.kubernetes import KubernetesBackend
-
-    return KubernetesBackend(name, profile, home)
-
-
-BACKENDS: Mapping[Kind, Loader] = {
-    "local": _local,
-    "ssh": _ssh,
-    "slurm": _slurm,
-    "kubernetes": _kubernetes,
+# Kinds of clusters, by name. Those of other packages are entry points of the group `orchestrator.clusters`.
+KINDS: Mapping[str, str] = {
+    "local": "orchestrator.clusters.local:KIND",
+    "ssh": "orchestrator.clusters.ssh:KIND",
+    "slurm": "orchestrator.clusters.slurm:KIND",
+    "kubernetes": "orchestrator.clusters.kubernetes:KIND",
 }
+GROUP = "orchestrator.clusters"
+
+
+def find_kind(name: str) -> Kind | None:
+    """The kind of that name; None when there is none. Raises ClusterError for an installed one that cannot be used."""
+    if name in KINDS:
+        return _loaded(name, KINDS[name])
+    return _installed(name)
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of that name, of a cluster that is known or was. Raises ClusterError when there is none."""
+    kind = find_kind(name)
+    if kind is None:
+        raise ClusterError(f"there is no kind of cluster {name}", hint="install the package that it came with")
+    return kind
+
+
+def kind_names() -> Iterator[str]:
+    """The names of all kinds, the built-in ones first."""
+    yield from KINDS
+    yield from sorted({point.name for point in _entry_points()} - KINDS.keys())
+
+
+@cache
+def _loaded(name: str, reference: str) -> Kind:
+    kind = load(reference)
+    assert isinstance(kind, Kind)
+    assert kind.name == name
+    return kind
+
+
+@cache  # installed packages are looked through only for a kind that is not built in
+def _entry_points() -> tuple[EntryPoint, ...]:
+    from importlib.metadata import entry_points
+
+    return tuple(entry_points(group=GROUP))
+
+
+@cache
+def _installed(name: str) -> Kind | None:
+    found = {point.value: point for point in _entry_points() if point.name == name}
+    if not found:
+        return None
+    if len(found) > 1:
+        said = ", ".join(sorted(f"{point.value}{_of_package(point)}" for point in found.values()))
+        raise ClusterError(
+            f"several packages bring a kind of cluster {name}: {said}", hint="uninstall all of them but one"
+        )
+    [point] = found.values()
+    bad = f"the kind of cluster {name} of {point.value}{_of_package(point)} cannot be used"
+    try:
+        kind = point.load()
+    except Exception as error:  # another's module may raise anything while it is imported
+        raise ClusterError(f"{bad}: {type(error).__name__}: {error}", hint="mend or uninstall that package") from error
+    if not isinstance(kind, Kind) or kind.name != name:
+        what = f"the Kind {kind.name}" if isinstance(kind, Kind) else f"of type {type(kind).__name__}"
+        raise ClusterError(f"{bad}: wanted the Kind {name}, found an object {what}", hint="mend that package")
+    return kind
+
+
+def _of_package(point: EntryPoint) -> str:
+    return f" ({point.dist.name} {point.dist.version})" if point.dist is not None else ""
+
+
+def _usable() -> Iterator[str]:
+    """The names of kinds whose packages can be imported."""
+    for name in kind_names():
+        with suppress(ClusterError):
+            kind_of(name)
+            yield name
+
+
+def _profile_type(name: str) -> type[Profile] | None:
+    kind = find_kind(name)
+    return kind.profile if kind is not None else None
+
+
+BUILT_IN = ProfileTypes(built_in=tuple(KINDS), find=_profile_type, names=lambda: KINDS)  # for the pages of docs/
+PROFILES = replace(BUILT_IN, names=_usable)
 
 
 def open_backend(name: str, profile: Profile, home: Path | str) -> Backend:
     """The backend of the cluster `name`; `home` is $ORCH_HOME."""
-    return BACKENDS[profile.kind](name, profile, home)
+    return kind_of(profile.kind).open(name, profile, Path(home))

@@ -36,6 +36,9 @@ class Checkup:
         return any(finding.level == "problem" for finding in self.findings)
 
 
+Findings = tuple[list[Finding], list[str], list[str]]  # what was found, what orch can promise there, what it cannot
+
+
 def ok(what: str, found: str) -> Finding:
     return Finding(what=what, level="ok", found=found)
 

@@ -20,6 +20,7 @@ from orchestrator.errors import JobError
 from orchestrator.model.key import Key, Pattern, key_of
 
 Rule = Callable[[Any], Iterable[tuple[str, str]]]  # a value of the model -> (key, what is wrong with it)
+Variant = Callable[[Node], type[Any]]  # a node -> the type of record that it stands for
 
 SHOWN = 20
 SIZE = Pattern(regex="[0-9]+([.][0-9]+)?([KMGT]iB|[kMGT]B)", words=SIZE_WORDS)
@@ -56,12 +57,22 @@ def given(node: Node, keys: Iterable[str]) -> list[str]:
 
 
 class Binder:
-    """Binds one file. `rules` adds to a dataclass what its types cannot say."""
+    """Binds one file. `root` gives the record of all its keys, in which the one that was meant is looked for.
 
-    def __init__(self, root: type, problems: Problems, rules: Mapping[type, Rule]) -> None:
+    `rules` adds to a dataclass what its types cannot say; `variants` chooses for a dataclass one that stands for it.
+    """
+
+    def __init__(
+        self,
+        root: Callable[[], type[Any]],
+        problems: Problems,
+        rules: Mapping[type, Rule],
+        variants: Mapping[type, Variant] | None = None,
+    ) -> None:
         self.root = root
         self.problems = problems
         self.rules = rules
+        self.variants = variants or {}
 
     def bind(self, node: Node, kind: Any, key: Key = _ENTRY, field: str = "") -> Any:
         """The value that a node stands for, or BAD when problems were found in it."""
@@ -89,6 +100,9 @@ class Binder:
         return BAD
 
     def _record(self, node: Node, record: Any, field: str) -> Any:
+        rule = self.rules.get(record, lambda _: ())
+        if record in self.variants:
+            record = self.variants[record](node)
         known = {each.name: each for each in fields(record)}
         if not isinstance(node.value, dict):
             some = ", ".join(known)
@@ -109,7 +123,7 @@ class Binder:
         if len(self.problems.found) > before:
             return BAD
         built = record(**values)
-        for name, message in self.rules.get(record, lambda _: ())(built):
+        for name, message in rule(built):
             self.problems.add(message, node.child(name) or node, _dot(field, name))
         return built if len(self.problems.found) == before else BAD
 

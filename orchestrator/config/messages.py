@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -71,11 +71,11 @@ def _wanted_number(kind: Any, key: Key) -> list[str]:
     return [("a whole number" if kind is int else "a number") + limit, *([SIZE_WORDS] if key.unit else [])]
 
 
-def unknown(name: str, known: Iterable[str], root: type) -> str:
+def unknown(name: str, known: Iterable[str], root: Callable[[], type[Any]]) -> str:
     """Says that a key is unknown, and which key it may have been meant to be."""
     if near := nearest(_short(name), known):
         return f"unknown key; did you mean {near}?"
-    elsewhere = [dotted for dotted in dotted_keys(root) if dotted.rpartition(".")[2] == name]
+    elsewhere = [dotted for dotted in dotted_keys(root()) if dotted.rpartition(".")[2] == name]
     if elsewhere:
         return f"unknown key here; did you mean {alternatives(elsewhere)}?"
     return f"unknown key; the keys here are {', '.join(known)}"

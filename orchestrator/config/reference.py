@@ -1,21 +1,16 @@
-"""The reference pages and schema files under docs/, generated from the model.
-
-`python -m orchestrator.config.reference docs` writes them; a test fails when they are stale.
-"""
+"""The reference pages and schema files under docs/, generated from the model; `make docs` writes them."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from orchestrator.config.messages import alternatives, hints_of, members, wanted
+from orchestrator.config.profiles import ProfileTypes
 from orchestrator.config.schema import config_schema, json_schema
 from orchestrator.model.arguments import OWNED
-from orchestrator.model.cluster import Config
 from orchestrator.model.key import key_of
 from orchestrator.model.spec import Spec
 
@@ -79,18 +74,18 @@ def job_page() -> str:
     return "\n".join([_JOB, *_sections(Spec, "", "Top level"), tail])
 
 
-def configuration_page() -> str:
+def configuration_page(types: ProfileTypes) -> str:
     """docs/configuration.md."""
-    return "\n".join([_CONFIGURATION, *_sections(Config, "", "Top level")])
+    return "\n".join([_CONFIGURATION, *_sections(types.config, "", "Top level")])
 
 
-def pages() -> Mapping[str, str]:
+def pages(types: ProfileTypes) -> Mapping[str, str]:
     """File name -> content of everything that is generated under docs/."""
     return {
         "job.md": job_page(),
-        "configuration.md": configuration_page(),
+        "configuration.md": configuration_page(types),
         "job.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
-        "configuration.schema.json": json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n",
+        "configuration.schema.json": json.dumps(config_schema(types), indent=2, ensure_ascii=False) + "\n",
     }
 
 
@@ -140,15 +135,3 @@ def _default(of: Field[Any]) -> str:
 
 def _codes(words: tuple[str, ...], last: str) -> str:
     return alternatives([f"`{word}`" for word in words], last)
-
-
-def main(arguments: list[str]) -> int:
-    """Write every page into the directory that the only argument names."""
-    directory = Path(arguments[0] if arguments else "docs")
-    for name, text in pages().items():
-        (directory / name).write_text(text, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -14,10 +14,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from orchestrator.config.binding import SIZE
 from orchestrator.config.messages import hints_of, members
+from orchestrator.config.profiles import ProfileTypes
 from orchestrator.config.specfile import BUILT_IN
-from orchestrator.model.cluster import KINDS, Config, Profile
 from orchestrator.model.key import Key, Pattern, key_of
-from orchestrator.model.spec import Model, Spec
+from orchestrator.model.spec import Spec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
@@ -28,9 +28,9 @@ def json_schema() -> Schema:
     return {"$schema": DIALECT, "title": "job.yaml of orch", **_record(Spec)}
 
 
-def config_schema() -> Schema:
+def config_schema(types: ProfileTypes) -> Schema:
     """The schema of the configuration file."""
-    return {"$schema": DIALECT, "title": "configuration of orch", **_record(Config, null=True)}
+    return {"$schema": DIALECT, "title": "configuration of orch", **_record(types.config, null=True)}
 
 
 def _record(record: Any, *, null: bool = False) -> Schema:
@@ -41,7 +41,7 @@ def _record(record: Any, *, null: bool = False) -> Schema:
         "properties": {of.name: _field(of, hints_of(record)[of.name]) for of in fields(record)},
         "additionalProperties": False,
     }
-    rules = [*_one_of(record), *_EXTRA.get(record, _no_rules)()]
+    rules = [*_one_of(record), *_EXTRA.get(record.__name__, _no_rules)(record)]
     return {**schema, **({"required": required} if required else {}), **({"allOf": rules} if rules else {})}
 
 
@@ -126,32 +126,32 @@ def _one_of(record: Any) -> list[Schema]:
     return rules
 
 
-def _no_rules() -> list[Schema]:
+def _no_rules(_: Any) -> list[Schema]:
     return []
 
 
-def _job_rules() -> list[Schema]:
+def _job_rules(_: Any) -> list[Schema]:
     script = {"not": {"anyOf": [_given(name) for name in (*BUILT_IN, "tokenizer")]}}
     built_in = {"allOf": [_given(name) for name in BUILT_IN]}
     return [{"if": _given("run"), "then": script, "else": built_in}]
 
 
-def _model_rules() -> list[Schema]:
+def _model_rules(_: Any) -> list[Schema]:
     return [{"if": _given("revision"), "then": _given("path")}]
 
 
-def _profile_rules() -> list[Schema]:
+def _profile_rules(profile: Any) -> list[Schema]:
     rules: list[Schema] = []
-    for kind in KINDS:
-        refused = [of.name for of in fields(Profile) if key_of(of).kinds and kind not in key_of(of).kinds]
+    for kind in get_args(hints_of(profile)["kind"]):
+        refused = [of.name for of in fields(profile) if key_of(of).kinds and kind not in key_of(of).kinds]
         stated = {"required": ["kind"], "properties": {"kind": {"const": kind}}}
         rules.append({"if": stated, "then": {"not": {"anyOf": [{"required": [name]} for name in refused]}}})
     return rules
 
 
-def _config_rules() -> list[Schema]:
-    named = {kind: {"properties": {"kind": {"const": kind}}} for kind in KINDS}
+def _config_rules(config: Any) -> list[Schema]:
+    named = {kind: {"properties": {"kind": {"const": kind}}} for kind in config.built_in}
     return [{"properties": {"clusters": {"properties": named}}}]
 
 
-_EXTRA = {Spec: _job_rules, Model: _model_rules, Profile: _profile_rules, Config: _config_rules}
+_EXTRA = {"Spec": _job_rules, "Model": _model_rules, "Profile": _profile_rules, "Config": _config_rules}

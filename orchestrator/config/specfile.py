@@ -17,7 +17,6 @@ from orchestrator.config.messages import hints_of, members
 from orchestrator.config.overrides import apply
 from orchestrator.config.yamlfile import Node
 from orchestrator.errors import JobError
-from orchestrator.model.cluster import Kind
 from orchestrator.model.key import key_of
 from orchestrator.model.spec import Model, Spec
 
@@ -69,10 +68,10 @@ def named(spec: Spec, name: str) -> Spec:
         raise JobError(error.message, file=f"--name {name}", field="name") from None
 
 
-def check_kind(spec: Spec, kind: Kind) -> None:
-    """Check what only some kinds of cluster can do. Raises JobError."""
+def check_secrets(spec: Spec, kind: str, *, kubernetes: bool) -> None:
+    """Check the secrets of a job for a kind of cluster; `kubernetes`: that has Kubernetes Secrets. Raises JobError."""
     for name, secret in spec.secrets.items():
-        if secret.kubernetes is not None and kind != "kubernetes":
+        if secret.kubernetes is not None and not kubernetes:
             message = f"a Kubernetes Secret cannot be read on a cluster of kind {kind}; use env or file there"
             raise JobError(message, field=f"secrets.{name}.kubernetes")
 
@@ -87,7 +86,7 @@ def _parse(text: bytes, file: str, overrides: Sequence[str]) -> tuple[Spec, Node
 
 def _bind(root: Node) -> Spec:
     problems = Problems()
-    spec = Binder(Spec, problems, _RULES).bind(root, Spec)
+    spec = Binder(lambda: Spec, problems, _RULES).bind(root, Spec)
     _check_way(root, problems)
     problems.stop_if_any()
     assert spec is not BAD

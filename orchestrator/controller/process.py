@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.clusters import Backend, open_backend
+from orchestrator.clusters import PROFILES, Backend, open_backend
 from orchestrator.errors import OrchError, StoreError
 from orchestrator.job.system import lock, proc
 from orchestrator.model.cluster import BadNodes
@@ -271,7 +271,7 @@ def _backends(home: Path, environment: Mapping[str, str]) -> Callable[[str], Bac
             # Reading YAML is needed once; a controller with nothing to do never does it.
             from orchestrator.config import configfile
 
-            known[name] = open_backend(*configfile.cluster(configfile.load(path), name), home)
+            known[name] = open_backend(*configfile.cluster(configfile.load(path, PROFILES), name), home)
         return known[name]
 
     return backend
@@ -283,7 +283,7 @@ def _bad_nodes(environment: Mapping[str, str]) -> Callable[[], BadNodes]:
     def bad_nodes() -> BadNodes:
         from orchestrator.config import configfile
 
-        return configfile.load(config_path(environment)).nodes
+        return configfile.load(config_path(environment), PROFILES).nodes
 
     return bad_nodes
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.model.cluster import Cluster, Kind
+from orchestrator.model.cluster import Cluster
 from orchestrator.model.plan import Topology
 from orchestrator.model.spec import Resources
 
 GIB = 2**30
-
-# On these kinds all nodes of a job are groups of processes on one machine.
-ONE_MACHINE: frozenset[Kind] = frozenset({"local"})
 
 # What the driver reports as total, so a little less than the number in the name.
 GPU_MEMORY: Mapping[str, int] = {
@@ -37,13 +34,13 @@ def make_topology(resources: Resources, cluster: Cluster) -> Topology:
         nodes=resources.nodes,
         ranks_per_node=resources.gpus_per_node,
         device=cluster.device,
-        one_machine=cluster.kind in ONE_MACHINE,
+        one_machine=cluster.one_machine,
     )
 
 
 def shortage(topology: Topology, cluster: Cluster) -> str | None:
     """Why the cluster cannot hold so many ranks, or None when it can or is not known well enough."""
-    if cluster.kind in ONE_MACHINE:
+    if cluster.one_machine:
         return _shortage_of_one_machine(topology, cluster)
     if cluster.nodes is not None and topology.nodes > cluster.nodes:
         return f"The job wants {topology.nodes} nodes and {cluster.name} has {cluster.nodes}."

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.rendering.context import warnings
 from orchestrator.rendering.render import render
-from orchestrator.rendering.request import RenderRequest
+from orchestrator.rendering.request import KindRendering, RenderRequest
 
-__all__ = ["RenderRequest", "render", "warnings"]
+__all__ = ["KindRendering", "RenderRequest", "render"]

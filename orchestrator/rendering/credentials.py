@@ -52,19 +52,18 @@ def _written(request: RenderRequest) -> Iterator[tuple[str, str, str]]:
     profile, cluster = request.cluster.profile, f"clusters.{request.cluster.name}"
     for where, variables in (("env", request.spec.env), (f"{cluster}.env", profile.env)):
         yield from ((f"{where}.{name}", name, value) for name, value in variables.items())
-    yield from ((f"{cluster}.annotations", name, value) for name, value in profile.annotations.items())
-    yield from ((f"{cluster}.overlay", name, value) for name, value in _texts(profile.overlay))
+    yield from request.kind.texts(request)
 
 
-def _texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+def texts_of(value: object, name: str = "") -> Iterator[tuple[str, str]]:
     """Every text in an overlay by its name: its key, or where it is the `value` of a variable that one's."""
     if isinstance(value, Mapping):
         variable = value.get("name")
         for key, child in value.items():
-            yield from _texts(child, variable if key == "value" and isinstance(variable, str) else str(key))
+            yield from texts_of(child, variable if key == "value" and isinstance(variable, str) else str(key))
     elif isinstance(value, list | tuple):
         for child in value:
-            yield from _texts(child, name)
+            yield from texts_of(child, name)
     elif isinstance(value, str):
         yield name, value
 
@@ -90,5 +89,5 @@ def _bits(text: str) -> float:
 
 def _instead(name: str, request: RenderRequest) -> str:
     name = name if name.isidentifier() else "NAME"
-    source = "{kubernetes: NAME/KEY}" if request.cluster.kind == "kubernetes" else f"{{env: {name}}}"
+    source = "{kubernetes: NAME/KEY}" if request.kubernetes_secrets else f"{{env: {name}}}"
     return f"secrets: {{{name}: {source}}}"

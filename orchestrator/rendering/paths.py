@@ -1,4 +1,4 @@
-"""Where the relative paths of a job start, and where its run lies, on each kind of cluster."""
+"""Where the relative paths of a job start, and where its run lies."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any
 from orchestrator.model.spec import STDLIB
 from orchestrator.rendering.request import RenderRequest
 
-CLAIM_MOUNT = "/shared"  # where a pod sees the claim
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _WILDCARD = re.compile(r"[*?[]")
 _OFFLOADS = ("offload_optimizer", "offload_param")
@@ -19,22 +17,21 @@ _OFFLOADS = ("offload_optimizer", "offload_param")
 
 def base(request: RenderRequest) -> str:
     """The directory where relative paths start: job.yaml's where the nodes see it, else the one that all nodes see."""
-    if request.cluster.kind == "kubernetes":
-        return CLAIM_MOUNT
-    profile = request.cluster.profile
-    if request.cluster.kind == "local" or profile.shared_dir is None:
-        return request.job_dir
-    shared = posixpath.normpath(profile.shared_dir)
-    inside = profile.login is None and posixpath.commonpath([shared, posixpath.normpath(request.job_dir)]) == shared
-    return request.job_dir if inside else profile.shared_dir
+    return request.kind.base(request)
 
 
-def shared_run_dir(request: RenderRequest) -> str | None:
-    """The run's directory on the cluster; None where only the start of the job can tell."""
-    if request.cluster.kind == "kubernetes":
-        return f"{CLAIM_MOUNT}/runs/{request.spec.name}"
-    shared = request.cluster.profile.shared_dir
-    return posixpath.join(shared, "runs", request.spec.name) if shared else None
+def below(shared: str | None, job_dir: str, *, same_machine: bool = True) -> str:
+    """Where relative paths start where nodes share a directory; `same_machine`: this one sees it under that name."""
+    if shared is None:
+        return job_dir
+    start = posixpath.normpath(shared)
+    inside = same_machine and posixpath.commonpath([start, posixpath.normpath(job_dir)]) == start
+    return job_dir if inside else shared
+
+
+def run_dir_below(shared: str | None, name: str) -> str | None:
+    """The run's directory where nodes share a directory; None where none is named."""
+    return posixpath.join(shared, "runs", name) if shared else None
 
 
 def absolute(path: str, start: str) -> str:

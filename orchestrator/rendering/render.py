@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.model.bundle import Bundle, File
-from orchestrator.rendering.configmap import config_map_of
-from orchestrator.rendering.context import finished, job_values
+from orchestrator.rendering.context import job_values
 from orchestrator.rendering.credentials import refuse_credentials
 from orchestrator.rendering.environment import output_path, render_text
 from orchestrator.rendering.files import make_bundle, text_file
@@ -34,9 +33,8 @@ def render(request: RenderRequest) -> Bundle:
     carried = make_bundle([*_files(others, request, values), *request.payload])
     if not manifests:
         return carried
-    config_map = config_map_of(carried)
-    written = _files(manifests, request, {**values, "config_map": config_map})
-    return make_bundle([*carried.files, *finished(request, written)])
+    written = _files(manifests, request, {**values, **request.kind.manifest_values(carried)})
+    return make_bundle([*carried.files, *request.kind.finish(request, written)])
 
 
 def _files(names: list[str], request: RenderRequest, values: Mapping[str, object]) -> list[File]:

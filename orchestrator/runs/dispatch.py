@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.bundle import archive
-from orchestrator.clusters import Backend
+from orchestrator.clusters import Backend, kind_of
 from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
 from orchestrator.job.system import atomic
 from orchestrator.model.bundle import Bundle
@@ -224,7 +224,7 @@ def _refused(error: JobError) -> Answer:
 def _try(backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle) -> Answer:
     """Hand over; the event, kind and data, that tells what came of it. Raises _SecretMissing."""
     try:
-        secrets = read_secrets(job_of(bundle), environment, here=backend.kind == "local")
+        secrets = read_secrets(job_of(bundle), environment, here=kind_of(backend.kind).here)
         if secrets.missing:
             raise _SecretMissing("; ".join(secrets.missing))
         handle = backend.submit(submission, bundle, secrets.values)

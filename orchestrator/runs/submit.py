@@ -6,15 +6,15 @@ import hashlib
 import json
 import posixpath
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.clusters import Backend
+from orchestrator.clusters import Backend, kind_of
 from orchestrator.errors import ClusterError, JobError, PlanError, Unreachable
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import BadNodes, Cluster
+from orchestrator.model.cluster import BadNodes, Cluster, Profile
 from orchestrator.model.plan import ModelFacts, Plan
 from orchestrator.model.run import Cause, Phase, Question, Run, Submission
 from orchestrator.model.spec import Spec
@@ -65,6 +65,13 @@ class Prepared:
         return (*self.plan.warnings, *self.notes, *behind)
 
 
+def check_secrets(spec: Spec, backend: Backend) -> None:
+    """Check that jobs on this kind of cluster can read the secrets of a spec. Raises JobError."""
+    from orchestrator.config import specfile
+
+    specfile.check_secrets(spec, backend.kind, kubernetes=kind_of(backend.kind).kubernetes_secrets)
+
+
 def plan_job(spec: Spec, cluster: Cluster, job_dir: str) -> Plan:
     """The plan of a spec on a cluster; `fits` says whether it does. Raises JobError."""
     # The planner and the libraries below it are not needed to resume, cancel or watch a run.
@@ -89,9 +96,9 @@ def prepare(
     name: str | None = None,
     must_fit: bool = True,
     attempt: int = 1,
-    overlay: bool = True,
+    change: Callable[[Profile], Profile] | None = None,
 ) -> Prepared:
-    """Probe, plan and render; writes nothing. `name` renames the job; without `overlay` the profile's is left out.
+    """Probe, plan and render; writes nothing. `name` renames the job; `change` gives the cluster another profile.
 
     Raises JobError, ClusterError, and PlanError when the plan does not fit and `must_fit`.
     """
@@ -100,10 +107,10 @@ def prepare(
 
     if name is not None:
         spec = specfile.named(spec, name)
-    specfile.check_kind(spec, backend.kind)
+    check_secrets(spec, backend)
     cluster = backend.probe()
-    if not overlay:
-        cluster = replace(cluster, profile=replace(cluster.profile, overlay={}))
+    if change is not None:
+        cluster = replace(cluster, profile=change(cluster.profile))
     plan = plan_job(spec, cluster, job_dir)
     if must_fit and plan.fits is False:
         raise _does_not_fit(plan)
@@ -119,7 +126,7 @@ def prepare(
         run_id=run_id,
         spec_digest=hashlib.sha256(canonical.encode()).hexdigest(),
         left_behind=code.skipped if code is not None else (),
-        notes=rendering.warnings(request),
+        notes=request.kind.warnings(request),
     )
 
 
@@ -130,16 +137,19 @@ def _request(
     from orchestrator.bundle import assets
     from orchestrator.policy import signatures
 
+    kind = kind_of(cluster.kind)
     return rendering.RenderRequest(
         spec=spec,
         plan=plan,
         cluster=cluster,
         run_id=run_id,
         job_dir=job_dir,
-        templates=assets.load_templates(cluster.kind),
+        kind=kind.rendering(),
+        templates=assets.load_templates(kind.templates or kind.name),
         payload=(assets.load_library(), *(code.files if code is not None else ())),
         signatures=signatures.rows(),
         attempt=attempt,
+        kubernetes_secrets=kind.kubernetes_secrets,
         present=frozenset(path for path in _named_paths(spec) if Path(job_dir, path).exists()),
     )
 
@@ -279,7 +289,7 @@ def _record(
 ) -> Run:
     spec, job = prepared.spec, job_of(prepared.bundle)
     backend.ready()
-    here = backend.kind == "local"
+    here = kind_of(backend.kind).here
     _refuse_missing(job, environment, here=here, again="submit")
     run_dir = backend.run_dir(spec.name)
     checkpoint_dir = posixpath.join(run_dir, spec.checkpoint.dir)
@@ -390,7 +400,7 @@ def resume_run(
         raise JobError(f"the run {name} has not ended: it is {run.phase.value}", hint=f"orch status {name} shows it")
     backend.ready()
     bundle = kept_bundle(store.home, submission_of(run))
-    _refuse_missing(job_of(bundle), environment, here=backend.kind == "local", again=f"orch resume {name}")
+    _refuse_missing(job_of(bundle), environment, here=kind_of(backend.kind).here, again=f"orch resume {name}")
     without = _left_out(store, backend, run.cluster, submission_of(run).nodes, bad_nodes)
     submission = next_submission(run, from_step=from_step, from_scratch=from_scratch, without=without)
     data = {

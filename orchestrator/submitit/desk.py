@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from orchestrator.clusters import Backend, open_backend
+from orchestrator.clusters import PROFILES, Backend, open_backend
 from orchestrator.config import configfile
 from orchestrator.controller import process
 from orchestrator.errors import JobError, OrchError
@@ -29,7 +29,7 @@ def home() -> Path:
 
 def profile_of(cluster: str | None) -> tuple[str, Profile]:
     """The name and profile of a cluster, the default one for None. Raises JobError."""
-    return configfile.cluster(configfile.load(config_path(os.environ)), cluster)
+    return configfile.cluster(configfile.load(config_path(os.environ), PROFILES), cluster)
 
 
 class Submitter:
@@ -103,7 +103,7 @@ class Keeper:
 
 
 def _keep(store: Store) -> None:
-    if configfile.load(config_path(os.environ)).controller == "auto":
+    if configfile.load(config_path(os.environ), PROFILES).controller == "auto":
         process.ensure(store, os.environ)
 
 

@@ -13,13 +13,13 @@ from typing import Any
 from submitit.core import core
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError, JobPaths
 
+from orchestrator.clusters import kind_of
 from orchestrator.errors import OrchError
 from orchestrator.job.tasks import environment as names
 from orchestrator.job.tasks import pickles
 from orchestrator.model.cluster import Profile
 from orchestrator.model.spec import Checkpoint, Resources, Restart, Spec
 from orchestrator.rendering import needs
-from orchestrator.rendering.slurm import time_limit_seconds
 from orchestrator.submitit import desk, parameters
 from orchestrator.submitit.job import OrchJob, run_of
 from orchestrator.submitit.parameters import Asked
@@ -136,7 +136,7 @@ def _variables(folder: Path, job_id: str, asked: Asked, profile: Profile) -> Map
         names.MODULES: os.environ.get("PYTHONPATH", "") if here else "",
         names.PYTHON: ".".join(map(str, sys.version_info[:2])),
         names.SECONDS: "" if seconds is None else f"{seconds:g}",
-        names.TIMER: "1" if seconds is not None and profile.kind != "slurm" else "",
+        names.TIMER: "1" if seconds is not None and kind_of(profile.kind).time_limit is None else "",
         names.ONE_STREAM: "1" if asked.stderr_to_stdout else "",
     }
     return {name: value for name, value in values.items() if value}
@@ -144,7 +144,8 @@ def _variables(folder: Path, job_id: str, asked: Asked, profile: Profile) -> Map
 
 def _seconds(asked: Asked, profile: Profile) -> float | None:
     """Of an attempt until it is asked to stop because of its time limit; None where nothing limits it."""
-    if profile.kind != "slurm":
+    time_limit = kind_of(profile.kind).time_limit
+    if time_limit is None:
         return asked.timeout
-    limit = time_limit_seconds(profile.time_limit)
+    limit = time_limit(profile)
     return None if limit is None else limit - min(needs.UNKNOWN_SAVE_SECONDS, limit // 2)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from orchestrator.clusters import PROFILES
 from orchestrator.config import configfile
 from orchestrator.config.messages import alternatives
 from orchestrator.errors import JobError
 from orchestrator.model.cluster import Profile
-from orchestrator.model.key import SET_BY_LAUNCHER, VARIABLE, key_of
+from orchestrator.model.key import SET_BY_LAUNCHER, VARIABLE
 
 GIB = 2**30
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
@@ -173,11 +174,11 @@ def changed(name: str, profile: Profile, changes: Mapping[str, Any]) -> Profile:
             f"the parameters do not suit the cluster {name}: {fixed[0]} is a fact of the place, which the controller"
             " reads in the configuration; add another cluster there"
         )
-    kinds = {of.name: key_of(of).kinds for of in fields(Profile)}
-    read_here = {key: value for key, value in changes.items() if not kinds.get(key) or profile.kind in kinds[key]}
+    own, every = ({of.name for of in fields(one)} for one in (profile, PROFILES.profile))
+    read_here = {key: value for key, value in changes.items() if key in own or key not in every}
     document = {"clusters": {name: {"kind": profile.kind, **read_here}}}
     try:
-        parsed = configfile.parse(json.dumps(document).encode(), "update_parameters").clusters[name]
+        parsed = configfile.parse(json.dumps(document).encode(), "update_parameters", PROFILES).clusters[name]
     except (JobError, TypeError) as error:
         raise ValueError(f"the parameters do not suit the cluster {name}: {error}") from error
     values = {key: getattr(parsed, key) for key in read_here}

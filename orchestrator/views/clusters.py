@@ -39,9 +39,9 @@ def listing(found: Sequence[Row], *, width: int | None, paint: Paint = plain) ->
 
 def _facts(profile: Profile) -> dict[str, object]:
     """What the configuration says beyond the defaults."""
-    bare = Profile(kind=profile.kind)
+    bare = type(profile)(kind=profile.kind)
     found: dict[str, object] = {}
-    for of in fields(Profile):
+    for of in fields(profile):
         value = getattr(profile, of.name)
         if of.name == "kind" or value == getattr(bare, of.name):
             continue

@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters import Backend, open_backend
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.clusters.local.slots import start_id
+from orchestrator.clusters.slurm.profile import SlurmProfile
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.job.system.proc import carriers, send
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
@@ -204,7 +207,7 @@ def _ssh(_: pytest.FixtureRequest, __: Path, work: Path) -> Place:
     if reason is not None:
         pytest.skip(reason)
     bed = hosts.Bed(2)
-    profile = Profile(
+    profile = SshProfile(
         kind="ssh",
         hosts=tuple(bed.names),
         ssh_config=str(bed.config),
@@ -218,7 +221,7 @@ def _ssh(_: pytest.FixtureRequest, __: Path, work: Path) -> Place:
 def _slurm(request: pytest.FixtureRequest, _: Path, work: Path) -> Place:
     cluster: Cluster = request.getfixturevalue("slurm_cluster")
     request.getfixturevalue("monkeypatch").setenv("SLURM_CONF", str(cluster.conf))
-    profile = Profile(
+    profile = SlurmProfile(
         kind="slurm",
         shared_dir=str(cluster.directory(request.node.name)),
         python=sys.executable,
@@ -234,7 +237,7 @@ def _kubernetes(request: pytest.FixtureRequest, home: Path, work: Path) -> Place
     space = cluster.namespace("contract")
     if space.shared is None:
         pytest.skip("this suite reads the claim, which this machine does not see")
-    profile = Profile(
+    profile = KubernetesProfile(
         kind="kubernetes",
         kubeconfig=str(cluster.kubeconfig),
         namespace=space.name,

@@ -17,6 +17,7 @@ import pytest
 from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.clusters.kubernetes.backend import KubernetesBackend
 from orchestrator.clusters.kubernetes.pod_watch import PAUSE, PodWatch
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Question, Submission
 
@@ -153,7 +154,7 @@ def serving(watch: Callable[[Handler], None], directory: Path) -> Iterator[tuple
     path = directory / f"kubeconfig-{server.server_port}"
     path.write_text(json.dumps(config))
     try:
-        yield server, Profile(kind="kubernetes", kubeconfig=str(path), job_kind="jobset")
+        yield server, KubernetesProfile(kind="kubernetes", kubeconfig=str(path), job_kind="jobset")
     finally:
         server.ended.set()
         server.shutdown()

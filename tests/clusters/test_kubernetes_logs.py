@@ -11,7 +11,7 @@ from orchestrator.clusters.kubernetes.api import Api, Query
 from orchestrator.clusters.kubernetes.backend import WORDLESS, _Attempt
 from orchestrator.clusters.kubernetes.logs import BYTES, LAST_BYTES, PodLogs
 from orchestrator.clusters.kubernetes.pods import Pod
-from orchestrator.model.cluster import Profile
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.model.run import Cause
 
 POD = Pod(
@@ -24,7 +24,7 @@ class Kubelet(Api):
     """One log: whole seconds are how exactly one can ask, and the answer is cut where it gets too long."""
 
     def __init__(self, lines: list[bytes]) -> None:
-        super().__init__("k8s", Profile(kind="kubernetes", namespace="train"))
+        super().__init__("k8s", KubernetesProfile(kind="kubernetes", namespace="train"))
         self.lines_of_log = lines
         self.asked = 0
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters.kubernetes.nodes import fits, may_return
-from orchestrator.model.cluster import Profile
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
-PROFILE = Profile(kind="kubernetes", node_selector={"pool": "a100"})
+PROFILE = KubernetesProfile(kind="kubernetes", node_selector={"pool": "a100"})
 NODE: dict[str, Any] = {
     "metadata": {"name": "gpu-1", "labels": {"pool": "a100"}},
     "spec": {},

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clusters import open_backend
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.transport import SshTransport
 from orchestrator.errors import Unreachable
-from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Phase
 from testbeds.slurm.cluster import Cluster
 from testbeds.ssh import hosts
@@ -62,7 +62,7 @@ def _listens(port: int) -> bool:
 @pytest.fixture
 def place(slurm_cluster: Cluster, ssh_config: Path, tmp_path: Path) -> Iterator[SlurmPlace]:
     shared = slurm_cluster.directory("login")
-    profile = Profile(
+    profile = SlurmProfile(
         kind="slurm",
         login="login",
         ssh_config=str(ssh_config),

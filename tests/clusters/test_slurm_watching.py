@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.clusters.slurm import SlurmBackend, sbatch
-from orchestrator.clusters.slurm.backend import PATIENCE
+from orchestrator.clusters.slurm import sbatch
+from orchestrator.clusters.slurm.backend import PATIENCE, SlurmBackend
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.transport import Call
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.job.remote import attempts
 from orchestrator.job.remote import slurm as site_slurm
 from orchestrator.job.remote.operations import perform
 from orchestrator.model.bundle import Bundle, File
-from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Observation, Phase, Question, Submission
 
 BUNDLE = Bundle(files=(File(path="job.json", content=b"{}"), File(path="job.sbatch", content=b"#!/bin/sh\n")))
@@ -83,7 +83,7 @@ class Slurm:
 class Place:
     def __init__(self, root: Path, **profile: Any) -> None:
         self.slurm, self.now = Slurm(), 1000.0
-        made = Profile(kind="slurm", shared_dir=str(root), **profile)
+        made = SlurmProfile(kind="slurm", shared_dir=str(root), **profile)
         self.backend = SlurmBackend("hpc", made, reach=self.slurm, clock=lambda: self.now)
 
     def submission(self, run: str = "x", **changes: Any) -> Submission:
@@ -628,14 +628,14 @@ def test_a_cancel_that_slurm_does_not_hear_is_unreachable_and_still_word_for_the
 
 def test_without_a_shared_directory_it_says_what_to_set() -> None:
     with pytest.raises(ClusterError, match="no shared_dir") as refused:
-        SlurmBackend("hpc", Profile(kind="slurm")).ready()
+        SlurmBackend("hpc", SlurmProfile(kind="slurm")).ready()
     assert "shared_dir of hpc" in (refused.value.hint or "")
 
 
 def test_a_machine_without_slurm_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="no sbatch on this machine") as refused:
-        SlurmBackend("hpc", Profile(kind="slurm", shared_dir=str(tmp_path))).ready()
+        SlurmBackend("hpc", SlurmProfile(kind="slurm", shared_dir=str(tmp_path))).ready()
     assert "login" in (refused.value.hint or "")
 
 

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters import open_backend
-from orchestrator.clusters.ssh import SshBackend
 from orchestrator.clusters.ssh.asking import PATIENCE
+from orchestrator.clusters.ssh.backend import SshBackend
 from orchestrator.clusters.ssh.hosts import address_of
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.clusters.ssh.watching import start_id
 from orchestrator.errors import ClusterError, JobError, OrchError, PlanError, Unreachable
 from orchestrator.model.cluster import Profile
@@ -54,7 +55,7 @@ class Site:
             "device": "cpu",
             **changes,
         }
-        return Profile(kind="ssh", **values)
+        return SshProfile(kind="ssh", **values)
 
     def place(self, **changes: Any) -> Place:
         self.places.append(Place(open_backend("lab", self.profile(**changes), self.home), self.work))
@@ -426,11 +427,11 @@ def test_the_address_of_node_0_is_where_it_was_reached(name: str, addresses: lis
 
 def test_a_profile_without_hosts_or_a_shared_directory_says_so() -> None:
     with pytest.raises(ClusterError, match="has no shared_dir"):
-        SshBackend("lab", Profile(kind="ssh", hosts=("gpu1",))).ready()
+        SshBackend("lab", SshProfile(kind="ssh", hosts=("gpu1",))).ready()
     with pytest.raises(ClusterError, match="lists no hosts"):
-        SshBackend("lab", Profile(kind="ssh", shared_dir="/nfs")).ready()
+        SshBackend("lab", SshProfile(kind="ssh", shared_dir="/nfs")).ready()
     with pytest.raises(JobError, match="lists the host gpu1 twice"):
-        SshBackend("lab", Profile(kind="ssh", shared_dir="/nfs", hosts=("gpu1", "gpu1"))).ready()
+        SshBackend("lab", SshProfile(kind="ssh", shared_dir="/nfs", hosts=("gpu1", "gpu1"))).ready()
 
 
 def test_an_attempt_that_has_begun_is_adopted_though_the_list_has_become_too_short(site: Site) -> None:

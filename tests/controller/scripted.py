@@ -7,17 +7,18 @@ from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
+from orchestrator.clusters import kind_of
 from orchestrator.clusters.transport import SECONDS, Call
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Metrics, Observation, Phase, Question, Submission
 
 
 class Scripted:
     """Answers for every attempt that was handed over what `says` has under its run's name, else `otherwise`."""
 
-    kind: Kind = "slurm"
+    kind = "slurm"
 
     def __init__(self, pace: float = 0.0) -> None:
         self.pace = pace
@@ -39,7 +40,7 @@ class Scripted:
         return
 
     def probe(self) -> Cluster:
-        return Cluster(name="local", profile=Profile(kind=self.kind))
+        return Cluster(name="local", profile=kind_of(self.kind).profile(kind=self.kind))
 
     def hosts(self) -> Sequence[str]:
         self.reads += 1

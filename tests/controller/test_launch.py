@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clusters import open_backend
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.controller import tick
 from orchestrator.errors import ClusterError, JobError
-from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase
 from orchestrator.model.spec import Data, Model, Spec, Training
 from orchestrator.runs import submit
@@ -78,7 +78,7 @@ def test_a_missing_secret_is_named_before_anything_is_written(bench: Bench) -> N
 
 
 def test_a_cluster_that_cannot_be_submitted_to_leaves_no_run_behind(bench: Bench) -> None:
-    backend = open_backend("hpc", Profile(kind="slurm"), bench.home)
+    backend = open_backend("hpc", SlurmProfile(kind="slurm"), bench.home)
     with pytest.raises(ClusterError):
         submit.submit_run(bench.store, backend, prepared(), bench.environment)
     assert bench.store.snapshots() == []

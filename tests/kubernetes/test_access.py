@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from orchestrator.clusters.kubernetes.api import Api
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.model.cluster import Profile
 from testbeds.kubernetes.access import Access
 
 PLUGIN = """#!/bin/sh
@@ -63,14 +63,14 @@ def calls(place: Path) -> int:
 def test_a_plugin_gives_the_token_and_is_asked_again_when_it_has_expired(kube_cluster: Access, tmp_path: Path) -> None:
     path = plugin(kube_cluster, tmp_path)
     give(kube_cluster, tmp_path, 3600)
-    api = Api("k8s", Profile(kind="kubernetes", kubeconfig=str(path)))
+    api = Api("k8s", KubernetesProfile(kind="kubernetes", kubeconfig=str(path)))
     assert who(api) == "system:serviceaccount:kube-system:default"
     assert api.namespace == "kube-system"
     before = calls(tmp_path)
     assert who(api) == "system:serviceaccount:kube-system:default"
     assert calls(tmp_path) == before, "a token that is good is not asked for again"
     give(kube_cluster, tmp_path, -60)
-    expiring = Api("k8s", Profile(kind="kubernetes", kubeconfig=str(path)))
+    expiring = Api("k8s", KubernetesProfile(kind="kubernetes", kubeconfig=str(path)))
     who(expiring)
     before = calls(tmp_path)
     who(expiring)
@@ -81,13 +81,13 @@ def test_a_plugin_that_fails_is_told_and_leaves_everything_open(kube_cluster: Ac
     path = plugin(kube_cluster, tmp_path)
     (tmp_path / "credential").write_text("no credential")
     with pytest.raises(ClusterError):
-        who(Api("k8s", Profile(kind="kubernetes", kubeconfig=str(path))))
+        who(Api("k8s", KubernetesProfile(kind="kubernetes", kubeconfig=str(path))))
 
 
 def test_a_token_that_is_not_known_leaves_everything_open(kube_cluster: Access, tmp_path: Path) -> None:
     path = kubeconfig(kube_cluster, tmp_path, {"token": "nobody"})
     with pytest.raises(Unreachable) as error:
-        who(Api("k8s", Profile(kind="kubernetes", kubeconfig=str(path))))
+        who(Api("k8s", KubernetesProfile(kind="kubernetes", kubeconfig=str(path))))
     assert "401" in error.value.message
 
 
@@ -96,7 +96,7 @@ def test_a_context_is_chosen_by_its_name(kube_cluster: Access, tmp_path: Path) -
     document = yaml.safe_load(path.read_text())
     document["contexts"].append({"name": "other", "context": {**document["contexts"][0]["context"], "namespace": "x"}})
     path.write_text(yaml.safe_dump(document))
-    assert Api("k8s", Profile(kind="kubernetes", kubeconfig=str(path), context="other")).namespace == "x"
-    assert Api("k8s", Profile(kind="kubernetes", kubeconfig=str(path))).namespace == "kube-system"
+    assert Api("k8s", KubernetesProfile(kind="kubernetes", kubeconfig=str(path), context="other")).namespace == "x"
+    assert Api("k8s", KubernetesProfile(kind="kubernetes", kubeconfig=str(path))).namespace == "kube-system"
     with pytest.raises(ClusterError, match="none"):
-        _ = Api("k8s", Profile(kind="kubernetes", kubeconfig=str(path), context="none")).namespace
+        _ = Api("k8s", KubernetesProfile(kind="kubernetes", kubeconfig=str(path), context="none")).namespace

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.clusters.kubernetes.api import PAGE, Api, Query
 from orchestrator.clusters.kubernetes.backend import CALM, READS, KubernetesBackend
-from orchestrator.model.cluster import Profile
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.model.run import Observation, Phase, Question, Submission
 from orchestrator.runs.submit import submit_runs
 from orchestrator.store import open_store
@@ -45,7 +45,7 @@ class Clock:
 class Reading(Api):
     """Notes whose logs are read."""
 
-    def __init__(self, name: str, profile: Profile) -> None:
+    def __init__(self, name: str, profile: KubernetesProfile) -> None:
         super().__init__(name, profile)
         self.read: list[str] = []
 
@@ -61,8 +61,8 @@ class Many:
         self.lab = lab
         profile = json.loads(lab.config.read_text())["clusters"]["k8s"]
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in profile.items()}
-        self.api = Reading("k8s", Profile(**given))
-        self.backend = KubernetesBackend("k8s", Profile(**given), lab.home, api=self.api, clock=Clock())
+        self.api = Reading("k8s", KubernetesProfile(**given))
+        self.backend = KubernetesBackend("k8s", KubernetesProfile(**given), lab.home, api=self.api, clock=Clock())
         self.backend.ready()
         self.submissions: list[Submission] = []
 

@@ -12,6 +12,7 @@ import yaml
 from orchestrator.clusters.kubernetes.backend import KubernetesBackend
 from orchestrator.clusters.kubernetes.check import asking
 from orchestrator.clusters.kubernetes.check.answers import GANGS
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Phase, Question
 from testbeds.kubernetes.access import Access, Space
@@ -68,7 +69,7 @@ def restrict(lab: KubeLab, forget: list[str], *, everywhere: bool = True, **prof
 
 def profile_of(lab: KubeLab, kubeconfig: str, **changes: Any) -> Profile:
     given = {"image": lab.cluster.image, "namespace": lab.space.name, "claim": lab.space.claim, "job_kind": lab.kind}
-    return Profile(kind="kubernetes", kubeconfig=kubeconfig, device="cpu", **{**given, **changes})
+    return KubernetesProfile(kind="kubernetes", kubeconfig=kubeconfig, device="cpu", **{**given, **changes})
 
 
 @pytest.mark.timeout(240)

@@ -19,19 +19,20 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.clusters import PROFILES
 from orchestrator.clusters.kubernetes import objects
 from orchestrator.clusters.kubernetes.api import JSON, Api
 from orchestrator.clusters.kubernetes.check.answers import amount
 from orchestrator.clusters.kubernetes.kinds import KINDS
+from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
+from orchestrator.clusters.kubernetes.render import manifests
 from orchestrator.config import configfile, specfile
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import JobKind
 from orchestrator.model.run import Submission
 from orchestrator.model.spec import Spec
 from orchestrator.rendering import quoting, render
-from orchestrator.rendering.kubernetes import manifests
 from testbeds.kubernetes.access import Access, Space
 from tests.rendering import build
 from tests.rendering.hostile import WORDS
@@ -136,7 +137,7 @@ def with_text(form: Any, text: str) -> Any:
 
 def profile_of(document: Mapping[str, Any]) -> Profile:
     text = quoting.yaml({"clusters": {"k8s": document}})
-    return configfile.parse(text.encode(), "config.yaml").clusters["k8s"]
+    return configfile.parse(text.encode(), "config.yaml", PROFILES).clusters["k8s"]
 
 
 def spec_of(document: Mapping[str, Any]) -> Spec:
@@ -184,7 +185,7 @@ def test_what_a_server_keeps_is_what_was_rendered(
     kube_cluster: Access, spaces: tuple[Space, Space], kind: JobKind, texts: Sequence[str]
 ) -> None:
     ours, by_hand = spaces
-    api = Api("k8s", Profile(kind="kubernetes", kubeconfig=str(kube_cluster.kubeconfig), namespace=ours.name))
+    api = Api("k8s", KubernetesProfile(kind="kubernetes", kubeconfig=str(kube_cluster.kubeconfig), namespace=ours.name))
     numbers = [TEXTS.index(text) for text in texts]
     bundles = {number: bundle for number in numbers if (bundle := bundle_of(number, kind)) is not None}
     assert len(bundles) > 0.9 * len(texts)

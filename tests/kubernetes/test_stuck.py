@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters.kubernetes.backend import KubernetesBackend
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import Unreachable
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Submission
 from testbeds.kubernetes.cluster import Cluster
 from testbeds.kubernetes.operators import RESTRICTED
@@ -133,7 +133,9 @@ def test_another_attempt_waits_for_the_room_that_the_one_before_it_takes(make_la
     lab = make_lab("jobset", overlay=suspended("jobset"))
     lab.kubectl("create", "quota", "one", "--hard=count/jobsets.jobset.x-k8s.io=1")
     given = json.loads(lab.config.read_text())["clusters"]["k8s"]
-    profile = Profile(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+    profile = KubernetesProfile(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    )
     backend = KubernetesBackend("k8s", profile, lab.home)
     made = prepared(lab.script("short", DONE), backend)
     first, second = submission(lab, made), submission(lab, made, 2)

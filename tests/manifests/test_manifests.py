@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from orchestrator.clusters import PROFILES
+from orchestrator.clusters.kubernetes.profile import OWN_RUNTIME
 from orchestrator.config import configfile
-from orchestrator.model.kubernetes import OWN_RUNTIME
 from tests.rendering import crds
 
 ROOT = Path(__file__).parents[2] / "manifests"
@@ -90,7 +91,7 @@ def test_one_controller_has_the_store_and_lets_go_of_it_before_another_one_comes
 
 def test_the_controllers_configuration_is_read_and_starts_no_other():
     kept = one("ConfigMap", "controller.yaml")["data"]
-    config = configfile.parse(kept["config.yaml"].encode(), "config.yaml")
+    config = configfile.parse(kept["config.yaml"].encode(), "config.yaml", PROFILES)
     assert config.controller == "external"
     profile = config.clusters[config.default]
     assert (profile.kind, profile.namespace, profile.kubeconfig) == ("kubernetes", "train", None)

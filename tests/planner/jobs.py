@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.plan import ModelFacts, Plan
 from orchestrator.model.spec import Data, DeepSpeed, Model, Resources, Spec, Training
@@ -48,13 +49,13 @@ def facts_of(config: dict[str, Any]) -> ModelFacts:
 
 TINY_FACTS = facts_of(TINY)
 
-LAPTOP = Cluster(name="local", profile=Profile(kind="local"), device="cpu", host_memory=24 * GIB)
+LAPTOP = Cluster(name="local", profile=Profile(kind="local"), one_machine=True, device="cpu", host_memory=24 * GIB)
 
 
 def gpus(nodes: int = 1, per_node: int = 8, *, gpu: int | None = 80 * GIB, host: int | None = 1024 * GIB) -> Cluster:
     return Cluster(
         name="hpc",
-        profile=Profile(kind="slurm"),
+        profile=SlurmProfile(kind="slurm"),
         device="cuda",
         nodes=nodes,
         gpus_per_node=per_node,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.bundle import assets
+from orchestrator.clusters import KINDS, kind_of
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile, Rdma
+from orchestrator.clusters.slurm.profile import SlurmProfile
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.model.bundle import File
-from orchestrator.model.cluster import KINDS, Cluster, Profile
-from orchestrator.model.kubernetes import Rdma
+from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.plan import Batch, Memory, Plan, Term, Topology
 from orchestrator.model.spec import Data, Model, Secret, Spec, Training
 from orchestrator.rendering import RenderRequest, render
@@ -52,14 +55,14 @@ SIGNATURES = ({"cause": "cuda_oom", "pattern": "CUDA out of memory", "retry": Fa
 PAYLOAD = (assets.as_library([File(path="orchestrator/__init__.py", content=b'"""The library."""\n')]),)
 PROFILES = {
     "local": Profile(kind="local", env={"OMP_NUM_THREADS": "1"}),
-    "ssh": Profile(
+    "ssh": SshProfile(
         kind="ssh",
         hosts=("gpu1", "gpu2", "spare"),
         shared_dir="/nfs/me",
         python="/nfs/venv/bin/python",
         setup=("module load cuda",),
     ),
-    "slurm": Profile(
+    "slurm": SlurmProfile(
         kind="slurm",
         partition="gpu",
         account="ml",
@@ -69,12 +72,12 @@ PROFILES = {
         python="/scratch/venv/bin/python",
         setup=("module purge", "module load gcc/12 cuda/12.4"),
     ),
-    "kubernetes": Profile(
+    "kubernetes": KubernetesProfile(
         kind="kubernetes", namespace="train", image="registry.example/train:1", storage_class="nfs", storage="500Gi"
     ),
 }
 # A Kubernetes profile with everything in it; how a job is made stays open.
-RICH = Profile(
+RICH = KubernetesProfile(
     kind="kubernetes",
     context="lab",
     kubeconfig="/home/me/.kube/lab",
@@ -101,7 +104,9 @@ def request(kind: str, profile: Profile | None = None, /, **changes) -> RenderRe
     made = RenderRequest(
         spec=replace(SPEC, secrets=SECRETS[kind]),
         plan=PLAN,
-        cluster=Cluster(name=kind, profile=profile or PROFILES[kind]),
+        cluster=Cluster(name=kind, profile=profile or PROFILES[kind], one_machine=kind == "local"),
+        kind=kind_of(kind).rendering(),
+        kubernetes_secrets=kind_of(kind).kubernetes_secrets,
         run_id="0123456789ab",
         job_dir="/home/me/jobs",
         templates=assets.load_templates(kind),
@@ -119,4 +124,4 @@ def nodes(count: int, *, ranks: int = 4, device: str = "cuda") -> Plan:
     return replace(PLAN, topology=Topology(nodes=count, ranks_per_node=ranks, device=device))
 
 
-ALL_KINDS = KINDS
+ALL_KINDS = tuple(KINDS)

@@ -79,14 +79,9 @@ JSON_VALUES = _nested(_LEAVES | st.floats(allow_nan=False, allow_infinity=False)
 
 
 def values(kind: type, /, **given: Any) -> st.SearchStrategy[Any]:
-    """Values of a dataclass of the model. Text is as hostile as the field's own pattern lets through.
-
-    What the kind of a profile does not read is left alone.
-    """
+    """Values of a dataclass of the model. Text is as hostile as the field's own pattern lets through."""
     hints = typing.get_type_hints(kind)
-    cluster = given.get("kind")
-    read = [item for item in fields(kind) if cluster is None or cluster in (key_of(item).kinds or (cluster,))]
-    made = {item.name: _of(hints[item.name], key_of(item)) for item in read}
+    made = {item.name: _of(hints[item.name], key_of(item)) for item in fields(kind)}
     return st.builds(kind, **{**made, **{name: _as_strategy(value) for name, value in given.items()}})
 
 

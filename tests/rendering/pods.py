@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.model.kubernetes import JOB_KINDS
-from orchestrator.rendering import overlay
-from orchestrator.rendering.overlay import Field
+from orchestrator.clusters.kubernetes import overlay
+from orchestrator.clusters.kubernetes.overlay import Field
+from orchestrator.clusters.kubernetes.profile import JOB_KINDS
 from tests.rendering.build import PROFILES, bundle
 
 RUNTIME = Path(__file__).parents[2] / "manifests/runtime.yaml"

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from orchestrator.bundle import assets
+from orchestrator.clusters import kind_of
 from tests.rendering.build import ALL_KINDS, PROFILES, RICH, SCRIPT, SECRETS, bundle, nodes
 from tests.rendering.pods import KINDS, of_kind
 
@@ -45,7 +46,7 @@ CASES = {
 
 def bare(kind):
     """The cluster that exists with no configuration."""
-    return bundle(kind, replace(PROFILES["local"], kind=kind, env={}))
+    return bundle(kind, kind_of(kind).profile(kind=kind))
 
 
 def files(of):

@@ -16,17 +16,21 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.clusters import kind_of
+from orchestrator.clusters.kubernetes.configmap import config_map_of
+from orchestrator.clusters.kubernetes.profile import JOB_LABEL, LABEL_VALUE, NODE_LABEL, KubernetesProfile
+from orchestrator.clusters.kubernetes.render import manifests
+from orchestrator.clusters.slurm import render as slurm
+from orchestrator.clusters.slurm.profile import SlurmProfile
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.config import yamlfile
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
 from orchestrator.model.key import NAME
-from orchestrator.model.kubernetes import JOB_LABEL, LABEL_VALUE, NODE_LABEL
 from orchestrator.model.spec import Checkpoint, Secret, Spec
-from orchestrator.rendering import quoting, render, slurm
-from orchestrator.rendering.configmap import config_map_of
+from orchestrator.rendering import quoting, render
 from orchestrator.rendering.jobfile import job_document
-from orchestrator.rendering.kubernetes import manifests
 from tests.rendering.build import ALL_KINDS, PLAN, bundle, nodes, request
 from tests.rendering.hostile import JSON_VALUES, TEXT, WITHOUT_FLOATS, WORDS, text_of, values
 from tests.rendering.pods import KINDS, templates
@@ -40,9 +44,11 @@ INLINE = st.fixed_dictionaries({"zero_optimization": st.dictionaries(TEXT, JSON_
 
 def one_line(profile: Profile) -> Profile:
     """What goes into a #SBATCH line has no line break; that such a one is refused has a test of its own."""
-    assume(not any(mark in f"{profile.shared_dir}{profile.constraint}" for mark in "\n\r"))
-    assume(all("#" not in host for host in profile.hosts))
-    assume(not any(slurm.set_by_orch(option) for option in profile.options))
+    if isinstance(profile, SlurmProfile):
+        assume(not any(mark in f"{profile.shared_dir}{profile.constraint}" for mark in "\n\r"))
+        assume(not any(slurm.set_by_orch(option) for option in profile.options))
+    if isinstance(profile, SshProfile):
+        assume(all("#" not in host for host in profile.hosts))
     return profile
 
 
@@ -50,7 +56,7 @@ def one_line(profile: Profile) -> Profile:
 @MANY
 @pytest.mark.parametrize("kind", ["local", "ssh", "slurm"])
 def test_json_files_say_what_the_spec_and_the_profile_say(kind, data):
-    spec, profile = data.draw(SPECS), one_line(data.draw(values(Profile, kind=kind)))
+    spec, profile = data.draw(SPECS), one_line(data.draw(values(kind_of(kind).profile, kind=kind)))
     made = request(kind, profile, spec=spec, plan=replace(PLAN, ds_config=data.draw(INLINE)))
     rendered = render(made)
     job = json.loads(rendered.text("job.json"))
@@ -93,7 +99,9 @@ SENT = values(
 def test_yaml_parsers_read_every_manifest_back(kind, data):
     spec = data.draw(SENT)
     profile = data.draw(
-        values(Profile, kind="kubernetes", job_kind=kind, claim=None, overlay={}, tolerations=TOLERATIONS).map(plain)
+        values(
+            KubernetesProfile, kind="kubernetes", job_kind=kind, claim=None, overlay={}, tolerations=TOLERATIONS
+        ).map(plain)
     )
     rendered = bundle("kubernetes", profile, spec=spec)
     read = {path: read_by_both(rendered.text(path)) for path in manifests(rendered)}
@@ -162,7 +170,7 @@ def test_an_overlay_is_read_back_as_it_was_laid(kind, data):
     notes, labels = data.draw(NOTES), data.draw(st.dictionaries(text_of(JOB_LABEL), text_of(LABEL_VALUE), max_size=3))
     extra = data.draw(st.dictionaries(TEXT.filter(lambda name: not name.startswith("$")), WITHOUT_FLOATS, max_size=2))
     overlay = {"metadata": {"annotations": notes, "labels": labels}, "spec": {"extra": [extra]}}
-    profile = Profile(kind="kubernetes", job_kind=kind, overlay=overlay)
+    profile = KubernetesProfile(kind="kubernetes", job_kind=kind, overlay=overlay)
     rendered = rendered_or_refused(request("kubernetes", profile), "clusters.kubernetes.overlay.")
     if rendered is None:
         return
@@ -184,7 +192,7 @@ def without_null(value):
 @pytest.mark.parametrize("field", ["tolerations", "overlay"])
 def test_any_value_in_a_raw_field_survives_or_is_refused_by_name(field, data):
     raw = data.draw(st.dictionaries(TEXT | st.sampled_from(["key", "spec", "metadata", "$patch"]), JSON_VALUES))
-    profile = Profile(kind="kubernetes", **{field: (raw,) if field == "tolerations" else raw})
+    profile = KubernetesProfile(kind="kubernetes", **{field: (raw,) if field == "tolerations" else raw})
     rendered = rendered_or_refused(request("kubernetes", profile), f"clusters.kubernetes.{field}")
     if rendered is not None:
         read_by_both(rendered.text("pytorchjob.yaml"))
@@ -205,7 +213,7 @@ def expanded(words):
     return [word.replace("$$", "$") for word in words]
 
 
-@given(values(Profile, kind="ssh"))
+@given(values(SshProfile, kind="ssh"))
 @FEW
 def test_a_hostfile_names_the_hosts_or_refuses_them(profile):
     profile = replace(profile, hosts=profile.hosts or ("gpu1",))
@@ -265,7 +273,7 @@ def test_the_real_sbatch_reads_header_values_back(sbatch):
 @pytest.mark.parametrize("text", ["a\nb", "\r", "x\n"])
 def test_a_line_break_in_an_sbatch_line_is_refused(text):
     with pytest.raises(JobError, match="line break"):
-        bundle("slurm", Profile(kind="slurm", shared_dir=f"/{text}"))
+        bundle("slurm", SlurmProfile(kind="slurm", shared_dir=f"/{text}"))
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
@@ -275,7 +283,7 @@ def test_what_no_file_can_hold_is_refused_with_its_field(kind, text, why):
         bundle(kind, spec=replace(request(kind).spec, env={"KEY": text}))
     assert refused.value.field == "env.KEY"
     with pytest.raises(JobError, match=why) as refused:
-        bundle(kind, Profile(kind=kind, python=text))
+        bundle(kind, kind_of(kind).profile(kind=kind, python=text))
     assert refused.value.field == f"clusters.{kind}.python"
 
 

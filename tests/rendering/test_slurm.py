@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clusters.slurm.profile import Container, SlurmProfile
+from orchestrator.clusters.slurm.render import time_limit_seconds
 from orchestrator.errors import JobError
-from orchestrator.model.cluster import Container, Profile
+from orchestrator.model.cluster import Profile
 from orchestrator.rendering import needs
-from orchestrator.rendering.slurm import time_limit_seconds
 from tests.rendering.build import GIB, PLAN, PROFILES, bundle, nodes
 from tests.rendering.test_scripts import Slurm, options
 
-BARE = Profile(kind="slurm")
+BARE = SlurmProfile(kind="slurm")
 PLANNED = f"{needs.memory_mib(PLAN)}M"
 
 
@@ -115,7 +116,7 @@ def test_a_time_limit_of_nothing_is_none(text, seconds):
 
 def contained(tmp_path: Path, container: Container, **more) -> tuple[Slurm, list[str]]:
     shared = tmp_path / "sha red"
-    slurm = Slurm(tmp_path, Profile(kind="slurm", shared_dir=str(shared), container=container, **more))
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm", shared_dir=str(shared), container=container, **more))
     slurm.run("bash", str(slurm.bundle / "job.sbatch"))
     return slurm, (slurm.probes / "srun").read_text().split("\0")
 
@@ -161,7 +162,7 @@ def test_shellcheck_finds_no_fault_in_a_script_with_a_container(tmp_path, runtim
 @pytest.fixture
 def slurm(tmp_path):
     """The bundle lies where orch lays it down."""
-    place = Slurm(tmp_path, Profile(kind="slurm", shared_dir=str(tmp_path)))
+    place = Slurm(tmp_path, SlurmProfile(kind="slurm", shared_dir=str(tmp_path)))
     attempt = tmp_path / "runs/tiny-llama/attempts/000003"
     attempt.mkdir(parents=True)
     place.bundle = place.bundle.rename(attempt / "bundle")

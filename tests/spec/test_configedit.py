@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.clusters import PROFILES
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.config import configfile
 from orchestrator.config.edit import with_cluster
 from orchestrator.errors import JobError
-from orchestrator.model.cluster import Profile
 
 NEW = {"kind": "slurm", "partition": "gpu", "options": ["--mail-type=END"], "env": {"A": "5"}}
-PROFILE = Profile(kind="slurm", partition="gpu", options=("--mail-type=END",), env={"A": "5"})
+PROFILE = SlurmProfile(kind="slurm", partition="gpu", options=("--mail-type=END",), env={"A": "5"})
 
 FILES = {
     "nothing": "",
@@ -35,7 +36,7 @@ FILES = {
 
 
 def parse(text: str):
-    return configfile.parse(text.encode(), "config.yaml")
+    return configfile.parse(text.encode(), "config.yaml", PROFILES)
 
 
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
@@ -64,7 +65,7 @@ def test_a_cluster_is_replaced_where_it_stood(text: str) -> None:
     after = with_cluster(text, "a", NEW, replace=True)
     found = parse(after)
     assert found.clusters["a"] == PROFILE
-    assert found.clusters["b"] == Profile(kind="slurm")
+    assert found.clusters["b"] == SlurmProfile(kind="slurm")
     assert list(found.clusters) == list(parse(text).clusters)
     assert "# next" in after
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.clusters import KINDS, PROFILES
 from orchestrator.config import configfile
 from orchestrator.errors import JobError
-from orchestrator.model.cluster import KINDS, Config, Interface
+from orchestrator.model.cluster import Config, Interface
 
 SITE = """\
 default: hpc
@@ -17,7 +18,7 @@ clusters:
 
 
 def parse(text: str) -> Config:
-    return configfile.parse(text.encode(), "config.yaml")
+    return configfile.parse(text.encode(), "config.yaml", PROFILES)
 
 
 def refusal(text: str) -> JobError:
@@ -27,19 +28,24 @@ def refusal(text: str) -> JobError:
 
 
 def test_four_bare_clusters_are_there_without_a_configuration(tmp_path):
-    for config in (configfile.load(None), configfile.load(tmp_path / "none.yaml"), parse(""), parse("# nothing")):
+    for config in (
+        configfile.load(None, PROFILES),
+        configfile.load(tmp_path / "none.yaml", PROFILES),
+        parse(""),
+        parse("# nothing"),
+    ):
         assert {name: profile.kind for name, profile in config.clusters.items()} == {kind: kind for kind in KINDS}
         assert config.default == "local"
 
 
 def test_a_configuration_that_was_asked_for_must_exist(tmp_path):
     with pytest.raises(JobError, match="No such file"):
-        configfile.load(tmp_path / "none.yaml", must_exist=True)
+        configfile.load(tmp_path / "none.yaml", PROFILES, must_exist=True)
 
 
 def test_a_configuration_adds_clusters_and_replaces_bare_ones(tmp_path):
     (tmp_path / "config.yaml").write_text(SITE)
-    config = configfile.load(tmp_path / "config.yaml")
+    config = configfile.load(tmp_path / "config.yaml", PROFILES)
     assert list(config.clusters) == [*KINDS, "hpc", "k8s", "lab"]
     assert config.clusters["hpc"].gpu_memory == 80 * 2**30
     assert config.clusters["hpc"].time_limit == "24:00:00"

@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.clusters import BUILT_IN, PROFILES
 from orchestrator.config import configfile, reference, schema, specfile
 from orchestrator.config.scaffold import Answers, job_yaml
 from orchestrator.config.yamlfile import parse, plain
@@ -16,7 +17,7 @@ from orchestrator.errors import JobError
 
 ROOT = Path(__file__).parents[2]
 JOB = jsonschema.Draft202012Validator(schema.json_schema())
-CONFIG = jsonschema.Draft202012Validator(schema.config_schema())
+CONFIG = jsonschema.Draft202012Validator(schema.config_schema(PROFILES))
 
 
 def test_the_schemas_are_schemas():
@@ -34,14 +35,12 @@ def test_every_key_has_a_description():
                     check(choice)
 
     check(schema.json_schema())
-    check(schema.config_schema())
+    check(schema.config_schema(PROFILES))
 
 
-@pytest.mark.parametrize("name", sorted(reference.pages()))
+@pytest.mark.parametrize("name", sorted(reference.pages(BUILT_IN)))
 def test_the_pages_generated_from_the_model_are_fresh(name):
-    assert (ROOT / "docs" / name).read_text() == reference.pages()[name], (
-        "run: python -m orchestrator.config.reference docs"
-    )
+    assert (ROOT / "docs" / name).read_text() == reference.pages(BUILT_IN)[name], "run: make docs"
 
 
 EXAMPLES = sorted(ROOT.glob("examples/**/job.yaml"))
@@ -60,7 +59,7 @@ def test_the_examples_in_the_pages_are_read(page):
     for block in blocks:
         text = block.split("```")[0].encode()
         validator = JOB if page == "job.md" else CONFIG
-        (specfile if page == "job.md" else configfile).parse(text, page)
+        (specfile.parse if page == "job.md" else parse_configuration)(text, page)
         assert list(validator.iter_errors(plain(parse(text, page)))) == []
 
 
@@ -142,9 +141,13 @@ PARTS = mapping(
 )
 
 
-def accepts(parser, document) -> bool:
+def parse_configuration(text: bytes, file: str):
+    return configfile.parse(text, file, PROFILES)
+
+
+def accepts(read, document) -> bool:
     try:
-        parser.parse(json.dumps(document).encode(), "job.yaml")
+        read(json.dumps(document).encode(), "job.yaml")
     except JobError:
         return False
     return True
@@ -153,7 +156,7 @@ def accepts(parser, document) -> bool:
 @settings(max_examples=500)
 @given(merged(st.sampled_from([BASE, {"name": "a", "run": "/train.py"}, {}]), PARTS))
 def test_schema_and_parser_agree_on_a_job(document):
-    assert JOB.is_valid(document) == accepts(specfile, document)
+    assert JOB.is_valid(document) == accepts(specfile.parse, document)
 
 
 PROFILE = mapping(
@@ -193,7 +196,7 @@ CLUSTERS = st.dictionaries(st.sampled_from(["a", "slurm", "-"]), merged(BARE, PR
     )
 )
 def test_schema_and_parser_agree_on_a_configuration(document):
-    assert CONFIG.is_valid(document) == accepts(configfile, document)
+    assert CONFIG.is_valid(document) == accepts(parse_configuration, document)
 
 
 VALUES = st.recursive(
@@ -207,12 +210,12 @@ KEYS = st.sampled_from(
 TREES = st.recursive(VALUES, lambda inner: st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=4), max_leaves=8)
 
 
-@pytest.mark.parametrize("parser", [specfile, configfile])
+@pytest.mark.parametrize("read", [specfile.parse, parse_configuration])
 @given(document=st.dictionaries(KEYS, TREES))
-def test_any_document_is_read_or_refused(parser, document):
+def test_any_document_is_read_or_refused(read, document):
     text = yaml.safe_dump(document).encode()
     try:
-        parser.parse(text, "job.yaml")
+        read(text, "job.yaml")
     except JobError as error:
         refused = error
         assert str(refused).startswith("job.yaml:")

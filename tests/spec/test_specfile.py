@@ -322,7 +322,7 @@ def test_a_job_under_another_name_is_checked_too():
 @pytest.mark.parametrize("kind", ["local", "ssh", "slurm"])
 def test_a_kubernetes_secret_is_refused_on_other_clusters(kind):
     spec = parse(SMALLEST + "secrets: {A: {kubernetes: name/key}}")
-    specfile.check_kind(spec, "kubernetes")
+    specfile.check_secrets(spec, "kubernetes", kubernetes=True)
     with pytest.raises(JobError) as caught:
-        specfile.check_kind(spec, kind)
+        specfile.check_secrets(spec, kind, kubernetes=False)
     assert caught.value.field == "secrets.A.kubernetes"

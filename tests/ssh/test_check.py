@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.clusters.checkup import Place, check
+from orchestrator.clusters.checkup import check
+from orchestrator.clusters.kind import Place
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.model.cluster import Profile
 from testbeds.ssh.hosts import Bed
 
@@ -19,7 +21,7 @@ def levels(profile: Profile, home: Path) -> dict[str, tuple[str, str]]:
 
 def test_every_host_is_asked_and_what_is_wrong_is_named(make_bed: Callable[[int], Bed], tmp_path: Path) -> None:
     bed = make_bed(3)
-    good = Profile(
+    good = SshProfile(
         kind="ssh",
         hosts=("gpu1", "gpu2"),
         shared_dir=str(bed.shared),
@@ -55,9 +57,9 @@ def test_every_host_is_asked_and_what_is_wrong_is_named(make_bed: Callable[[int]
 
 
 def test_a_list_of_no_hosts_and_a_hostfile_with_a_mistake_are_told(tmp_path: Path) -> None:
-    assert levels(Profile(kind="ssh"), tmp_path)["hosts"] == ("problem", "lab has none")
+    assert levels(SshProfile(kind="ssh"), tmp_path)["hosts"] == ("problem", "lab has none")
     hostfile = tmp_path / "hostfile"
     hostfile.write_text("gpu1 slots=2\ngpu2 slots=0\n")
-    level, words = levels(Profile(kind="ssh", hostfile=str(hostfile)), tmp_path)["hosts"]
+    level, words = levels(SshProfile(kind="ssh", hostfile=str(hostfile)), tmp_path)["hosts"]
     assert level == "problem"
     assert f"{hostfile}:2" in words

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.config import hostfile
 from orchestrator.errors import JobError
-from orchestrator.model.cluster import Profile
 from tests.rendering.build import bundle, nodes
 
 GIVEN = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -130,7 +130,7 @@ def test_a_mistake_is_told_with_file_line_and_what_to_write(content, line, messa
 def launch_sh(tmp_path_factory: pytest.TempPathFactory):
     """launch.sh's own reader: the hosts that it would start an agent on, or what it printed. No ssh is called."""
     root = tmp_path_factory.mktemp("launch")
-    for file in bundle("ssh", Profile(kind="ssh"), plan=nodes(1, ranks=1)).files:
+    for file in bundle("ssh", SshProfile(kind="ssh"), plan=nodes(1, ranks=1)).files:
         (root / "bundle" / file.path).parent.mkdir(parents=True, exist_ok=True)
         (root / "bundle" / file.path).write_bytes(file.content)
     text = (root / "bundle/launch.sh").read_text()
@@ -172,7 +172,7 @@ def check_agreement(launch_sh, content: bytes) -> None:
 
 
 def test_a_file_that_names_too_few_big_hosts_names_the_small_ones(tmp_path: Path) -> None:
-    for file in bundle("ssh", Profile(kind="ssh"), plan=nodes(2, ranks=4)).files:
+    for file in bundle("ssh", SshProfile(kind="ssh"), plan=nodes(2, ranks=4)).files:
         (tmp_path / file.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file.path).write_bytes(file.content)
     (tmp_path / "hosts").write_text("gpu1 slots=2\ngpu2 slots=4\n")

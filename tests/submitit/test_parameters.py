@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.model.cluster import Profile
 from orchestrator.submitit import parameters
 
-SLURM = Profile(
+SLURM = SlurmProfile(
     kind="slurm", shared_dir="/shared", memory_per_gpu=2**30, options=("--mail-type=END",), setup=("module load cuda",)
 )
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.model.cluster import Profile
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
@@ -72,7 +72,7 @@ class Listed:
 class Api:
     """Holds the connections. Opened on first use: to render and to plan contacts nothing."""
 
-    def __init__(self, name: str, profile: Profile) -> None:
+    def __init__(self, name: str, profile: KubernetesProfile) -> None:
         self._name = name
         self._profile = profile
         self._client: Any = None
@@ -239,7 +239,7 @@ class Api:
         return self._client
 
 
-def _connect(name: str, profile: Profile) -> tuple[Any, str | None, str | None]:
+def _connect(name: str, profile: KubernetesProfile) -> tuple[Any, str | None, str | None]:
     """A client by the profile's kubeconfig or context, the usual kubeconfig, or the service account of this pod.
 
     Beside it the context, and the namespace that it or this pod is in.
@@ -308,7 +308,7 @@ def _own_namespace() -> str | None:
     return text.strip() or None
 
 
-def _context_of(profile: Profile) -> tuple[str | None, str | None]:
+def _context_of(profile: KubernetesProfile) -> tuple[str | None, str | None]:
     """The name of the context that is used, and its namespace."""
     from kubernetes.config import kube_config
 

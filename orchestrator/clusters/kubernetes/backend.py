@@ -19,11 +19,12 @@ from orchestrator.clusters.kubernetes.logfiles import Reader
 from orchestrator.clusters.kubernetes.logs import PodLogs
 from orchestrator.clusters.kubernetes.pod_watch import PodWatch
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, look, pods_of_attempt
 from orchestrator.clusters.transport import SECONDS, Call
 from orchestrator.errors import ClusterError
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Question, Submission
 
 CALM = 10.0  # seconds between two looks while every run trains or waits as before; a change of a pod rings before
@@ -74,13 +75,13 @@ class _Attempt:
 class KubernetesBackend:
     """Holds the connection and what was last seen; forgetting it is safe."""
 
-    kind: Kind = "kubernetes"
+    kind = "kubernetes"
     at_once = 4
 
     def __init__(
         self,
         name: str,
-        profile: Profile,
+        profile: KubernetesProfile,
         home: Path | str,
         *,
         api: Api | None = None,
@@ -115,7 +116,8 @@ class KubernetesBackend:
             kind = self._served.job_kind()
         except ClusterError:
             kind = None
-        return dataclasses.replace(Cluster.of_profile(self._name, self._profile), job_kind=kind)
+        profile = self._profile if kind is None else dataclasses.replace(self._profile, job_kind=kind)
+        return Cluster.of_profile(self._name, profile)
 
     def hosts(self) -> Sequence[str]:
         try:

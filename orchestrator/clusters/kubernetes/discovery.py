@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from orchestrator.clusters.kubernetes.api import Api, Refused
 from orchestrator.clusters.kubernetes.kinds import KINDS, Kind, is_among, taken
+from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import JobKind
 
 
 class Discovery:
     """Remembers the kinds that it has seen served."""
 
-    def __init__(self, name: str, profile: Profile, api: Api) -> None:
+    def __init__(self, name: str, profile: KubernetesProfile, api: Api) -> None:
         self._name = name
         self._profile = profile
         self._api = api
@@ -56,7 +55,7 @@ class Discovery:
     def _suits_trainjob(self) -> bool:
         """Whether the runtime of TrainJobs is there and does its part, and nothing of the profile is lost."""
         from orchestrator.clusters.kubernetes import runtimes  # templates' modules, for which only `auto` has a use
-        from orchestrator.rendering.kubernetes import lost
+        from orchestrator.clusters.kubernetes.render import lost
 
         if lost(self._profile, "trainjob"):
             return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-from orchestrator.model.kubernetes import JobKind
+from orchestrator.clusters.kubernetes.profile import JobKind
 
 
 class Lifecycle(Enum):

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from orchestrator.clusters.kubernetes.kinds import KINDS, Kind
+from orchestrator.clusters.kubernetes.profile import POD_OF_JOB, at
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.kubernetes import POD_OF_JOB, at
 from orchestrator.model.run import Submission
 
 RUN, RUN_ID, ATTEMPT, ASKED = "orch/run", "orch/run-id", "orch/attempt", "orch/asked"

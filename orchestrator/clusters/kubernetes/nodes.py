@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.model.cluster import Profile
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
 _KEEPS_OFF = frozenset({"NoSchedule", "NoExecute"})
 _PASSING = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")  # not ready, under pressure, being set up
@@ -13,7 +13,7 @@ _PASSING = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")  # not r
 Node = Mapping[str, Any]
 
 
-def fits(node: Node, profile: Profile) -> bool:
+def fits(node: Node, profile: KubernetesProfile) -> bool:
     """Whether a pod could start there if nothing else ran on it.
 
     A taint named as the GPUs are does not count: some servers add the toleration of it to pods that ask for GPUs.
@@ -23,13 +23,13 @@ def fits(node: Node, profile: Profile) -> bool:
     return is_chosen(node, profile) and is_usable(node) and has_devices and not tainted
 
 
-def may_return(node: Node, profile: Profile) -> bool:
+def may_return(node: Node, profile: KubernetesProfile) -> bool:
     """Whether nothing keeps pods off but what Kubernetes itself has said of the node, and takes back by itself."""
     taints = hindering(node, profile)
     return is_chosen(node, profile) and bool(taints) and all(taint.startswith(_PASSING) for taint in taints)
 
 
-def is_chosen(node: Node, profile: Profile) -> bool:
+def is_chosen(node: Node, profile: KubernetesProfile) -> bool:
     """Whether it has the labels that the profile wants."""
     labels = (node.get("metadata") or {}).get("labels") or {}
     return all(labels.get(key) == value for key, value in profile.node_selector.items())
@@ -43,7 +43,7 @@ def is_usable(node: Node) -> bool:
     return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
-def hindering(node: Node, profile: Profile) -> list[str]:
+def hindering(node: Node, profile: KubernetesProfile) -> list[str]:
     """Its taints that keep pods off which have the profile's tolerations, and no others."""
     return [
         str(taint.get("key"))

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.clusters.kubernetes.kinds import KINDS
-from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import POD_OF_JOB, at
-from orchestrator.rendering.kubernetes import PERMANENT, STOPPED, WORD
+from orchestrator.clusters.kubernetes.profile import POD_OF_JOB, KubernetesProfile, at
+from orchestrator.clusters.kubernetes.render import PERMANENT, STOPPED, WORD
 
 _PLURALS = {"ClusterTrainingRuntime": "clustertrainingruntimes", "TrainingRuntime": "trainingruntimes"}
 _NODE = "node"  # what rendered TrainJobs call the replicated job and the container that they change
@@ -36,7 +35,7 @@ def path_of(runtime: str, namespace: str) -> str:
     return f"/apis/{of.group}/{of.version}/{place}{plural_of(runtime)}/{name_of(runtime)}"
 
 
-def misfits(document: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
+def misfits(document: Mapping[str, Any], profile: KubernetesProfile) -> tuple[str, ...]:
     """What of a runtime is not as a job of this profile needs it, in sentences; none for orch's own."""
     spec = document.get("spec") or {}
     jobs: Sequence[Mapping[str, Any]] = at(spec, "template", "spec", "replicatedJobs") or ()
@@ -47,7 +46,7 @@ def misfits(document: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
     return (*_of_set(spec, jobs, profile), *_of_job(job), *_of_pod(pod, profile))
 
 
-def _of_set(spec: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], profile: Profile) -> Iterator[str]:
+def _of_set(spec: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], profile: KubernetesProfile) -> Iterator[str]:
     if "mpi" in (spec.get("mlPolicy") or {}):
         yield "it starts ranks by MPI (mlPolicy)"
     if others := [str(one.get("name")) for one in jobs if one.get("name") != _NODE]:
@@ -91,7 +90,7 @@ def _is_of_disruption(rule: Mapping[str, Any]) -> bool:
     return rule.get("action") == "Ignore" and any(one.get("type") == "DisruptionTarget" for one in conditions)
 
 
-def _of_pod(pod: Mapping[str, Any], profile: Profile) -> Iterator[str]:
+def _of_pod(pod: Mapping[str, Any], profile: KubernetesProfile) -> Iterator[str]:
     containers: Sequence[Mapping[str, Any]] = pod.get("containers") or ()
     own = next((one for one in containers if one.get("name") == _NODE), None)
     if own is None:

@@ -12,8 +12,8 @@ from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle, kind_of
 from orchestrator.clusters.kubernetes.manifests import ASKED, ATTEMPT, MANAGED, RUN_ID
 from orchestrator.clusters.kubernetes.objects import labels_of
 from orchestrator.clusters.kubernetes.pods import TAINTED, Pod, newest_of, pods_of
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import Unreachable
-from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Submission
 
 MANY = 200  # runs, above which a selector names them no more
@@ -80,7 +80,7 @@ class Snapshot:
         return self.queues.words_of(job)
 
 
-def look(api: Api, submissions: Sequence[Submission], profile: Profile) -> Snapshot:
+def look(api: Api, submissions: Sequence[Submission], profile: KubernetesProfile) -> Snapshot:
     """Raises Unreachable, also where the cluster no longer lets its objects be listed; Refused for its pods."""
     queue = profile.queue
     selector = (("labelSelector", _selector(submissions)),)
@@ -104,7 +104,7 @@ def look(api: Api, submissions: Sequence[Submission], profile: Profile) -> Snaps
     )
 
 
-def _hopeful(api: Api, pods: list[Pod], profile: Profile) -> list[Pod]:
+def _hopeful(api: Api, pods: list[Pod], profile: KubernetesProfile) -> list[Pod]:
     """The pods, of which those wait that only nodes have no place for which are away just now: one more list."""
     if not any(TAINTED in pod.stuck for pod in pods):
         return pods

@@ -28,7 +28,7 @@ from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.job.system import lock, proc
 from orchestrator.job.system.atomic import replacing, write_json
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.run import Observation, Question, Submission
 from orchestrator.system import failpoints, processes
 
@@ -39,7 +39,7 @@ ADDRESS = "127.0.0.1"
 class LocalBackend:
     """Runs below $ORCH_HOME/runs. Holds nothing between calls: all state is on disk and in the agents' locks."""
 
-    kind: Kind = "local"
+    kind = "local"
     pace = 0.0
     at_once = 1  # agents are forked
 
@@ -63,6 +63,7 @@ class LocalBackend:
             gpu_memory=profile.gpu_memory or (first.memory if first else None),
             host_memory=profile.host_memory or found.host_memory,
             device=found.device if profile.device == "auto" else profile.device,
+            one_machine=True,
         )
 
     def hosts(self) -> Sequence[str]:

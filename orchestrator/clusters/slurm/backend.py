@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from orchestrator.clusters import observation
 from orchestrator.clusters.slurm import answers, reading, sbatch
 from orchestrator.clusters.slurm.answers import Account, Job
 from orchestrator.clusters.slurm.polling import Rhythm
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.slurm.states import Standing, state_of
 from orchestrator.clusters.transport import SECONDS, Call, LocalTransport, SshTransport, Transport
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Observation, Phase, Question, Submission
 
 PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
@@ -50,14 +51,14 @@ class _Gone:
 class SlurmBackend:
     """Holds the last answer of squeue and of each look, so that one question serves all; forgetting them is safe."""
 
-    kind: Kind = "slurm"
+    kind = "slurm"
     pace = 1.0
     at_once = 4  # while one waits for the answer of sbatch, or of ssh, another's files are laid down
 
     def __init__(
         self,
         name: str,
-        profile: Profile,
+        profile: SlurmProfile,
         *,
         reach: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -101,7 +102,8 @@ class SlurmBackend:
 
     def probe(self) -> Cluster:
         """What the profile says: to plan and to render contacts nothing. `orch clusters check` asks the cluster."""
-        return Cluster.of_profile(self._name, self._profile)
+        described = Cluster.of_profile(self._name, self._profile)
+        return replace(described, gpus_per_node=self._profile.gpus_per_node)
 
     def hosts(self) -> Sequence[str]:
         command = {"argv": answers.nodes_command(self._profile.partition), "timeout": answers.SECONDS}
@@ -405,7 +407,7 @@ class SlurmBackend:
         return self._reach.call(*calls, seconds=seconds)
 
 
-def _reach(profile: Profile) -> Transport:
+def _reach(profile: SlurmProfile) -> Transport:
     if profile.login is None:
         return LocalTransport()
     python = profile.python if profile.container is None else None  # a container's is not there outside of it

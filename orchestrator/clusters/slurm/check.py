@@ -8,9 +8,9 @@ from typing import Any
 from orchestrator.clusters import interpreter, shared_directory
 from orchestrator.clusters.findings import Answer, Finding, ok, problem, warning
 from orchestrator.clusters.slurm.facts import SlurmFacts, facts_of, seconds_of
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.transport import Call
 from orchestrator.errors import ClusterError
-from orchestrator.model.cluster import Profile
 
 SECONDS = 15.0
 LITTLE_MEMORY = 1024.0  # MiB a CPU; with two CPUs a rank, what torch and a launcher need to be loaded
@@ -37,7 +37,7 @@ FIRST: Mapping[str, Call] = _calls("version", "config")  # where these fail the 
 REST: Mapping[str, Call] = _calls(*(name for name in _COMMANDS if name not in FIRST))
 
 
-def questions(profile: Profile) -> dict[str, Call]:
+def questions(profile: SlurmProfile) -> dict[str, Call]:
     """What is asked about the machine and not about Slurm, by name."""
     asked: dict[str, Call] = {}
     if profile.shared_dir is not None:
@@ -47,7 +47,7 @@ def questions(profile: Profile) -> dict[str, Call]:
     return asked
 
 
-def judge(profile: Profile, answers: Mapping[str, Answer]) -> tuple[list[Finding], list[str], list[str]]:
+def judge(profile: SlurmProfile, answers: Mapping[str, Answer]) -> tuple[list[Finding], list[str], list[str]]:
     """Findings, what orch can promise, what it cannot."""
     facts = facts_of(answers)
     findings = list(_control(facts))
@@ -65,7 +65,7 @@ def judge(profile: Profile, answers: Mapping[str, Answer]) -> tuple[list[Finding
     return findings, *promises(profile, facts)
 
 
-def filled_in(profile: Profile, answers: Mapping[str, Answer]) -> dict[str, Any]:
+def filled_in(profile: SlurmProfile, answers: Mapping[str, Answer]) -> dict[str, Any]:
     """Keys of a profile that a cluster itself can tell, where the profile does not. Raises ClusterError."""
     facts = facts_of(answers)
     if facts.trouble:
@@ -94,7 +94,7 @@ def _control(facts: SlurmFacts) -> Iterator[Finding]:
         yield problem("slurmctld", facts.trouble, "wait until it answers, or ask its administrator")
 
 
-def _cluster(profile: Profile, facts: SlurmFacts) -> Iterator[Finding]:
+def _cluster(profile: SlurmProfile, facts: SlurmFacts) -> Iterator[Finding]:
     name = profile.partition or facts.default
     yield from _partition(profile, facts, name)
     yield from _accounts(profile, facts)
@@ -106,7 +106,7 @@ def _cluster(profile: Profile, facts: SlurmFacts) -> Iterator[Finding]:
         yield _munge(facts)
 
 
-def _partition(profile: Profile, facts: SlurmFacts, name: str | None) -> Iterator[Finding]:
+def _partition(profile: SlurmProfile, facts: SlurmFacts, name: str | None) -> Iterator[Finding]:
     known = ", ".join(sorted(facts.partitions))
     if name is None:
         yield problem("partition", "none is the default one", f"set `partition` to one of {known}")
@@ -131,7 +131,7 @@ def _partition(profile: Profile, facts: SlurmFacts, name: str | None) -> Iterato
     yield from _memory(profile, facts, name)
 
 
-def _time(profile: Profile, partition: Mapping[str, str], name: str, limit: str) -> Finding:
+def _time(profile: SlurmProfile, partition: Mapping[str, str], name: str, limit: str) -> Finding:
     if profile.time_limit is None:
         default = partition.get("DefaultTime", "NONE")
         return ok("time limit", f"{limit if default == 'NONE' else default}: the profile sets none")
@@ -141,7 +141,7 @@ def _time(profile: Profile, partition: Mapping[str, str], name: str, limit: str)
     return ok("time limit", profile.time_limit)
 
 
-def _gpus(profile: Profile, facts: SlurmFacts, name: str) -> Iterator[Finding]:
+def _gpus(profile: SlurmProfile, facts: SlurmFacts, name: str) -> Iterator[Finding]:
     groups = [group for group in facts.groups_of(name) if group.nodes]
     types = sorted({kind for group in groups for kind in group.gpus if kind})
     counts = sorted({group.gpu_count for group in groups})
@@ -166,7 +166,7 @@ def _gpus(profile: Profile, facts: SlurmFacts, name: str) -> Iterator[Finding]:
         yield ok("GPUs", found)
 
 
-def _memory(profile: Profile, facts: SlurmFacts, name: str) -> Iterator[Finding]:
+def _memory(profile: SlurmProfile, facts: SlurmFacts, name: str) -> Iterator[Finding]:
     most = max((group.memory for group in facts.groups_of(name)), default=0)
     wanted = profile.memory or (profile.memory_per_gpu or 0) * (profile.gpus_per_node or 1)
     if most and wanted > most:
@@ -180,7 +180,7 @@ def _memory(profile: Profile, facts: SlurmFacts, name: str) -> Iterator[Finding]
         )
 
 
-def _accounts(profile: Profile, facts: SlurmFacts) -> Iterator[Finding]:
+def _accounts(profile: SlurmProfile, facts: SlurmFacts) -> Iterator[Finding]:
     enforced = facts.config.get("AccountingStorageEnforce", "")
     if profile.account is not None:
         accounts = None if facts.associations is None else sorted({account for account, _, _ in facts.associations})
@@ -213,7 +213,7 @@ def _requeue(facts: SlurmFacts) -> Iterator[Finding]:
         yield ok("requeue", "off unless a job asks for it, and orch's jobs do")
 
 
-def preemption(profile: Profile, facts: SlurmFacts) -> tuple[str, float]:
+def preemption(profile: SlurmProfile, facts: SlurmFacts) -> tuple[str, float]:
     """What happens to a preempted job of a profile (OFF, REQUEUE, CANCEL, SUSPEND), and the seconds it is given."""
     partition = facts.partitions.get(profile.partition or facts.default or "", {})
     kind = facts.config.get("PreemptType", "preempt/none")
@@ -229,7 +229,7 @@ def preemption(profile: Profile, facts: SlurmFacts) -> tuple[str, float]:
     return (modes[0] if modes else "OFF"), grace
 
 
-def _preemption(profile: Profile, facts: SlurmFacts) -> Finding:
+def _preemption(profile: SlurmProfile, facts: SlurmFacts) -> Finding:
     mode, grace = preemption(profile, facts)
     if mode == "OFF":
         return ok("preemption", "jobs of this kind are not preempted")
@@ -278,7 +278,7 @@ def _munge(facts: SlurmFacts) -> Finding:
     return ok("munge", f"knows you as {facts.munge}")
 
 
-def promises(profile: Profile, facts: SlurmFacts) -> tuple[list[str], list[str]]:
+def promises(profile: SlurmProfile, facts: SlurmFacts) -> tuple[list[str], list[str]]:
     """What orch can and cannot promise on this cluster, in sentences."""
     mode, grace = preemption(profile, facts)
     timeout = _number(facts, "SlurmdTimeout")

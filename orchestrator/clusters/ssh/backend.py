@@ -14,11 +14,12 @@ from typing import Any
 from orchestrator.clusters.ssh import hosts as listing
 from orchestrator.clusters.ssh.asking import Group
 from orchestrator.clusters.ssh.hosts import Listed
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.clusters.ssh.watching import Watch, attempt_of, start_id
 from orchestrator.clusters.transport import SECONDS, Call, SshTransport, Transport
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import Cluster, Kind, Profile
+from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Observation, Question, Submission
 
 _NOTHING: Call = ("run", {"argv": ["true"]})
@@ -37,11 +38,11 @@ class _Choosing:
 class SshBackend:
     """Agents on hosts of a list, reached by the system's ssh. All state is on the cluster and in the agents."""
 
-    kind: Kind = "ssh"
+    kind = "ssh"
     pace = 1.0
     at_once = 1  # each start already asks all of its hosts at the same time
 
-    def __init__(self, name: str, profile: Profile) -> None:
+    def __init__(self, name: str, profile: SshProfile) -> None:
         self._name = name
         self._profile = profile
         self._group = Group(self._reach)

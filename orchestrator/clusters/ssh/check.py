@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.clusters import interpreter
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem, warning
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.clusters.transport import Call
 from orchestrator.errors import OrchError
-from orchestrator.model.cluster import Profile
 
 SECONDS = 30.0
 _GPUS = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
@@ -18,7 +18,7 @@ _SEE = 'ls -- "$1"'
 _TAKE = 'rm -f -- "$1/$2"; rmdir -- "$1" 2>/dev/null || true'
 
 
-def questions(profile: Profile, meeting: str | None, number: int) -> dict[str, Call]:
+def questions(profile: SshProfile, meeting: str | None, number: int) -> dict[str, Call]:
     """What host `number` is asked first. `meeting`: a directory of this check's own below the shared one."""
     asked: dict[str, Call] = {
         "name": ("run", {"argv": ["uname", "-n"], "timeout": SECONDS}),
@@ -43,7 +43,7 @@ def _shell(script: str, meeting: str, number: int) -> Call:
 
 
 def judge(
-    profile: Profile,
+    profile: SshProfile,
     hosts: Sequence[str],
     answers: Mapping[str, Mapping[str, Answer] | OrchError],
     seen: Mapping[str, Answer],
@@ -62,7 +62,7 @@ def judge(
     return found, *_promises()
 
 
-def _host(profile: Profile, host: str, answer: Mapping[str, Answer]) -> Iterator[Finding]:
+def _host(profile: SshProfile, host: str, answer: Mapping[str, Answer]) -> Iterator[Finding]:
     gpus = [line for line in answer["gpus"]["stdout"].splitlines() if line.strip()]
     has_gpus = answer["gpus"]["status"] == 0 and bool(gpus)
     cpu = profile.device == "cpu"
@@ -76,7 +76,7 @@ def _host(profile: Profile, host: str, answer: Mapping[str, Answer]) -> Iterator
 
 
 def _shared(
-    profile: Profile, hosts: Sequence[str], good: Mapping[str, Mapping[str, Answer]], seen: Mapping[str, Answer]
+    profile: SshProfile, hosts: Sequence[str], good: Mapping[str, Mapping[str, Answer]], seen: Mapping[str, Answer]
 ) -> Iterator[Finding]:
     directory = profile.shared_dir
     if directory is None:

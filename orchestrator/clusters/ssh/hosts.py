@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.config import hostfile
 from orchestrator.errors import ClusterError, JobError, OrchError, Unreachable
-from orchestrator.model.cluster import Profile
 
 OLDEST_PYTHON = (3, 9)
 # What ssh says where nothing but a person can help; anything else may pass.
@@ -26,7 +26,7 @@ class Listed:
     where: str
 
 
-def listed(profile: Profile, cluster: str, read: Callable[[Path], bytes] = Path.read_bytes) -> tuple[Listed, ...]:
+def listed(profile: SshProfile, cluster: str, read: Callable[[Path], bytes] = Path.read_bytes) -> tuple[Listed, ...]:
     """The hosts of a profile, in order. Raises JobError for a hostfile with mistakes, ClusterError for no hosts."""
     if profile.hostfile is None:
         if len(set(profile.hosts)) < len(profile.hosts):

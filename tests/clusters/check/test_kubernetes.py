@@ -24,12 +24,12 @@ from orchestrator.clusters.kubernetes.check.answers import (
     of_queues,
 )
 from orchestrator.clusters.kubernetes.kinds import KINDS
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile, Rdma
 from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import Rdma
 
 ROOT = Path(__file__).parents[3]
 OWN_RUNTIME = yaml.safe_load((ROOT / "manifests" / "runtime.yaml").read_text())
-PROFILE = Profile(
+PROFILE = KubernetesProfile(
     kind="kubernetes", namespace="train", image="registry.example/train:1", claim="shared", queue="training"
 )
 BARE = replace(PROFILE, queue=None)
@@ -108,7 +108,12 @@ def test_a_good_cluster_has_no_problem() -> None:
 def test_every_finding_that_is_not_fine_says_what_to_do() -> None:
     nothing = dict.fromkeys(recorded(), FORBIDDEN)
     for found in (nothing, dict.fromkeys(recorded(), GONE), {}):
-        for profile in (PROFILE, BARE, Profile(kind="kubernetes"), replace(PROFILE, gang="volcano", rdma=RDMA)):
+        for profile in (
+            PROFILE,
+            BARE,
+            KubernetesProfile(kind="kubernetes"),
+            replace(PROFILE, gang="volcano", rdma=RDMA),
+        ):
             every = Answers(host="h", namespace="train", said=found)
             every = replace(every, rights=dict.fromkeys(rights.rights(profile, every), FORBIDDEN))
             judged, can, cannot = judge.judge(profile, every)

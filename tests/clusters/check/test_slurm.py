@@ -12,11 +12,14 @@ from orchestrator.clusters.findings import Answer, Finding
 from orchestrator.clusters.slurm import check as slurm
 from orchestrator.clusters.slurm import facts
 from orchestrator.clusters.slurm.facts import INFINITE
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.errors import ClusterError
 from orchestrator.model.cluster import Container, Profile
 
 RECORDED: dict[str, Answer] = json.loads((Path(__file__).parent / "data" / "slurm-22.05.8.json").read_text())
-PROFILE = Profile(kind="slurm", shared_dir="/tmp", python="/opt/venv/bin/python", gpus_per_node=8, memory=16 * 2**30)
+PROFILE = SlurmProfile(
+    kind="slurm", shared_dir="/tmp", python="/opt/venv/bin/python", gpus_per_node=8, memory=16 * 2**30
+)
 
 # Recorded too: with a wrong port of slurmctld, of slurmdbd, and without accounting.
 DEAD = {"status": 1, "stdout": "", "stderr": "slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)\n"}  # fmt: skip # noqa: E501 - as it was printed
@@ -209,7 +212,7 @@ def test_a_machine_without_slurm_is_told_where_to_look() -> None:
 
 
 def test_what_the_profile_does_not_say_is_filled_in() -> None:
-    bare = Profile(kind="slurm")
+    bare = SlurmProfile(kind="slurm")
     assert slurm.filled_in(bare, RECORDED) == {"partition": "low", "gpus_per_node": 8}
     assert slurm.filled_in(replace(bare, partition="high", gpus_per_node=4), RECORDED) == {}
     typed = printed("nodes", "gpu:8", "gpu:a100:4(S:0-1)")

@@ -9,9 +9,8 @@ from typing import Any
 
 from orchestrator.clusters.kubernetes import runtimes
 from orchestrator.clusters.kubernetes.kinds import KINDS, Kind, is_among, taken
-from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import Gang, JobKind
-from orchestrator.rendering.kubernetes import lost
+from orchestrator.clusters.kubernetes.profile import Gang, JobKind, KubernetesProfile
+from orchestrator.clusters.kubernetes.render import lost
 
 Document = Mapping[str, Any]
 QUEUES, VISIBILITY = "kueue.x-k8s.io", "visibility.kueue.x-k8s.io"
@@ -97,7 +96,7 @@ class Answers:
     def served(self) -> tuple[Kind, ...]:
         return tuple(kind for kind in KINDS.values() if self.serves(kind))
 
-    def kind(self, profile: Profile) -> JobKind | None:
+    def kind(self, profile: KubernetesProfile) -> JobKind | None:
         """What jobs of a profile are made as here: what a submission finds, too."""
 
         def suits() -> bool:
@@ -105,7 +104,7 @@ class Answers:
 
         return taken(profile.job_kind, serves=self.serves, suits_trainjob=suits)
 
-    def misfits(self, profile: Profile) -> tuple[str, ...] | None:
+    def misfits(self, profile: KubernetesProfile) -> tuple[str, ...] | None:
         """What the runtime of TrainJobs lacks; None where it is not there, or nobody may look."""
         document = self.one("runtime")
         return None if document is None else runtimes.misfits(document, profile)
@@ -124,7 +123,7 @@ def granted(said: Said) -> bool | None:
     return None if isinstance(said, No) else bool((said.get("status") or {}).get("allowed"))
 
 
-def first(profile: Profile, namespace: str) -> dict[str, Question]:
+def first(profile: KubernetesProfile, namespace: str) -> dict[str, Question]:
     """What is asked whatever the answers are, by name."""
     core = f"/api/v1/namespaces/{namespace}"
     asked: dict[str, Question] = {
@@ -148,13 +147,13 @@ def first(profile: Profile, namespace: str) -> dict[str, Question]:
     return asked
 
 
-def _storage(profile: Profile, core: str) -> dict[str, Question]:
+def _storage(profile: KubernetesProfile, core: str) -> dict[str, Question]:
     if profile.claim:
         return {"claim": Question(path=f"{core}/persistentvolumeclaims/{profile.claim}")}
     return {"classes": Question(path="/apis/storage.k8s.io/v1/storageclasses", many=True)}
 
 
-def of_queues(profile: Profile, answers: Answers) -> dict[str, Question]:
+def of_queues(profile: KubernetesProfile, answers: Answers) -> dict[str, Question]:
     """What is asked of Kueue where it is."""
     version = queue_version(answers)
     if version is None:

@@ -19,8 +19,8 @@ from orchestrator.clusters.kubernetes.check.answers import (
     of_cluster_queue,
     of_queues,
 )
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.model.cluster import Profile
 
 AT_ONCE = 8
 _FORBIDDEN = 403
@@ -31,7 +31,7 @@ _WHO = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 T = TypeVar("T")
 
 
-def ask(api: Api, profile: Profile) -> Answers:
+def ask(api: Api, profile: KubernetesProfile) -> Answers:
     """All that there is to know. Raises ClusterError where there is no way to the server."""
     asker = _Asker(api)
     reached = asker.reach()
@@ -44,7 +44,7 @@ def ask(api: Api, profile: Profile) -> Answers:
     return dataclasses.replace(answers, rights=reviewed, clock=asker.clock)
 
 
-def look_around(api: Api, profile: Profile) -> Answers:
+def look_around(api: Api, profile: KubernetesProfile) -> Answers:
     """What helps to write a profile: claims, queues and nodes. Raises ClusterError where there is no way there."""
     asker = _Asker(api)
     reached = asker.reach()

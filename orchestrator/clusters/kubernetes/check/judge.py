@@ -12,9 +12,8 @@ from orchestrator.clusters.kubernetes.check import nodes, queues, rights, storag
 from orchestrator.clusters.kubernetes.check.answers import Answers, Document, labels_of, name_of
 from orchestrator.clusters.kubernetes.kinds import KINDS, Kind
 from orchestrator.clusters.kubernetes.manifests import RUN
-from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import JobKind
-from orchestrator.rendering.kubernetes import DEFAULT_IMAGE, lost
+from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
+from orchestrator.clusters.kubernetes.render import DEFAULT_IMAGE, lost
 
 OLDEST = (1, 27)  # pods of a Job have the labels that agents read
 APART = 5.0  # seconds between two clocks that are worth a word
@@ -28,7 +27,7 @@ _OPERATORS: Mapping[JobKind, str] = {
 }
 
 
-def judge(profile: Profile, answers: Answers) -> tuple[list[Finding], list[str], list[str]]:
+def judge(profile: KubernetesProfile, answers: Answers) -> tuple[list[Finding], list[str], list[str]]:
     """Findings, what orch can promise, what it cannot."""
     findings = [
         _server(profile, answers),
@@ -47,7 +46,7 @@ def judge(profile: Profile, answers: Answers) -> tuple[list[Finding], list[str],
     return findings, *promises(profile, answers)
 
 
-def filled_in(profile: Profile, said: Collection[str], answers: Answers) -> dict[str, Any]:
+def filled_in(profile: KubernetesProfile, said: Collection[str], answers: Answers) -> dict[str, Any]:
     """Keys of a profile that a cluster itself can tell, where nothing was `said` of them."""
     found: dict[str, Any] = {}
     claims = [name_of(one) for one in answers.many("claims") or () if _is_for_all(one)]
@@ -68,7 +67,7 @@ def _is_for_all(claim: Document) -> bool:
     return storage.MANY in modes and RUN not in labels_of(claim)
 
 
-def _server(profile: Profile, answers: Answers) -> Finding:
+def _server(profile: KubernetesProfile, answers: Answers) -> Finding:
     version = (answers.one("version") or {}).get("gitVersion")
     if version is None:
         found = f"{answers.host} did not say its version: {answers.why('version')}"
@@ -98,7 +97,7 @@ def _clock(answers: Answers) -> Iterator[Finding]:
         yield ok("clock", f"the server's is {abs(ahead):.0f} s {side} this machine's: times in logs are the cluster's")
 
 
-def _namespace(profile: Profile, answers: Answers) -> Finding:
+def _namespace(profile: KubernetesProfile, answers: Answers) -> Finding:
     name = answers.namespace
     found = name if profile.namespace else f"{name}, that of the kubeconfig's context"
     if answers.lacks("namespace"):
@@ -116,7 +115,7 @@ def _namespace(profile: Profile, answers: Answers) -> Finding:
 # --- kinds
 
 
-def _kind(profile: Profile, answers: Answers) -> Finding:
+def _kind(profile: KubernetesProfile, answers: Answers) -> Finding:
     chosen = answers.kind(profile)
     if chosen is None:
         return _nothing_taken(profile, answers)
@@ -135,7 +134,7 @@ def _kind(profile: Profile, answers: Answers) -> Finding:
     return ok("job kind", "; ".join([f"{named}, the first that auto takes", *reasons]))
 
 
-def _nothing_taken(profile: Profile, answers: Answers) -> Finding:
+def _nothing_taken(profile: KubernetesProfile, answers: Answers) -> Finding:
     """By auto."""
     trainjob = KINDS["trainjob"]
     if answers.serves(trainjob):
@@ -154,7 +153,7 @@ def _unknown(word: JobKind, answers: Answers) -> Finding | None:
     return problem("job kind", found, "see what kubectl api-resources says")
 
 
-def _not_taken(kind: Kind, profile: Profile, answers: Answers) -> str:
+def _not_taken(kind: Kind, profile: KubernetesProfile, answers: Answers) -> str:
     if not answers.serves(kind):
         return "not served"
     if gone := lost(profile, kind.word):
@@ -167,7 +166,7 @@ def _not_taken(kind: Kind, profile: Profile, answers: Answers) -> str:
     return f"its runtime {profile.runtime} does not fit: {misfits[0]}"
 
 
-def _runtime(profile: Profile, answers: Answers) -> Iterator[Finding]:
+def _runtime(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     """Of TrainJobs, where jobs are made as such."""
     if answers.kind(profile) != "trainjob" or not answers.serves(KINDS["trainjob"]):
         return
@@ -186,7 +185,7 @@ def _runtime(profile: Profile, answers: Answers) -> Iterator[Finding]:
         yield ok("runtime", f"{name} does all that orch's own does")
 
 
-def _security(profile: Profile, answers: Answers) -> Iterator[Finding]:
+def _security(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     """What is enforced in the namespace against what is rendered, which passes `restricted` but for rdma."""
     document = answers.one("namespace")
     if document is not None:
@@ -199,7 +198,7 @@ def _security(profile: Profile, answers: Answers) -> Iterator[Finding]:
         yield warning("PodSecurity", found, todo)
 
 
-def _level(profile: Profile, level: str | None, answers: Answers) -> Finding:
+def _level(profile: KubernetesProfile, level: str | None, answers: Answers) -> Finding:
     found = f"{level} is enforced" if level else "the namespace enforces no level"
     if profile.rdma and level in ("baseline", "restricted"):
         what = "IPC_LOCK and the node's network" if profile.rdma.host_network else "IPC_LOCK"
@@ -218,7 +217,7 @@ def _level(profile: Profile, level: str | None, answers: Answers) -> Finding:
     return ok("PodSecurity", f"{found}, and orch's pods pass it{more}")
 
 
-def _image(profile: Profile) -> Finding:
+def _image(profile: KubernetesProfile) -> Finding:
     if profile.image is None:
         todo = "set `image` to one that has Python, torch and deepspeed: manifests/README.md"
         return warning("image", f"the profile names none: {DEFAULT_IMAGE} is taken, as if nodes had it", todo)
@@ -228,7 +227,7 @@ def _image(profile: Profile) -> Finding:
 # --- promises
 
 
-def promises(profile: Profile, answers: Answers) -> tuple[list[str], list[str]]:
+def promises(profile: KubernetesProfile, answers: Answers) -> tuple[list[str], list[str]]:
     """What orch can and cannot promise on this cluster, in sentences."""
     kind = answers.kind(profile)
     if kind is None or not answers.serves(KINDS[kind]):
@@ -236,7 +235,7 @@ def promises(profile: Profile, answers: Answers) -> tuple[list[str], list[str]]:
     return list(_can(profile, answers)), list(_cannot(profile, kind, answers))
 
 
-def _can(profile: Profile, answers: Answers) -> Iterator[str]:
+def _can(profile: KubernetesProfile, answers: Answers) -> Iterator[str]:
     yield "A rank that dies is started again inside its pod, from the newest proven checkpoint."
     yield (
         "A pod that is deleted or evicted comes back by its operator, and all go on together from there, with no orch "
@@ -253,7 +252,7 @@ def _can(profile: Profile, answers: Answers) -> Iterator[str]:
         yield f"What a job waits for in its queue is told{place}."
 
 
-def _cannot(profile: Profile, kind: JobKind, answers: Answers) -> Iterator[str]:
+def _cannot(profile: KubernetesProfile, kind: JobKind, answers: Answers) -> Iterator[str]:
     yield from _unseen(profile, answers)
     yield from (f"{sentence[0].upper()}{sentence[1:]}." for sentence in lost(profile, kind))
     if kind == "pytorchjob":
@@ -273,7 +272,7 @@ def _cannot(profile: Profile, kind: JobKind, answers: Answers) -> Iterator[str]:
     yield "Checkpoints on the claim are verified byte by byte only in a pod that mounts it."
 
 
-def _unseen(profile: Profile, answers: Answers) -> Iterator[str]:
+def _unseen(profile: KubernetesProfile, answers: Answers) -> Iterator[str]:
     if not answers.may("list", "events"):
         yield "Why a job has no pods cannot be said, nor is it ended for that: orch may not list events."
     if not answers.may("list", "nodes"):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes.check.answers import Answers, Document, amount, name_of
 from orchestrator.clusters.kubernetes.nodes import allocatable, hindering, is_chosen, is_usable
-from orchestrator.model.cluster import Profile
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
 # What devices for training are called, by their vendors' plugins.
 _DEVICES = re.compile(
@@ -18,7 +18,7 @@ _DEVICES = re.compile(
 _MANY = 6  # names in a sentence
 
 
-def judge(profile: Profile, answers: Answers) -> Iterator[Finding]:
+def judge(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     nodes = answers.many("nodes")
     if nodes is None:
         found = f"cannot be looked at: {answers.why('nodes')}"
@@ -48,7 +48,7 @@ def devices_of(nodes: Iterable[Document]) -> dict[str, dict[str, int]]:
 
 
 def _nodes(
-    profile: Profile, nodes: Sequence[Document], wanted: Sequence[Document], usable: Sequence[Document]
+    profile: KubernetesProfile, nodes: Sequence[Document], wanted: Sequence[Document], usable: Sequence[Document]
 ) -> Finding:
     selected = f" with {_said(profile.node_selector)}" if profile.node_selector else ""
     if not wanted and profile.node_selector:

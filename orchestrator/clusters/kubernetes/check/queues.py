@@ -16,19 +16,19 @@ from orchestrator.clusters.kubernetes.check.answers import (
     name_of,
     queue_version,
 )
-from orchestrator.model.cluster import Profile
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
 LITTLE_MEMORY = 4 * 2.0**30  # bytes of a pod, in which torch, a launcher and compilers do not fit
 
 
-def judge(profile: Profile, answers: Answers) -> Iterator[Finding]:
+def judge(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     yield from _kueue(profile, answers)
     yield from _quotas(profile, answers)
     yield from _defaults(answers)
     yield from _named(profile, answers)
 
 
-def asked_resources(profile: Profile) -> tuple[str, ...]:
+def asked_resources(profile: KubernetesProfile) -> tuple[str, ...]:
     """What every job of a profile asks for; memory and, without GPUs, CPUs are not asked for by every one."""
     devices = () if profile.device == "cpu" else (profile.gpu_resource, "cpu")
     return (*devices, *((profile.rdma.resource,) if profile.rdma else ()))
@@ -37,7 +37,7 @@ def asked_resources(profile: Profile) -> tuple[str, ...]:
 # --- Kueue
 
 
-def _kueue(profile: Profile, answers: Answers) -> Iterator[Finding]:
+def _kueue(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     name, version = profile.queue, queue_version(answers)
     known = sorted(name_of(one) for one in answers.many("queues") or ())
     if name is None:
@@ -73,7 +73,7 @@ def _local(name: str, queue: Document) -> Finding:
     return _held(found, queue) or ok("queue", found)
 
 
-def _cluster(profile: Profile, local: Document, answers: Answers) -> Iterator[Finding]:
+def _cluster(profile: KubernetesProfile, local: Document, answers: Answers) -> Iterator[Finding]:
     name = str((local.get("spec") or {}).get("clusterQueue", ""))
     queue = answers.one("cluster queue")
     if answers.lacks("cluster queue"):
@@ -103,7 +103,7 @@ def _held(found: str, queue: Document, *, what: str = "queue") -> Finding | None
     return None
 
 
-def _uncovered(profile: Profile, queue: Document, found: str) -> Finding:
+def _uncovered(profile: KubernetesProfile, queue: Document, found: str) -> Finding:
     spec = queue.get("spec") or {}
     covered = {name for group in spec.get("resourceGroups") or () for name in group.get("coveredResources") or ()}
     missing = [name for name in asked_resources(profile) if name not in covered]
@@ -169,7 +169,7 @@ def _matches(labels: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
 # --- the namespace
 
 
-def _quotas(profile: Profile, answers: Answers) -> Iterator[Finding]:
+def _quotas(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     quotas = answers.many("quotas")
     if quotas is None:
         yield warning("quota", f"cannot be looked at: {answers.why('quotas')}", "see what kubectl describe quota says")
@@ -178,7 +178,7 @@ def _quotas(profile: Profile, answers: Answers) -> Iterator[Finding]:
         yield _quota(profile, quota, answers)
 
 
-def _quota(profile: Profile, quota: Document, answers: Answers) -> Finding:
+def _quota(profile: KubernetesProfile, quota: Document, answers: Answers) -> Finding:
     spec, status = quota.get("spec") or {}, quota.get("status") or {}
     hard, used = status.get("hard") or spec.get("hard") or {}, status.get("used") or {}
     what = f"quota {name_of(quota)}"
@@ -202,7 +202,7 @@ def _quota(profile: Profile, quota: Document, answers: Answers) -> Finding:
     return ok(what, found)
 
 
-def _asked(profile: Profile) -> list[str]:
+def _asked(profile: KubernetesProfile) -> list[str]:
     """Names in a quota of what every job uses."""
     devices = [name for name in asked_resources(profile) if name != "cpu"]
     cpu = [] if profile.device == "cpu" else ["cpu", "requests.cpu", "limits.cpu"]
@@ -218,7 +218,7 @@ def _asked(profile: Profile) -> list[str]:
     ]
 
 
-def _unasked(profile: Profile) -> list[str]:
+def _unasked(profile: KubernetesProfile) -> list[str]:
     """Names in a quota of what some jobs do not ask for, and are refused for."""
     names = ["memory", "requests.memory", "limits.memory"]
     return [*names, "cpu", "requests.cpu", "limits.cpu"] if profile.device == "cpu" else names
@@ -253,7 +253,7 @@ def _defaults(answers: Answers) -> Iterator[Finding]:
 # --- what the profile names
 
 
-def _named(profile: Profile, answers: Answers) -> Iterator[Finding]:
+def _named(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     for what, key, name in (
         ("workload priority", "workload_priority", profile.workload_priority),
         ("priority class", "priority_class", profile.priority_class),
@@ -267,7 +267,7 @@ def _named(profile: Profile, answers: Answers) -> Iterator[Finding]:
         yield _gang(profile, answers)
 
 
-def _gang(profile: Profile, answers: Answers) -> Finding:
+def _gang(profile: KubernetesProfile, answers: Answers) -> Finding:
     assert profile.gang is not None
     group = GANGS[profile.gang][0]
     resources = (answers.one("gang") or {}).get("resources") or ()

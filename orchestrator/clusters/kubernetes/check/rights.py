@@ -9,8 +9,7 @@ from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes import runtimes
 from orchestrator.clusters.kubernetes.check.answers import GANGS, QUEUES, VISIBILITY, Answers, Right, granted
 from orchestrator.clusters.kubernetes.kinds import KINDS
-from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import JobKind
+from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
 
 WHAT = "permission"
 
@@ -36,7 +35,7 @@ _OF_JOBS = {
 }
 
 
-def rights(profile: Profile, answers: Answers) -> tuple[Right, ...]:
+def rights(profile: KubernetesProfile, answers: Answers) -> tuple[Right, ...]:
     """All that a cluster is asked about."""
     chosen = answers.kind(profile)
     found = [*_ALWAYS, *_of_jobs(chosen, answers), *_of_claims(profile)]
@@ -64,7 +63,7 @@ def _of_jobs(chosen: JobKind | None, answers: Answers) -> Iterator[Right]:
             yield Right(verb="get", resource=kind.plural, group=kind.group, lost=lost)
 
 
-def _of_claims(profile: Profile) -> Iterator[Right]:
+def _of_claims(profile: KubernetesProfile) -> Iterator[Right]:
     resource = "persistentvolumeclaims"
     if not profile.claim:
         lost = "nothing can be submitted: a run gets a claim of its own; or name one in `claim`"
@@ -73,7 +72,7 @@ def _of_claims(profile: Profile) -> Iterator[Right]:
     yield Right(verb="get", resource=resource, name=name, lost="nobody can say whether a claim is there and bound")
 
 
-def _of_queues(profile: Profile, answers: Answers) -> Iterator[Right]:
+def _of_queues(profile: KubernetesProfile, answers: Answers) -> Iterator[Right]:
     lost = "why a job waits in its queue cannot be said"
     yield Right(verb="list", resource="workloads", group=QUEUES, lost=lost)
     lost = "nobody can say whether the queue is there"
@@ -83,7 +82,7 @@ def _of_queues(profile: Profile, answers: Answers) -> Iterator[Right]:
         yield Right(verb="get", resource=of, group=VISIBILITY, name=profile.queue or "", lost=lost)
 
 
-def _of_runtime(profile: Profile) -> Right:
+def _of_runtime(profile: KubernetesProfile) -> Right:
     everywhere = runtimes.kind_of(profile.runtime) == "ClusterTrainingRuntime"
     lost = "auto takes no TrainJob: nobody can say whether its runtime is there, and fits"
     return Right(

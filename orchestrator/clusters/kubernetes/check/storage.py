@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes.check.answers import Answers, Document, name_of
-from orchestrator.model.cluster import Profile
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
 MANY, ONE = "ReadWriteMany", frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
@@ -28,7 +28,7 @@ _SHARED = frozenset(
 )  # fmt: skip
 
 
-def judge(profile: Profile, answers: Answers) -> Iterator[Finding]:
+def judge(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     if profile.claim:
         yield _claim(profile.claim, answers)
     else:

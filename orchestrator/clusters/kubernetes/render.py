@@ -6,18 +6,28 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator.clusters.kubernetes.configmap import config_map_of
+from orchestrator.clusters.kubernetes.overlay import Field, lay_over
+from orchestrator.clusters.kubernetes.profile import (
+    JOB_KINDS,
+    OWN_RUNTIME,
+    POD_OF_JOB,
+    Gang,
+    JobKind,
+    KubernetesProfile,
+    at,
+    toleration_problems,
+)
+from orchestrator.clusters.kubernetes.yamltext import read, write
 from orchestrator.errors import JobError
 from orchestrator.model.bundle import Bundle, File
-from orchestrator.model.cluster import Profile
-from orchestrator.model.kubernetes import JOB_KINDS, OWN_RUNTIME, POD_OF_JOB, Gang, JobKind, at, toleration_problems
 from orchestrator.rendering import needs, quoting
+from orchestrator.rendering.credentials import texts_of
 from orchestrator.rendering.files import text_file
-from orchestrator.rendering.overlay import Field, lay_over
-from orchestrator.rendering.paths import CLAIM_MOUNT, shared_run_dir
-from orchestrator.rendering.request import RenderRequest
-from orchestrator.rendering.yamltext import read, write
+from orchestrator.rendering.request import KindRendering, RenderRequest
 
 BUNDLE_MOUNT = "/orch/bundle"
+CLAIM_MOUNT = "/shared"  # where a pod sees the claim
 HOME = "/home/orch"
 WORD = "/dev/termination-log"  # the kubelet keeps at most 4 KiB of it in the pod's status
 DEFAULT_IMAGE = "orch-train:1"  # where no profile names one: `manifests/README.md` says what it must hold
@@ -55,7 +65,7 @@ _GANGS: Mapping[Gang, Mapping[str, str]] = {
 
 def values(request: RenderRequest) -> dict[str, object]:
     """The values that only Kubernetes' templates print."""
-    profile, kind = request.cluster.profile, job_kind(request)
+    profile, kind = _profile(request), job_kind(request)
     _refuse(request, kind)
     return {
         "kind": kind,
@@ -98,7 +108,7 @@ def _grace_seconds(request: RenderRequest, kind: JobKind) -> int | None:
 
     Kueue 0.19 writes that back without it; JobSet's webhook refuses what has changed then, and nothing starts.
     """
-    if kind == "trainjob" and request.cluster.profile.queue:
+    if kind == "trainjob" and _profile(request).queue:
         return None
     return _seconds_to_save(request)
 
@@ -108,9 +118,9 @@ def _seconds_to_save(request: RenderRequest) -> int:
 
 
 def job_kind(request: RenderRequest) -> JobKind:
-    """What the job is made as. Where neither the cluster nor its profile says: a PyTorchJob."""
-    wanted = request.cluster.profile.job_kind
-    return request.cluster.job_kind or ("pytorchjob" if wanted == "auto" else wanted)
+    """What the job is made as; a PyTorchJob where the profile leaves it to the cluster, which did not answer."""
+    wanted = _profile(request).job_kind
+    return "pytorchjob" if wanted == "auto" else wanted
 
 
 def job_name(request: RenderRequest) -> str:
@@ -133,7 +143,7 @@ def literal(text: str) -> str:
 
 def finish(request: RenderRequest, manifests: Sequence[File]) -> list[File]:
     """The manifests with the profile's overlay laid over the job. Raises JobError for an overlay that cannot be."""
-    overlay = request.cluster.profile.overlay
+    overlay = _profile(request).overlay
     if not overlay:
         return list(manifests)
     of_job = f"{job_kind(request)}.yaml"
@@ -147,24 +157,29 @@ def manifests(bundle: Bundle) -> list[str]:
     return sorted(paths, key=lambda path: (path in own, path))
 
 
+def stream(bundle: Bundle) -> str:
+    """The manifests as one YAML stream."""
+    return "---\n".join(bundle.text(path).removeprefix("---\n") for path in manifests(bundle))
+
+
 def job_object(bundle: Bundle) -> str:
     """The job of a bundle as YAML in one form, to compare it with another."""
     return write(read(bundle.text(manifests(bundle)[-1])))
 
 
-def lost(profile: Profile, kind: JobKind) -> tuple[str, ...]:
+def lost(profile: KubernetesProfile, kind: JobKind) -> tuple[str, ...]:
     """What of a profile a job of this kind cannot have there, in sentences. A TrainJob can patch only some fields."""
     return tuple(_lost_to_trainjob(profile)) if kind == "trainjob" else ()
 
 
 def warnings(request: RenderRequest) -> tuple[str, ...]:
     """What whoever submits or renders the job should know of its manifests."""
-    profile, kind = request.cluster.profile, job_kind(request)
+    profile, kind = _profile(request), job_kind(request)
     return (*lost(profile, kind), *_of_queue(request, kind), *_needs_of_namespace(profile))
 
 
 def _of_queue(request: RenderRequest, kind: JobKind) -> Iterator[str]:
-    if kind == "trainjob" and request.cluster.profile.queue:
+    if kind == "trainjob" and _profile(request).queue:
         yield (
             f"queue: a save of this job may take {_seconds_to_save(request)} s, and its pods have the grace period of "
             "the runtime, 600 s in orch's own, as Kueue 0.19 drops a TrainJob's; where that is too short set "
@@ -173,7 +188,7 @@ def _of_queue(request: RenderRequest, kind: JobKind) -> Iterator[str]:
         )
 
 
-def _lost_to_trainjob(profile: Profile) -> Iterator[str]:
+def _lost_to_trainjob(profile: KubernetesProfile) -> Iterator[str]:
     runtime = profile.runtime
     if profile.priority_class:
         yield (
@@ -204,7 +219,7 @@ def _lost_to_trainjob(profile: Profile) -> Iterator[str]:
         )
 
 
-def _needs_of_namespace(profile: Profile) -> Iterator[str]:
+def _needs_of_namespace(profile: KubernetesProfile) -> Iterator[str]:
     if profile.rdma:
         what = "IPC_LOCK and the node's network" if profile.rdma.host_network else "IPC_LOCK"
         yield f"rdma: pods ask for {what}, which only a namespace of PodSecurity level `privileged` allows"
@@ -240,8 +255,7 @@ def _refuse_pods_without_containers(job: Mapping[str, Any], where: Field) -> Non
 
 
 def _arguments(request: RenderRequest, kind: JobKind) -> list[str]:
-    name, run_dir = job_name(request), shared_run_dir(request)
-    assert run_dir is not None
+    name, run_dir = job_name(request), _run_dir(request)
     # A start is the same in all pods. A job that was deleted and applied again under its name has another Job; what an
     # operator starts again by itself, the generations tell apart.
     node, start = (
@@ -267,12 +281,12 @@ def _labels(request: RenderRequest) -> list[tuple[str, str]]:
     ]
 
 
-def _queue_labels(profile: Profile) -> list[tuple[str, str]]:
+def _queue_labels(profile: KubernetesProfile) -> list[tuple[str, str]]:
     wanted = {"kueue.x-k8s.io/queue-name": profile.queue, "kueue.x-k8s.io/priority-class": profile.workload_priority}
     return [(name, value) for name, value in wanted.items() if value]
 
 
-def _gang(profile: Profile, kind: JobKind) -> dict[str, str | None] | None:
+def _gang(profile: KubernetesProfile, kind: JobKind) -> dict[str, str | None] | None:
     """The PodGroup beside the job; a TrainJob's is made by its runtime."""
     if profile.gang is None or kind == "trainjob":
         return None
@@ -282,13 +296,13 @@ def _gang(profile: Profile, kind: JobKind) -> dict[str, str | None] | None:
 
 def _of_gang(request: RenderRequest, kind: JobKind, gang: Gang, name: str) -> list[tuple[str, str]]:
     """By what a pod names its PodGroup: a label or an annotation, as its scheduler wants it."""
-    if request.cluster.profile.gang != gang or kind == "trainjob":
+    if _profile(request).gang != gang or kind == "trainjob":
         return []
     group = {"volcano": "scheduling.k8s.io", "coscheduling": "scheduling.x-k8s.io"}[gang]
     return [(f"{group}/{name}", job_name(request))]
 
 
-def _tolerations(profile: Profile) -> list[Mapping[str, Any]]:
+def _tolerations(profile: KubernetesProfile) -> list[Mapping[str, Any]]:
     said = {toleration.get("key") for toleration in profile.tolerations}
     own = [
         {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": DEAD_NODE_SECONDS}
@@ -298,7 +312,7 @@ def _tolerations(profile: Profile) -> list[Mapping[str, Any]]:
     return [*own, *profile.tolerations]
 
 
-def _runtime(profile: Profile) -> dict[str, str]:
+def _runtime(profile: KubernetesProfile) -> dict[str, str]:
     kind, _, name = profile.runtime.rpartition("/")
     return {"kind": kind or "ClusterTrainingRuntime", "name": name}
 
@@ -308,7 +322,7 @@ def _port(request: RenderRequest, kind: JobKind) -> int | None:
 
     The operator gives every PyTorchJob that port, and in the network of the node it becomes the node's.
     """
-    rdma = request.cluster.profile.rdma
+    rdma = _profile(request).rdma
     if kind != "pytorchjob" or rdma is None or not rdma.host_network:
         return None
     return _FIRST_PORT + int(request.run_id, 16) % _PORTS
@@ -347,7 +361,7 @@ def _secrets(request: RenderRequest) -> list[tuple[str, str, str]]:
 
 def _resources(request: RenderRequest) -> dict[str, str]:
     """Requests, which are the limits as well. Memory that no plan knows is not asked for."""
-    plan, memory, profile = request.plan, needs.memory_mib(request.plan), request.cluster.profile
+    plan, memory, profile = request.plan, needs.memory_mib(request.plan), _profile(request)
     asked: dict[str, str] = {}
     if memory is not None:
         asked["memory"] = f"{memory}Mi"
@@ -361,7 +375,7 @@ def _resources(request: RenderRequest) -> dict[str, str]:
 
 def _refuse(request: RenderRequest, kind: JobKind) -> None:
     _refuse_checkpoints_off_the_claim(request)
-    profile, where = request.cluster.profile, f"clusters.{request.cluster.name}"
+    profile, where = _profile(request), f"clusters.{request.cluster.name}"
     for place, problem in toleration_problems(profile.tolerations):
         raise JobError(problem, field=f"{where}.tolerations[{place}]")
     if kind == "trainjob" and len(profile.image or "") > _LONGEST_IMAGE:
@@ -415,3 +429,30 @@ def _refuse_checkpoints_off_the_claim(request: RenderRequest) -> None:
             hint=f"give a relative directory, or one under {CLAIM_MOUNT}/",
             field="checkpoint.dir",
         )
+
+
+def _profile(request: RenderRequest) -> KubernetesProfile:
+    assert isinstance(request.cluster.profile, KubernetesProfile)
+    return request.cluster.profile
+
+
+def _run_dir(request: RenderRequest) -> str:
+    return f"{CLAIM_MOUNT}/runs/{request.spec.name}"
+
+
+def _texts(request: RenderRequest) -> Iterator[tuple[str, str, str]]:
+    profile, cluster = _profile(request), f"clusters.{request.cluster.name}"
+    yield from ((f"{cluster}.annotations", name, value) for name, value in profile.annotations.items())
+    yield from ((f"{cluster}.overlay", name, value) for name, value in texts_of(profile.overlay))
+
+
+RENDERING = KindRendering(
+    hosts=hosts,
+    base=lambda _: CLAIM_MOUNT,
+    run_dir=_run_dir,
+    values=values,
+    manifest_values=lambda carried: {"config_map": config_map_of(carried)},
+    finish=finish,
+    warnings=warnings,
+    texts=_texts,
+)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.errors import JobError
-from orchestrator.rendering import needs
-from orchestrator.rendering.request import RenderRequest
+from orchestrator.rendering import needs, paths
+from orchestrator.rendering.request import KindRendering, RenderRequest
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})", re.ASCII)
 _MIB = 2**20
@@ -55,7 +56,7 @@ def values(request: RenderRequest) -> dict[str, object]:
 def grace_seconds(request: RenderRequest) -> int:
     """How long before its time limit the job is told: what a save takes, but at most half of the limit."""
     needed = needs.save_seconds(request.plan)
-    limit = time_limit_seconds(request.cluster.profile.time_limit)
+    limit = time_limit_seconds(_profile(request).time_limit)
     return needed if limit is None else max(1, min(needed, limit // 2))
 
 
@@ -74,16 +75,21 @@ def time_limit_seconds(text: str | None) -> int | None:
     return ((int(found["days"] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds or None  # Slurm's 0: no limit
 
 
+def time_limit(profile: SlurmProfile) -> int | None:
+    """Seconds after which Slurm itself ends a job; None where it sets no bound."""
+    return time_limit_seconds(profile.time_limit)
+
+
 def _output(request: RenderRequest) -> str:
     """The log, in the shared directory, else where submitted: Slurm opens it before anything could make a directory."""
-    shared = request.cluster.profile.shared_dir
+    shared = _profile(request).shared_dir
     name = f"orch-{request.spec.name}".replace("%", "%%") + "-%j.log"
     return f"{shared.replace('%', '%%').rstrip('/')}/{name}" if shared else name
 
 
 def _options(request: RenderRequest) -> list[tuple[str, object]]:
     """Header options that not every job has. A value of None: an option that takes none."""
-    profile = request.cluster.profile
+    profile = _profile(request)
     candidates: tuple[tuple[str, object], ...] = (
         ("partition", profile.partition),
         ("account", profile.account),
@@ -102,7 +108,7 @@ def _options(request: RenderRequest) -> list[tuple[str, object]]:
 def _more_options(request: RenderRequest) -> list[tuple[str, object]]:
     """The profile's own `#SBATCH` options. Raises JobError for one that the script depends on."""
     more: list[tuple[str, object]] = []
-    for option in request.cluster.profile.options:
+    for option in _profile(request).options:
         taken = set_by_orch(option)
         if taken is not None:
             raise JobError(
@@ -122,14 +128,14 @@ def set_by_orch(option: str) -> str | None:
 
 
 def _gres(request: RenderRequest) -> str | None:
-    topology, kind = request.plan.topology, request.cluster.profile.gpu_type
+    topology, kind = request.plan.topology, _profile(request).gpu_type
     if topology.device == "cpu":
         return None
     return f"gpu:{kind}:{topology.ranks_per_node}" if kind else f"gpu:{topology.ranks_per_node}"
 
 
 def _cpus(request: RenderRequest) -> int:
-    per_gpu = request.cluster.profile.cpus_per_gpu
+    per_gpu = _profile(request).cpus_per_gpu
     return request.plan.topology.ranks_per_node * per_gpu if per_gpu else needs.cpus(request.plan)
 
 
@@ -138,7 +144,7 @@ def _memory(request: RenderRequest) -> str | None:
 
     None leaves it to the cluster, for a script whose needs nobody knows.
     """
-    profile, topology = request.cluster.profile, request.plan.topology
+    profile, topology = _profile(request), request.plan.topology
     if profile.memory is not None:
         return _mebibytes(profile.memory)
     if profile.memory_per_gpu is not None:
@@ -156,9 +162,27 @@ def _mebibytes(amount: int) -> str:
 
 def _container(request: RenderRequest) -> dict[str, object] | None:
     """The container, its own mounts as SOURCE:TARGET; what the job itself needs is mounted by the script."""
-    container = request.cluster.profile.container
+    container = _profile(request).container
     if container is None:
         return None
     mounts = [mount if ":" in mount else f"{mount}:{mount}" for mount in container.mounts]
     gpus = ["--nv"] if request.plan.topology.device != "cpu" else []
     return {"runtime": container.runtime, "image": container.image, "mounts": ",".join(mounts), "gpus": gpus}
+
+
+def _profile(request: RenderRequest) -> SlurmProfile:
+    assert isinstance(request.cluster.profile, SlurmProfile)
+    return request.cluster.profile
+
+
+def _base(request: RenderRequest) -> str:
+    profile = _profile(request)
+    return paths.below(profile.shared_dir, request.job_dir, same_machine=profile.login is None)
+
+
+RENDERING = KindRendering(
+    hosts=lambda _: [],  # none yet: the job writes its hostfile when Slurm has given it nodes
+    base=_base,
+    run_dir=lambda request: paths.run_dir_below(_profile(request).shared_dir, request.spec.name),
+    values=values,
+)
