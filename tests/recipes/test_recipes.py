@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,16 @@ def recipes() -> dict[str, str]:
     return {name: diff for name, text in found for diff in re.findall(r"```diff\n(.*?)```", text, re.DOTALL)}
 
 
+def entry_points() -> str:
+    """The entry points that the recipes show, as pip writes them beside an installed package."""
+    [block] = re.findall(r"```toml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    points = tomllib.loads(block)["project"]["entry-points"]
+    return "".join(
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+        for group, entries in points.items()
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tree:
     """A copy of the parts of the repository that a program needs, with a recipe applied to it."""
@@ -47,6 +58,7 @@ class Tree:
             after = "".join(f"{line[1:]}\n" for line in lines)
             if mark == "+++":
                 assert not target.exists(), f"{path} is no new file"
+                target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(after)
                 continue
             before = "".join(f"{line[1:]}\n" for line in lines if line.startswith(" "))
@@ -159,3 +171,24 @@ def test_a_status_column_is_in_the_table_and_in_the_json(follow: Follow):
     assert header.split()[0] == "TRY"
     assert row.split()[:2] == ["1", "tiny"]
     assert json.loads(tree.orch("status", "--json").stdout)[0]["last_word"] == ""
+
+
+def test_a_kind_of_cluster_is_an_installed_package(follow: Follow):
+    tree = follow("A kind of cluster")
+    described = tree.root / "twin-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: twin\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text(entry_points())
+    for line in (
+        "clusters add here --kind twin --set room=cellar",
+        "clusters check here",
+        "plan job.yaml -c here",
+        "render job.yaml -c here -o out",
+        "submit job.yaml -c here --dry-run",
+    ):
+        done = tree.orch(*line.split())
+        assert done.returncode == 0, (line, done.stderr)
+    said = subprocess.run(["bash", tree.root / "out" / "start.sh"], capture_output=True, text=True, check=True)
+    assert said.stdout == "train tiny in room cellar\n"
+    misspelt = tree.orch("clusters", "add", "other", "--kind", "twin", "--set", "rom=cellar")
+    assert "did you mean room?" in misspelt.stderr
