@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.errors import OrchError
 from orchestrator.model.run import (
     Cause,
     CheckpointRef,
@@ -36,6 +38,31 @@ def request_of(question: Question) -> dict[str, Any]:
         "metrics": question.metrics,
         "mark": None if mark is None else {"generation": mark.generation, "offset": mark.offset},
     }
+
+
+def each(questions: Iterable[Question], read: Callable[[Question], Observation]) -> dict[str, Observation]:
+    """The answers of `read`, by name of the run. Files of one run that cannot be read, and a bug, hide no other run.
+
+    Raises OrchError: what the cluster does not answer for one run, it does not answer for another.
+    """
+    seen: dict[str, Observation] = {}
+    for question in questions:
+        run = question.submission.run
+        try:
+            seen[run] = read(question)
+        except OrchError:
+            raise
+        except OSError as error:
+            seen[run] = Observation(phase=Phase.UNKNOWN, because=f"its records cannot be read: {error}")
+        except Exception as error:  # noqa: BLE001 - told with its traceback by the controller
+            seen[run] = of_bug(error)
+    return seen
+
+
+def of_bug(error: Exception) -> Observation:
+    """What is known of an attempt that orch itself failed to read."""
+    because = f"a bug in orch, told in the controller's log: {error!r}"
+    return Observation(phase=Phase.UNKNOWN, because=because, bug="".join(traceback.format_exception(error)))
 
 
 def with_records(seen: Observation, look: Mapping[str, Any]) -> Observation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -73,7 +73,6 @@ class Action(StrEnum):
     WAIT = "wait"
     SUBMIT = "submit"  # hand over the attempt whose intention is recorded
     RESUBMIT = "resubmit"  # a new attempt
-    RESHAPE = "reshape"  # a new attempt of another world size
     CANCEL = "cancel"  # end what still runs, before anything else
     STOP = "stop"  # needs the user
     FINISH = "finish"
@@ -205,6 +204,7 @@ class Observation:
     partial: str = ""  # parts of a live attempt that are gone, in the backend's words; "" when it is whole
     stuck: str = ""  # why a live attempt can't start as things are; "" when nothing keeps it but its turn
     patience: float = 0.0  # seconds for which an attempt that is stuck is waited for
+    bug: str = ""  # the traceback, where orch itself failed to read what there is; `phase` is UNKNOWN then
     generations: tuple[Generation, ...] = ()  # those that were asked for, oldest first
     metrics: Metrics | None = None  # None: no new lines, or none were asked for
 
@@ -220,9 +220,13 @@ class Event:
     seq: int = 0
 
 
+# A field of Run that moves with every step: taken from the field of Report with the same name, and not told by events.
+_IS_CURRENT = {"current": True}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The state of a run: a fold over its events."""
+    """The state of a run: a fold over its events, and the current values of its job."""
 
     name: str
     run_id: str
@@ -237,10 +241,10 @@ class Run:
     because: str = ""
     attempt: int = 1
     generation: int = 0
-    step: int | None = None
-    steps: int | None = None
-    loss: float | None = None
-    tokens_per_second: float | None = None
+    step: int | None = field(default=None, metadata=_IS_CURRENT)
+    steps: int | None = field(default=None, metadata=_IS_CURRENT)
+    loss: float | None = field(default=None, metadata=_IS_CURRENT)
+    tokens_per_second: float | None = field(default=None, metadata=_IS_CURRENT)
     checkpoint: CheckpointRef | None = None
     ended_at: float | None = None
     cancel_requested: bool = False
@@ -255,3 +259,6 @@ class Run:
     grace: float = 900.0  # seconds that an attempt may take to save when asked to stop
     from_step: int | None = None
     from_scratch: bool = False
+
+
+CURRENT = tuple(one.name for one in fields(Run) if one.metadata.get("current"))

@@ -105,9 +105,13 @@ class Situation:
         return self.cause is not Cause.TIME_LIMIT or self.report.result is not None or self.progressed
 
     @property
+    def patience(self) -> float:
+        """Seconds for which heartbeats may stand still."""
+        return self.limits.hung if self.watched.beat_moved else self.limits.silent
+
+    @property
     def hung(self) -> bool:
-        limit = self.limits.hung if self.watched.beat_moved else self.limits.silent
-        return self.seen.phase in BEATING and self.watched.beat_still > limit
+        return self.seen.phase in BEATING and self.watched.beat_still > self.patience
 
     @property
     def stuck(self) -> bool:
@@ -181,7 +185,7 @@ def _cancel(at: Situation, rule: str) -> Decision:
 
 
 def _hung(at: Situation, rule: str) -> Decision:
-    because = f"no heartbeat for {at.watched.beat_still:.0f} s"
+    because = f"no heartbeat for {at.patience:.0f} s"
     return Decision(action=Action.CANCEL, because=because, rule=rule, cause=Cause.HUNG, force=True)
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
 from orchestrator.job.system import atomic
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes
+from orchestrator.model.codec import submission_to_dict
 from orchestrator.model.run import Cause, Run, Submission
 from orchestrator.policy import nodes
+from orchestrator.policy.attempts import submission_of
 from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import Lease, Store
-from orchestrator.store.codec import submission_to_dict
 from orchestrator.system import failpoints
 
 POSTPONED_SECONDS = 10.0
@@ -105,48 +106,14 @@ def job_of(bundle: Bundle) -> dict[str, Any]:
 def excluded(
     node_records: Iterable[NodeRecord], backend: Backend, needed: int, limits: BadNodes
 ) -> tuple[NodeRecord, ...]:
-    """Those of a cluster's node_records that an attempt of so many nodes shall not get now.
+    """The nodes of a cluster that an attempt of `needed` nodes shall not get now.
 
-    The cluster is asked for its nodes only where there is one to leave out. Raises ClusterError.
+    Lists the cluster's nodes only if one is to be excluded. Raises ClusterError.
     """
-    now = time.time()
-    out = [one for one in node_records if nodes.is_out(one, limits, now)]
-    return nodes.leave_out(out, limits, now, hosts=backend.hosts(), needed=needed) if out else ()
-
-
-def next_submission(
-    run: Run, *, from_step: int | None = None, from_scratch: bool = False, without: Sequence[NodeRecord] = ()
-) -> Submission:
-    """The submission of the attempt after the newest one, on other nodes than those `without` names.
-
-    Raises StoreError for a run that has none.
-    """
-    return replace(
-        submission_of(run),
-        attempt=run.attempt + 1,
-        handle=None,
-        from_step=from_step,
-        from_scratch=from_scratch,
-        exclude=tuple(one.node for one in without),
-    )
-
-
-def submission_of(run: Run) -> Submission:
-    """The newest submission of a run. Raises StoreError for a run that has none."""
-    if run.submission is None:
-        raise StoreError(f"{run.name} has no submission on record", hint="submit the job again under another name")
-    return run.submission
-
-
-def intention(submission: Submission, without: Sequence[NodeRecord] = ()) -> dict[str, Any]:
-    """What an event records of an intention to hand an attempt over; `without` tells of the nodes it leaves out."""
-    return {
-        "excluded": nodes.told(without),
-        "attempt": submission.attempt,
-        "submission": submission_to_dict(submission),
-        "from_step": submission.from_step,
-        "from_scratch": submission.from_scratch,
-    }
+    records, now = tuple(node_records), time.time()
+    if not any(nodes.is_out(one, limits, now) for one in records):
+        return ()
+    return nodes.leave_out(records, limits, now, hosts=backend.hosts(), needed=needed)
 
 
 def dispatch(

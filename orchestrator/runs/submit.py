@@ -18,21 +18,19 @@ from orchestrator.model.cluster import BadNodes, Cluster, Profile
 from orchestrator.model.plan import ModelFacts, Plan
 from orchestrator.model.run import Cause, Phase, Question, Run, Submission
 from orchestrator.model.spec import Spec
+from orchestrator.policy.attempts import intention, next_submission, submission_of
 from orchestrator.policy.nodes import USUAL, NodeRecord
 from orchestrator.runs.dispatch import (
     Answer,
     attempt,
     dispatch,
     excluded,
-    intention,
     job_of,
     kept_bundle,
-    next_submission,
     read_secrets,
     record_result,
     secret_variables,
     stage,
-    submission_of,
 )
 from orchestrator.store import Store, mirror
 from orchestrator.system import failpoints

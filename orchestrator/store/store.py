@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.model.run import Event, Run, Submission
+from orchestrator.model.codec import dump, load, run_from_dict, run_to_dict
+from orchestrator.model.fold import begin, fold
+from orchestrator.model.run import Cause, Event, Run, Submission
 from orchestrator.policy import nodes
 from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import lease as leases
-from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict, suspect_from_dict, suspect_to_dict
 from orchestrator.store.database import connect, translating_errors
-from orchestrator.store.fold import begin, fold
 from orchestrator.store.lease import Lease, LeaseRow
 from orchestrator.store.reader import FILE, Reader
 
@@ -88,7 +88,7 @@ class Store(Reader):
     def node_records(self, cluster: str | None = None) -> list[NodeRecord]:
         """The nodes that there is evidence against, of one cluster or (None) of all."""
         rows = self._rows("SELECT evidence FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node", cluster)
-        return [suspect_from_dict(load(row[0])) for row in rows]
+        return [_node_record(row[0]) for row in rows]
 
     # --- writing
 
@@ -250,11 +250,18 @@ def _judge_nodes(connection: sqlite3.Connection, run: Run, event: Event) -> None
 def _evidence(connection: sqlite3.Connection, cluster: str, node: str) -> NodeRecord | None:
     query = "SELECT evidence FROM nodes WHERE cluster = ? AND node = ?"
     row = connection.execute(query, (cluster, node)).fetchone()
-    return suspect_from_dict(load(row[0])) if row is not None else None
+    return _node_record(row[0]) if row is not None else None
 
 
 def _put_evidence(connection: sqlite3.Connection, suspect: NodeRecord) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO nodes (cluster, node, evidence) VALUES (?, ?, ?)",
-        (suspect.cluster, suspect.node, dump(suspect_to_dict(suspect))),
+        (suspect.cluster, suspect.node, dump(dataclasses.asdict(suspect))),
     )
+
+
+def _node_record(evidence: str) -> NodeRecord:
+    """Keys that this version does not know are dropped, missing ones take their default."""
+    value = load(evidence)
+    known = {name: value[name] for name in NodeRecord.__dataclass_fields__ if name in value}
+    return NodeRecord(**{**known, "cause": Cause(known["cause"])})

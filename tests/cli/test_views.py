@@ -182,7 +182,7 @@ def test_an_event_is_a_sentence(kind: str, data: dict[str, Any], sentence: str) 
 
 
 def test_every_kind_that_the_store_folds_has_a_sentence() -> None:
-    from orchestrator.store.fold import KINDS
+    from orchestrator.model.fold import KINDS
 
     for kind in KINDS:
         assert events.sentence(Event(run="x", kind=kind, at=0.0)), kind

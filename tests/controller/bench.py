@@ -119,7 +119,7 @@ class Bench:
 
     def start_of(self, snapshot: dict[str, Any]) -> str:
         from orchestrator.clusters.local.slots import start_id
-        from orchestrator.store.codec import submission_from_dict
+        from orchestrator.model.codec import submission_from_dict
 
         return start_id(submission_from_dict(snapshot["submission"]))
 

@@ -65,7 +65,7 @@ WATCHED = st.builds(
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_there_is_never_a_second_live_attempt(run: Run, seen: Observation, watched: StallTimers) -> None:
     action = decide(run, seen, NOW, watched=watched).action
-    if action in {Action.RESUBMIT, Action.RESHAPE}:
+    if action is Action.RESUBMIT:
         assert seen.phase in GONE
     if action is Action.SUBMIT:
         assert seen.phase is Phase.PENDING

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.model.codec import dump, load, run_from_dict, run_to_dict
+from orchestrator.model.fold import KINDS, fold, replay
 from orchestrator.model.run import Cause, Event, Phase, Run, Submission
-from orchestrator.store.codec import dump, load, run_from_dict, run_to_dict
-from orchestrator.store.fold import KINDS, fold, replay
 
 SUBMITTED = Event(
     run="a",

@@ -12,9 +12,9 @@ import pytest
 
 import orchestrator.store
 from orchestrator.errors import JobError, StoreError
+from orchestrator.model.fold import replay
 from orchestrator.model.run import Cause, CheckpointRef, Phase
 from orchestrator.store import Store, open_reader, open_store
-from orchestrator.store.fold import replay
 
 FIRST = {
     "run_id": "0123456789ab",

@@ -156,9 +156,7 @@ class KubernetesBackend:
         found = look(self._api, submissions, self._profile)
         self._bell.watch_from(found.version)
         read = self._turns(submissions, found)
-        seen = {
-            one.submission.run: self._observe_alone(one, found, read=one.submission.run in read) for one in questions
-        }
+        seen = observation.each(questions, lambda one: self._observe(one, found, read=one.submission.run in read))
         self._forget_others(submissions)
         self._pace = self._pace_after(seen)
         return seen
@@ -187,14 +185,6 @@ class KubernetesBackend:
         runs = {submission.run for submission in submissions}
         self._reports = {run: report for run, report in self._reports.items() if run in runs}
         self._logs = {run: logs for run, logs in self._logs.items() if run in runs}
-
-    def _observe_alone(self, question: Question, found: Snapshot, *, read: bool) -> Observation:
-        """What is wrong with one run's files here, or with what its pods have said, hides no other run."""
-        try:
-            return self._observe(question, found, read=read)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            because = f"what its pods tell cannot be read here: {type(error).__name__}: {error}"
-            return Observation(phase=Phase.UNKNOWN, because=because)
 
     def _observe(self, question: Question, found: Snapshot, *, read: bool) -> Observation:
         submission = question.submission

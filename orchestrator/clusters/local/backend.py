@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.clusters import observation
 from orchestrator.clusters.local import machine, reading
 from orchestrator.clusters.local.slots import (
     Slot,
@@ -127,7 +128,7 @@ class LocalBackend:
     # --- observe
 
     def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
-        return {question.submission.run: reading.observe(question) for question in questions}
+        return observation.each(questions, reading.observe)
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         return LocalTransport().call(*calls, seconds=seconds)

@@ -182,7 +182,7 @@ class SlurmBackend:
         self._look(questions, queue=asked)
         if asked:
             self._account(submissions)
-        seen = {submission.run: self._observation(submission) for submission in submissions}
+        seen = observation.each(questions, lambda one: self._observation(one.submission))
         if asked:
             self._tidy(submissions, seen)
         return seen

@@ -73,7 +73,7 @@ class Watch:
         over = [one for one in questions if self._is_over(one.submission, seen)]
         if over:
             self._perform({self.readers()[0]: self._look_questions(over, seen)})
-        return {one.run: self._observation(one, seen) for one in submissions}
+        return observation.each(questions, lambda one: self._observation(one.submission, seen))
 
     def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
         """The values of some calls from a host that answers. Raises Unreachable, and ClusterError.

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.model.run import Cause, CheckpointRef, Phase, Run, Submission
-from orchestrator.policy.nodes import NodeRecord
 
 _RUN_FIELDS = tuple(Run.__dataclass_fields__)
 _SUBMISSION_FIELDS = tuple(Submission.__dataclass_fields__)
-_SUSPECT_FIELDS = tuple(NodeRecord.__dataclass_fields__)
 
 
 def submission_to_dict(submission: Submission) -> dict[str, Any]:
@@ -58,15 +56,6 @@ def fields_from_dict(value: Mapping[str, Any]) -> dict[str, Any]:
     if fields.get("submission"):
         fields["submission"] = submission_from_dict(fields["submission"])
     return fields
-
-
-def suspect_to_dict(suspect: NodeRecord) -> dict[str, Any]:
-    return {**{name: getattr(suspect, name) for name in _SUSPECT_FIELDS}, "cause": suspect.cause.value}
-
-
-def suspect_from_dict(value: Mapping[str, Any]) -> NodeRecord:
-    known = {name: value[name] for name in _SUSPECT_FIELDS if name in value}
-    return NodeRecord(**{**known, "cause": Cause(known["cause"])})
 
 
 def dump(value: Mapping[str, Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from orchestrator.model.codec import fields_from_dict, run_from_dict
 from orchestrator.model.run import Event, Phase, Run
-from orchestrator.store.codec import fields_from_dict, run_from_dict
 
 # The phase that each kind of event leads to; None: it leaves the phase alone.
 KINDS: Mapping[str, Phase | None] = {
