@@ -14,6 +14,7 @@ from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
 from orchestrator.job.checkpoints.report import Listed
 from orchestrator.job.checkpoints.structure import Problem
+from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints
 from orchestrator.job.remote import texts
 from orchestrator.store.reader import FILE
 from orchestrator.system.paths import orch_home
@@ -24,24 +25,23 @@ VERIFY_SECONDS = 24 * 3600.0  # every byte is read, there: nobody knows how long
 
 def run(options: Namespace) -> int:
     found = _find(options.run, verify=options.verify)
-    rows = [checkpoints.row(_listed(one)) for one in found["listed"]]
+    rows = [checkpoints.row(_listed(one)) for one in found.listed]
     if options.json:
-        sys.stdout.write(output.json_list(checkpoints.to_json(row, found["base"]) for row in rows))
+        sys.stdout.write(output.json_list(checkpoints.to_json(row, found.base) for row in rows))
         return OK
     if not rows:
-        say(f"no checkpoints in {found['base']}")
+        say(f"no checkpoints in {found.base}")
     lines = checkpoints.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
     sys.stdout.write(output.lines(lines))
     return OK
 
 
-def _find(name: str, *, verify: bool) -> dict[str, Any]:
+def _find(name: str, *, verify: bool) -> CheckpointList:
     """What is in a run's checkpoint directory, wherever that is, else in the directory itself."""
     run = _run(name)
     if run is not None:
-        request = {"root": run["checkpoint_dir"], "verify": verify, "run": name}
-        found: dict[str, Any] = files.reader_of(run)(("checkpoints", request), seconds=VERIFY_SECONDS)[0]
-        return found
+        request = ListCheckpoints(run["checkpoint_dir"], verify=verify, run=name)
+        return files.reader_of(run)([request], seconds=VERIFY_SECONDS)[0]
     directory = Path(name)
     if not directory.is_dir():
         found_instead = "a file" if directory.exists() else "neither"
@@ -49,7 +49,7 @@ def _find(name: str, *, verify: bool) -> dict[str, Any]:
             f"wanted the name of a run or a directory, found {found_instead}: {name}", hint="orch status lists the runs"
         )
     try:
-        return texts.checkpoints({"root": name, "verify": verify})
+        return texts.checkpoints(ListCheckpoints(name, verify=verify))
     except OSError as error:
         raise JobError(f"cannot read {error.filename or name}: {error.strerror}") from error
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from orchestrator.cli import context
-from orchestrator.clusters.transport import SECONDS, Call, LocalTransport
+from orchestrator.clusters.transport import SECONDS, LocalTransport
+from orchestrator.job.protocol.operations import Operation
 from orchestrator.job.system.atomic import read_json
 from orchestrator.system.paths import orch_home
 
+T = TypeVar("T")
+
 
 class Read(Protocol):
-    """Performs operations of `orchestrator.job.remote` that read. Raises Unreachable and ClusterError."""
+    """Performs operations that read. Raises Unreachable and ClusterError."""
 
-    def __call__(self, *calls: Call, seconds: float = SECONDS) -> list[Any]: ...
+    def __call__(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]: ...
 
 
 def are_here(run: Mapping[str, Any]) -> bool:
@@ -32,7 +35,7 @@ def are_here(run: Mapping[str, Any]) -> bool:
 def reader_of(run: Mapping[str, Any]) -> Read:
     """How to read the files of a run. Raises JobError when its cluster is not in the configuration any more."""
     if are_here(run):
-        return LocalTransport().call
+        return LocalTransport().call_all
     from orchestrator.clusters import open_backend
     from orchestrator.config import configfile
 

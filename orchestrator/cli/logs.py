@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.cli import context, files
 from orchestrator.cli.terminal import say
 from orchestrator.errors import INTERRUPTED, OK, JobError, Unreachable
+from orchestrator.job.protocol.operations import LogTexts, ReadLogs
 from orchestrator.store import Store
 from orchestrator.views.phases import ENDED
 
@@ -74,10 +74,15 @@ class Logs:
 
     def __init__(self, run: Mapping[str, Any], rank: int | None, *, follow: bool) -> None:
         self._read = files.reader_of(run)
-        self._rank = rank
-        self._request = {
-            "run": run["name"], "follow": follow, **{name: run[name] for name in ("dir", "checkpoint_dir", "run_id")},
-        }  # fmt: skip
+        self._request = ReadLogs(
+            run=run["name"],
+            run_id=run["run_id"],
+            dir=run["dir"],
+            checkpoint_dir=run["checkpoint_dir"],
+            attempt=0,
+            rank=rank,
+            follow=follow,
+        )
         self.pace = POLL if files.are_here(run) else POLL_ELSEWHERE
         self.known: dict[str, Source] = {}
 
@@ -89,22 +94,19 @@ class Logs:
         more = list(attempts)
         while more:
             offsets = {path: source.offset for path, source in self.known.items()}
-            request = {**self._request, "rank": self._rank, "offsets": offsets}
-            answers = self._read(*[("logs", {**request, "attempt": attempt}) for attempt in more])
+            answers = self._read([replace(self._request, attempt=attempt, offsets=offsets) for attempt in more])
             for answer in answers:
-                if answer.get("streams"):
+                if answer.streams:
                     self.pace = POLL
                 yield from self._lines(answer, final=final)
-            more = [attempt for attempt, answer in zip(more, answers, strict=True) if answer["more"]]
+            more = [attempt for attempt, answer in zip(more, answers, strict=True) if answer.more]
 
-    def _lines(self, answer: Mapping[str, Any], *, final: bool) -> Iterator[tuple[Source, bytes]]:
-        texts = answer["texts"]
-        cut = next(reversed(texts), None) if answer["more"] else None
-        for found in answer["sources"]:
-            path = found["path"]
-            source = self.known.setdefault(path, Source(found["kind"], found["number"], found["section"]))
-            lines = source.lines(base64.b64decode(texts.get(path, "")))
-            for line in [*lines, *(source.last_line() if final and path != cut else ())]:
+    def _lines(self, answer: LogTexts, *, final: bool) -> Iterator[tuple[Source, bytes]]:
+        cut = list(answer.texts)[-1] if answer.more and answer.texts else None
+        for found in answer.sources:
+            source = self.known.setdefault(found.path, Source(found.kind, found.number, found.section))
+            lines = source.lines(answer.texts.get(found.path, b""))
+            for line in [*lines, *(source.last_line() if final and found.path != cut else ())]:
                 yield source, line
 
 

@@ -7,18 +7,21 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from orchestrator.clusters.kind import Kind, load
-from orchestrator.clusters.transport import SECONDS, Call
+from orchestrator.clusters.transport import SECONDS
 from orchestrator.config.profiles import ProfileTypes
 from orchestrator.errors import ClusterError
+from orchestrator.job.protocol.operations import Operation
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.run import Observation, Question, Submission
 
 if TYPE_CHECKING:  # slow to import, and no built-in kind needs it
     from importlib.metadata import EntryPoint
+
+T = TypeVar("T")
 
 
 class Backend(Protocol):
@@ -56,8 +59,8 @@ class Backend(Protocol):
     def cancel(self, submission: Submission, *, now: bool) -> None:
         """Ask an attempt to save and end, or (`now`) end it. Later submits of the same attempt start nothing."""
 
-    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        """The values of operations of `orchestrator.job.remote` that only read, performed where the runs' files are."""
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
+        """The answers to operations that only read, performed where the runs' files are."""
 
 
 # Kinds of clusters, by name. Those of other packages are entry points of the group `orchestrator.clusters`.

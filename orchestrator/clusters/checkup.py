@@ -8,7 +8,8 @@ from typing import Protocol
 from orchestrator.clusters import kind_of
 from orchestrator.clusters.findings import Answer, Checkup
 from orchestrator.clusters.kind import Place
-from orchestrator.clusters.transport import Call, LocalTransport, SshTransport, Transport
+from orchestrator.clusters.transport import LocalTransport, SshTransport, Transport
+from orchestrator.job.protocol.operations import RunCommand
 
 SECONDS = 300.0  # for all questions to one machine
 
@@ -29,9 +30,9 @@ def check(place: Place) -> Checkup:
     return Checkup(cluster=place.name, kind=kind, findings=tuple(findings), can=tuple(can), cannot=tuple(cannot))
 
 
-def answers_of(reach: Transport, asked: Mapping[str, Call]) -> dict[str, Answer]:
+def answers_of(reach: Transport, asked: Mapping[str, RunCommand]) -> dict[str, Answer]:
     """The answers to questions by name, from one process there. Raises Unreachable and ClusterError."""
-    return dict(zip(asked, reach.call(*asked.values(), seconds=SECONDS), strict=True))
+    return dict(zip(asked, reach.call_all(list(asked.values()), seconds=SECONDS), strict=True))
 
 
 def transport_of(host: str | None, profile: Reached, *, interactive: bool) -> Transport:

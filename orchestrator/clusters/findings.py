@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from orchestrator.job.protocol.operations import CommandResult
+
+Answer = CommandResult
 Level = Literal["ok", "warning", "problem"]
-Answer = Mapping[str, Any]  # of a command: status, stdout, stderr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ def problem(what: str, found: str, todo: str) -> Finding:
 
 def last_line(answer: Answer) -> str:
     """What a command that failed said last."""
-    if answer["status"] is None:
+    if answer.status is None:
         return "it did not answer in time"
-    lines = [line.strip() for line in f"{answer['stdout']}\n{answer['stderr']}".splitlines() if line.strip()]
-    return lines[-1][:200] if lines else f"exit status {answer['status']}"
+    lines = [line.strip() for line in f"{answer.stdout}\n{answer.stderr}".splitlines() if line.strip()]
+    return lines[-1][:200] if lines else f"exit status {answer.status}"

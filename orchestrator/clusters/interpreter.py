@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem, warning
-from orchestrator.clusters.transport import Call
+from orchestrator.job.protocol.operations import RunCommand
 
 SECONDS = 60.0  # a cold interpreter on a network file system
 # Run there by whatever Python there is, so in words that the oldest one knows.
@@ -31,11 +31,10 @@ print(json.dumps(found))
 OLDEST = (3, 9)
 
 
-def question(python: str | None, setup: Sequence[str]) -> Call:
+def question(python: str | None, setup: Sequence[str]) -> RunCommand:
     """Ask an interpreter, in a shell that has run the profile's `setup` as a job would."""
     script = "\n".join([*setup, 'exec "$@"'])
-    argv = ["bash", "-c", script, "bash", python or "python3", "-c", _PROBE]
-    return ("run", {"argv": argv, "timeout": SECONDS})
+    return RunCommand(("bash", "-c", script, "bash", python or "python3", "-c", _PROBE), timeout=SECONDS)
 
 
 def judge(python: str | None, answer: Answer, *, cpu: bool) -> Iterator[Finding]:
@@ -56,10 +55,10 @@ def judge(python: str | None, answer: Answer, *, cpu: bool) -> Iterator[Finding]
 
 
 def _found(answer: Answer) -> dict[str, str | None] | None:
-    if answer["status"] != 0:
+    if answer.status != 0:
         return None
     try:
-        found = json.loads(answer["stdout"].strip().splitlines()[-1])  # `setup` may have printed something before
+        found = json.loads(answer.stdout.strip().splitlines()[-1])  # `setup` may have printed something before
     except (ValueError, IndexError):
         return None
     return found if isinstance(found, dict) else None

@@ -1,4 +1,4 @@
-"""The answers of the site operation `look` as values of the model, and how an attempt that is gone has ended."""
+"""The records of an attempt as values of the model, and how an attempt that is gone has ended."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import OrchError
+from orchestrator.job.protocol.operations import AttemptRecords, ReadRecords
 from orchestrator.model.run import (
     Cause,
     CheckpointRef,
@@ -24,20 +25,20 @@ from orchestrator.model.run import (
 STEPPING = frozenset({"training", "saving", "done"})  # states of a job whose ranks are past loading
 
 
-def request_of(question: Question) -> dict[str, Any]:
-    """The request of `look` that answers a question."""
+def request_of(question: Question) -> ReadRecords:
+    """The operation that answers a question."""
     submission, mark = question.submission, question.mark
-    return {
-        "run": submission.run,
-        "run_id": submission.run_id,
-        "dir": submission.dir,
-        "checkpoint_dir": submission.checkpoint_dir,
-        "attempt": submission.attempt,
-        "nodes": submission.nodes,
-        "after": question.after,
-        "metrics": question.metrics,
-        "mark": None if mark is None else {"generation": mark.generation, "offset": mark.offset},
-    }
+    return ReadRecords(
+        run=submission.run,
+        run_id=submission.run_id,
+        dir=submission.dir,
+        checkpoint_dir=submission.checkpoint_dir,
+        attempt=submission.attempt,
+        nodes=submission.nodes,
+        after=question.after,
+        metrics=question.metrics,
+        mark=None if mark is None else {"generation": mark.generation, "offset": mark.offset},
+    )
 
 
 def each(questions: Iterable[Question], read: Callable[[Question], Observation]) -> dict[str, Observation]:
@@ -65,15 +66,15 @@ def of_bug(error: Exception) -> Observation:
     return Observation(phase=Phase.UNKNOWN, because=because, bug="".join(traceback.format_exception(error)))
 
 
-def with_records(seen: Observation, look: Mapping[str, Any]) -> Observation:
+def with_records(seen: Observation, look: AttemptRecords) -> Observation:
     """An observation with the generations and metrics of a look."""
-    metrics = _metrics_of(look["metrics"])
-    return dataclasses.replace(seen, generations=generations_of(look["generations"]), metrics=metrics)
+    metrics = _metrics_of(look.metrics)
+    return dataclasses.replace(seen, generations=generations_of(look.generations), metrics=metrics)
 
 
-def report_of(look: Mapping[str, Any]) -> Report:
+def report_of(look: AttemptRecords) -> Report:
     """The report of the run's newest generation, whatever its attempt."""
-    found = look["report"]
+    found = look.report
     fields = {name: found[name] for name in Report.__dataclass_fields__ if name in found}
     fields["cause"] = cause_of(found["cause"])
     chosen = found["checkpoint"]
@@ -83,7 +84,7 @@ def report_of(look: Mapping[str, Any]) -> Report:
     return Report(**fields)
 
 
-def report_of_attempt(look: Mapping[str, Any], attempt: int) -> Report:
+def report_of_attempt(look: AttemptRecords, attempt: int) -> Report:
     """The report, without what it says of the end of another attempt."""
     report = report_of(look)
     return report if report.attempt == attempt else only_history(report)
@@ -130,16 +131,16 @@ def _metrics_of(found: Mapping[str, Any] | None) -> Metrics | None:
     return Metrics(mark=Mark(**found["mark"]), lines=tuple(found["lines"]), whole=found["whole"])
 
 
-def live_observation(look: Mapping[str, Any], attempt: int, *, raw: str, partial: str = "") -> Observation:
+def live_observation(look: AttemptRecords, attempt: int, *, raw: str, partial: str = "") -> Observation:
     """An attempt of which something runs."""
     report = report_of_attempt(look, attempt)
     phase = Phase.RUNNING if report.result is None and report.state in STEPPING else Phase.STARTING
-    return Observation(phase=Phase.STOPPING if look["asked"] else phase, raw=raw, report=report, partial=partial)
+    return Observation(phase=Phase.STOPPING if look.asked else phase, raw=raw, report=report, partial=partial)
 
 
 def ended_observation(
     submission: Submission,
-    look: Mapping[str, Any],
+    look: AttemptRecords,
     *,
     raw: str,
     started: bool,
@@ -151,17 +152,17 @@ def ended_observation(
     `started`: something of it ran once. `cause` and `because` are what there is to say where the records say nothing.
     CANCELLED says more than they do: its agents know only that they were asked to stop, and must not be started again.
     """
-    if look["owner"] is not None:
-        foreign = f"the checkpoint directory {submission.checkpoint_dir} belongs to the run {look['owner']}"
+    if look.owner is not None:
+        foreign = f"the checkpoint directory {submission.checkpoint_dir} belongs to the run {look.owner}"
         return Observation(phase=Phase.STOPPED, cause=Cause.OWNED, raw=raw, because=foreign)
     said = _said_by_generations(submission, look, raw) or _said_by_agents(submission, look, raw, started=started)
     mine = report_of_attempt(look, submission.attempt)
-    if cause is Cause.CANCELLED and look["asked"]:
+    if cause is Cause.CANCELLED and look.asked:
         cause = Cause.AGENT_LOST  # orch asked for it, and knows why
     if said is not None and (cause is not Cause.CANCELLED or said.cause in {Cause.COMPLETED, Cause.FENCED}):
         return said
-    tell = look["last_words"] and cause is not Cause.CANCELLED
-    words = f"{because}; {look['last_words']}" if tell else because
+    tell = look.last_words and cause is not Cause.CANCELLED
+    words = f"{because}; {look.last_words}" if tell else because
     return Observation(phase=_PHASES.get(cause, Phase.FAILED), cause=cause, raw=raw, because=words, report=mine)
 
 
@@ -174,7 +175,7 @@ _PHASES: Mapping[Cause, Phase] = {
 }
 
 
-def _said_by_generations(submission: Submission, look: Mapping[str, Any], raw: str) -> Observation | None:
+def _said_by_generations(submission: Submission, look: AttemptRecords, raw: str) -> Observation | None:
     report, mine = report_of(look), report_of_attempt(look, submission.attempt)
     if report.success:
         return Observation(phase=Phase.SUCCEEDED, cause=Cause.COMPLETED, raw=raw, report=report)
@@ -187,13 +188,13 @@ def _said_by_generations(submission: Submission, look: Mapping[str, Any], raw: s
     return None
 
 
-def _said_by_agents(submission: Submission, look: Mapping[str, Any], raw: str, *, started: bool) -> Observation | None:
+def _said_by_agents(submission: Submission, look: AttemptRecords, raw: str, *, started: bool) -> Observation | None:
     mine = report_of_attempt(look, submission.attempt)
-    if look["asked"] and not started:
+    if look.asked and not started:
         early = "it was cancelled before it began"
         return Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED, raw=raw, because=early, report=mine)
-    if len(look["ended"]) == submission.nodes:
-        return _as_said(raw, look["ended"]["0"], mine)
+    if len(look.ended) == submission.nodes:
+        return _as_said(raw, look.ended[0], mine)
     return None
 
 

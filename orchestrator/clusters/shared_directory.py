@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem
-from orchestrator.clusters.transport import Call
+from orchestrator.job.protocol.operations import RunCommand
 
 SECONDS = 30.0
 # Makes and removes a file of its own; prints the file system and the bytes that are free.
@@ -17,8 +17,8 @@ stat -f -c "%T %S %a" -- "$1"
 """
 
 
-def question(directory: str) -> Call:
-    return ("run", {"argv": ["sh", "-c", _PROBE, "sh", directory], "timeout": SECONDS})
+def question(directory: str) -> RunCommand:
+    return RunCommand(("sh", "-c", _PROBE, "sh", directory), timeout=SECONDS)
 
 
 def judge(directory: str | None, answer: Answer | None) -> Iterator[Finding]:
@@ -26,12 +26,12 @@ def judge(directory: str | None, answer: Answer | None) -> Iterator[Finding]:
         todo = "set `shared_dir` in the profile to a directory that all nodes see"
         yield problem("shared directory", "the profile names none", todo)
         return
-    if answer["status"] != 0:
+    if answer.status != 0:
         yield problem(
             "shared directory", f"{directory}: {last_line(answer)}", "make it, or choose one that you may write to"
         )
         return
-    words = answer["stdout"].split()
+    words = answer.stdout.split()
     free = int(words[-1]) * int(words[-2]) if len(words) >= 3 and words[-1].isdigit() and words[-2].isdigit() else None
     room = f", {free / 2**30:.0f} GiB free" if free is not None else ""
     yield ok("shared directory", f"{directory} can be written to{room}; each job sees whether its nodes do")

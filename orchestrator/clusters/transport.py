@@ -1,7 +1,7 @@
-"""How a cluster's commands and shared directory are reached: in this process, or through the system's ssh.
+"""Where operations are performed: in this process, or through the system's ssh.
 
-However many calls are made together, the other side starts one process for them; connections are shared, so that one
-login (and one second factor) serves all.
+However many operations are performed together, the other side starts one process for them; connections are shared, so
+that one login (and one second factor) serves all.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 from orchestrator import job
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.remote import wire
-from orchestrator.job.remote.operations import perform
+from orchestrator.job.protocol.operations import Operation, Upload, UploadFile
+from orchestrator.job.remote.operations import Bug, Failure, perform
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.run import Submission
 
-Call = tuple[str, Mapping[str, Any]]
+A = TypeVar("A")
+B = TypeVar("B")
 
 SECONDS = 60.0  # for what is not told how long it may take
 CONNECT_SECONDS = 15
@@ -32,30 +35,47 @@ _SOCKET_NAME = 64  # bytes of a control socket's name, with what ssh adds while 
 _SOCKET_PATH = 104  # the least that a system allows for the path of a socket
 
 
+class RemoteBug(Exception):
+    """A mistake of orch's, made on the other side of ssh, with the traceback from there."""
+
+
 class Transport(Protocol):
     """A way to perform operations of `orchestrator.job.remote` where a cluster is."""
 
-    @property
-    def where(self) -> str:
-        """The place, for messages."""
+    where: str  # for messages
 
-    def call(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        """The values of some calls, performed in order.
+    def call_all(self, operations: Sequence[Operation[A]], *, seconds: float = SECONDS) -> list[A]:
+        """The answers to some operations, performed in their order. `seconds`: that their work may take.
 
         Raises ClusterError when one failed, and Unreachable where that may pass or nobody knows what was done.
         """
 
+    @overload
+    def call(self, first: Operation[A], /, *, seconds: float = SECONDS) -> A: ...
+    @overload
+    def call(self, first: Operation[A], second: Operation[B], /, *, seconds: float = SECONDS) -> tuple[A, B]: ...
+    def call(self, *operations: Operation[Any], seconds: float = SECONDS) -> Any:
+        """The answer to an operation, or to two that are performed together."""
+        answers = self.call_all(operations, seconds=seconds)
+        return answers[0] if len(operations) == 1 else tuple(answers)
 
-class LocalTransport:
+
+class LocalTransport(Transport):
     """This machine."""
 
     where = "this machine"
 
-    def call(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        return _values(perform(calls), self.where)
+    def call_all(self, operations: Sequence[Operation[A]], *, seconds: float = SECONDS) -> list[A]:
+        return [_value(perform(operation), self.where) for operation in operations]
 
 
-class SshTransport:
+def upload_of(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> Upload:
+    """The operation that writes an attempt's files."""
+    files = tuple(UploadFile(file.path, file.executable, file.content) for file in bundle.files)
+    return Upload(submission.dir, submission.attempt, submission.run, submission.run_id, files, dict(secrets))
+
+
+class SshTransport(Transport):
     """A machine behind the system's ssh. `python` is an interpreter there, 3.9 or newer."""
 
     def __init__(
@@ -66,19 +86,21 @@ class SshTransport:
         self._python = python or "python3"
         self._interactive = interactive
 
-    def call(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        request = wire.pack([list(call) for call in calls])
+    def call_all(self, operations: Sequence[Operation[A]], *, seconds: float = SECONDS) -> list[A]:
+        from orchestrator.job.remote import wire
+
+        request = wire.pack(operations)
         done = self._execute(_start_command(self._python), request, seconds)
         if done.returncode == NOT_INSTALLED:
             self._install()
             done = self._execute(_start_command(self._python), request, seconds)
         output = done.stdout.decode(errors="replace")
-        answers = wire.answers_in(output)
+        answers = wire.answers_in(output, operations)
         if answers is None and (wire.has_begun(output) or done.returncode < 0):
             raise Unreachable(f"{self.where} broke off in the middle of an answer: {_said(done)}")
         if answers is None:
             raise self._no_answer(done)
-        return _values(answers, self.where)
+        return [_value(answer, self.where) for answer in answers]
 
     def open(self) -> None:
         """Make the shared connection; an interactive one asks at the terminal for a password or a second factor."""
@@ -120,11 +142,12 @@ class SshTransport:
         )
 
 
-def _values(answers: Sequence[Mapping[str, Any]], where: str) -> list[Any]:
-    for answer in answers:
-        if "error" in answer:
-            raise (Unreachable if answer["passing"] else ClusterError)(f"{where}: {answer['error']}")
-    return [answer["value"] for answer in answers]
+def _value(answer: Any, where: str) -> Any:
+    if isinstance(answer, Failure):
+        raise (Unreachable if answer.passing else ClusterError)(f"{where}: {answer.message}")
+    if isinstance(answer, Bug):
+        raise RemoteBug(f"{answer.traceback.strip().splitlines()[-1]} (on {where})\n{answer.traceback}")
+    return answer
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,55 +13,64 @@ import pytest
 from orchestrator.clusters.slurm import sbatch
 from orchestrator.clusters.slurm.backend import PATIENCE, SlurmBackend
 from orchestrator.clusters.slurm.profile import SlurmProfile
-from orchestrator.clusters.transport import Call
+from orchestrator.clusters.transport import Transport
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.protocol.operations import (
+    CommandResult,
+    DeleteSecrets,
+    Operation,
+    RunCommand,
+    SubmittedToSlurm,
+    SubmitToSlurm,
+)
 from orchestrator.job.remote import attempts
-from orchestrator.job.remote import slurm as site_slurm
-from orchestrator.job.remote.operations import perform
+from orchestrator.job.remote.operations import Failure, perform
+from orchestrator.job.remote.slurm import tried_since
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.run import Cause, Observation, Phase, Question, Submission
 
 BUNDLE = Bundle(files=(File(path="job.json", content=b"{}"), File(path="job.sbatch", content=b"#!/bin/sh\n")))
-TIMED_OUT = {"status": 1, "stdout": "", "stderr": "sbatch: error: Batch job submission failed: Socket timed out"}
-REFUSED = {"status": 1, "stdout": "", "stderr": "sbatch: error: Batch job submission failed: Invalid qos specification"}
-SILENT = {"status": 1, "stdout": "", "stderr": "slurm_load_jobs error: Unable to contact slurm controller"}
+TIMED_OUT = CommandResult(1, "", "sbatch: error: Batch job submission failed: Socket timed out")
+REFUSED = CommandResult(1, "", "sbatch: error: Batch job submission failed: Invalid qos specification")
+SILENT = CommandResult(1, "", "slurm_load_jobs error: Unable to contact slurm controller")
 
 
 @dataclass
-class Slurm:
-    """Answers the commands of Slurm from what is written down here; everything else is done. A `Transport`."""
+class Slurm(Transport):
+    """Answers the commands of Slurm from what is written down here; everything else is done."""
 
     where: str = "this machine"
     queue: list[str] | None = field(default_factory=list)  # None: squeue fails
     accounts: list[str] | None = field(default_factory=list)
-    sbatch: list[Mapping[str, Any]] = field(default_factory=list)
-    scancel: list[Mapping[str, Any]] = field(default_factory=list)  # answers; when they are used up, it succeeds
+    sbatch: list[CommandResult] = field(default_factory=list)
+    scancel: list[CommandResult] = field(default_factory=list)  # answers; when they are used up, it succeeds
     failing: dict[str, str] = field(default_factory=dict)  # a program, and what it fails with
     ran: list[list[str]] = field(default_factory=list)
     breaks_at: str | None = None  # the program that the connection breaks at
-    breaks_once_at: str | None = None  # the operation, likewise
+    breaks_once_at: type[Operation[Any]] | None = None  # the operation, likewise
     calls: int = 0
 
-    def call(self, *calls: Call, seconds: float = 0) -> list[Any]:
+    def call_all(self, operations: Sequence[Operation[Any]], *, seconds: float = 0) -> list[Any]:
         self.calls += 1
-        return [self._answer(*call) for call in calls]
+        return [self._answer(operation) for operation in operations]
 
-    def _answer(self, operation: str, request: Mapping[str, Any]) -> Any:
-        if operation == self.breaks_once_at:
+    def _answer(self, operation: Operation[Any]) -> Any:
+        if type(operation) is self.breaks_once_at:
             self.breaks_once_at = None
             raise Unreachable("the connection broke")
-        if operation == "run":
-            return self._run(request["argv"])
-        if operation == "slurm.submit":
-            placed = self._answer("place", request["place"])
-            since = site_slurm.tried_since(attempts.directory(request["place"]))
-            return {**placed, "since": since, "ran": self._run(request["run"]["argv"]) if placed["first"] else None}
-        answer = perform([(operation, request)])[0]
-        if "error" in answer:
-            raise ClusterError(answer["error"])
-        return answer["value"]
+        if isinstance(operation, RunCommand):
+            return self._run(list(operation.argv))
+        if isinstance(operation, SubmitToSlurm):
+            uploaded = self._answer(operation.upload)
+            since = tried_since(attempts.directory(operation.upload))
+            ran = self._run(list(operation.sbatch.argv)) if uploaded.first else None
+            return SubmittedToSlurm(uploaded, since, ran)
+        answer = perform(operation)
+        if isinstance(answer, Failure):
+            raise ClusterError(answer.message)
+        return answer
 
-    def _run(self, argv: list[str]) -> Mapping[str, Any]:
+    def _run(self, argv: list[str]) -> CommandResult:
         self.ran.append(argv)
         if argv[0] == self.breaks_at:
             raise Unreachable("the connection broke")
@@ -70,11 +79,9 @@ class Slurm:
         if argv[0] == "scancel" and self.scancel:
             return self.scancel.pop(0)
         if argv[0] in self.failing:
-            return {"status": 1, "stdout": "", "stderr": f"{argv[0]}: error: {self.failing[argv[0]]}"}
+            return CommandResult(1, "", f"{argv[0]}: error: {self.failing[argv[0]]}")
         lines = {"squeue": self.queue, "sacct": self.accounts}.get(argv[0], [])
-        return (
-            SILENT if lines is None else {"status": 0, "stdout": "".join(f"{line}\n" for line in lines), "stderr": ""}
-        )
+        return SILENT if lines is None else CommandResult(0, "".join(f"{line}\n" for line in lines))
 
     def asked(self, program: str) -> int:
         return sum(argv[0] == program for argv in self.ran)
@@ -462,7 +469,7 @@ def test_while_slurm_does_not_answer_the_last_answer_stands_for_a_while(place: P
 
 
 def test_a_first_submission_is_one_command(place: Place) -> None:
-    place.slurm.sbatch = [{"status": 0, "stdout": "7\n", "stderr": ""}]
+    place.slurm.sbatch = [CommandResult(0, "7\n", "")]
     assert place.backend.submit(place.submission(handle=None), BUNDLE, {"TOKEN": "x"}) == "7"
     assert (place.slurm.calls, place.slurm.asked("squeue"), place.slurm.asked("sacct")) == (1, 0, 0)
     assert "x" not in " ".join(place.slurm.ran[0]).split()
@@ -478,8 +485,8 @@ def test_a_refusal_is_told_in_slurms_words(place: Place) -> None:
 
 
 def test_words_that_nobody_knows_are_no_refusal_and_are_told(place: Place) -> None:
-    said = {"status": 1, "stdout": "", "stderr": "sbatch: error: Batch job submission failed: Unspecified error"}
-    place.slurm.sbatch = [said, said, {"status": 0, "stdout": "9\n", "stderr": ""}]
+    said = CommandResult(1, "", "sbatch: error: Batch job submission failed: Unspecified error")
+    place.slurm.sbatch = [said, said, CommandResult(0, "9\n", "")]
     for _ in range(2):
         with pytest.raises(Unreachable, match="Unspecified error"):
             place.backend.submit(place.submission(handle=None), BUNDLE, {})
@@ -495,7 +502,7 @@ def test_an_sbatch_that_timed_out_is_looked_for_and_adopted(place: Place) -> Non
 
 def test_an_sbatch_that_timed_out_and_is_not_there_is_tried_again_later_and_behind_itself(place: Place) -> None:
     submission = place.submission(handle=None)
-    place.slurm.sbatch = [TIMED_OUT, {"status": 0, "stdout": "9\n", "stderr": ""}]
+    place.slurm.sbatch = [TIMED_OUT, CommandResult(0, "9\n", "")]
     with pytest.raises(Unreachable, match="or did not say so"):
         place.backend.submit(submission, BUNDLE, {})
     assert place.slurm.asked("sbatch") == 1
@@ -563,7 +570,7 @@ def test_an_id_that_another_job_has_by_now_is_not_enough(place: Place) -> None:
 
 def test_nodes_to_leave_out_are_the_profiles_and_the_attempts(tmp_path: Path) -> None:
     place = Place(tmp_path, exclude=("gn[07-08]",))
-    place.slurm.sbatch = [{"status": 0, "stdout": "7\n", "stderr": ""}]
+    place.slurm.sbatch = [CommandResult(0, "7\n", "")]
     place.backend.submit(place.submission(handle=None, exclude=("gn02",)), BUNDLE, {})
     assert "--exclude=gn02,gn[07-08]" in place.slurm.ran[-1]
 
@@ -655,7 +662,7 @@ def test_a_signal_that_slurm_did_not_deliver_is_sent_again(place: Place) -> None
     place.attempt_dir(submission)
     place.slurm.queue = [place.line("RUNNING")]
     busy = "scancel: error: Kill job error on job id 7: Job/step already completing or completed"
-    place.slurm.scancel = [{"status": 1, "stdout": "", "stderr": busy}]
+    place.slurm.scancel = [CommandResult(1, "", busy)]
     for _ in range(4):
         place.backend.cancel(submission, now=False)
     assert place.slurm.asked("scancel") == 2, "the second was taken, and one is enough"
@@ -667,7 +674,7 @@ def test_secrets_go_though_the_connection_broke_when_they_should_go_first(place:
     secrets.write_text("{}")
     (place.attempt_dir(submission) / "job").write_text("7\n")
     place.slurm.queue = [place.line("CANCELLED")]
-    place.slurm.breaks_once_at = "forget"
+    place.slurm.breaks_once_at = DeleteSecrets
     with pytest.raises(Unreachable):
         place.see(submission)
     assert secrets.exists()

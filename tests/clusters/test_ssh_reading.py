@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.clusters.ssh.reading import LOST_SECONDS, Slot, observation
 from orchestrator.job.checkpoints.report import Report
+from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 
 SUBMISSION = Submission(
@@ -25,18 +26,9 @@ SUBMISSION = Submission(
 )
 
 
-def see(*states: str, still: float = 0.0, ended: dict[str, Any] | None = None, **report: Any) -> Observation:
-    look = {
-        "owner": None,
-        "report": asdict(Report(**{"generation": 3, "attempt": 2, "state": "training", **report})),
-        "generations": [],
-        "metrics": None,
-        "asked": False,
-        "tried": True,
-        "job": None,
-        "ended": ended or {},
-        "last_words": "",
-    }
+def see(*states: str, still: float = 0.0, ended: dict[int, Any] | None = None, **report: Any) -> Observation:
+    made = Report(**{"generation": 3, "attempt": 2, "state": "training", **report})
+    look = AttemptRecords(owner=None, report=asdict(made), asked=False, ended=ended or {})
     slots = tuple(Slot(node=node, host=f"gpu{node + 1}", state=state) for node, state in enumerate(states))
     return observation(SUBMISSION, look, slots, still=still)
 
@@ -54,7 +46,7 @@ def test_a_silent_host_beside_a_live_one_is_named_and_is_no_reason_to_end_anythi
 def test_an_agent_that_was_killed_or_never_started_is_a_missing_part() -> None:
     assert see("live", "gone").partial == "the agent of node 1 (gpu2) is gone"
     assert see("live", "unused").partial == "the agent of node 1 was not started on gpu2"
-    assert see("live", "gone", ended={"1": {"result": "failed"}}).partial == ""
+    assert see("live", "gone", ended={1: {"result": "failed"}}).partial == ""
 
 
 def test_nothing_is_known_while_the_only_ones_left_are_silent() -> None:
@@ -65,7 +57,7 @@ def test_nothing_is_known_while_the_only_ones_left_are_silent() -> None:
 
 
 def test_an_outcome_with_which_an_agent_has_left_counts_whoever_is_silent() -> None:
-    ended = {"0": {"result": "failed"}}
+    ended = {0: {"result": "failed"}}
     because = "Node 1 (gpu2) has given no heartbeat for 30 s."
     seen = see("gone", "silent", ended=ended, result="failed", cause="node_lost", because=because, host="gpu2")
     assert (seen.phase, seen.cause, seen.because) == (Phase.FAILED, Cause.NODE_LOST, because)

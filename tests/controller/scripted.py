@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from threading import Barrier
-from typing import Any
+from typing import TypeVar
 
 from orchestrator.clusters import kind_of
-from orchestrator.clusters.transport import SECONDS, Call
+from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.protocol.operations import Operation
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Metrics, Observation, Phase, Question, Submission
+
+T = TypeVar("T")
 
 
 class Scripted:
@@ -76,5 +79,5 @@ class Scripted:
         if self.is_down:
             raise Unreachable("the scheduler did not answer within 10 s")
 
-    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
         return []

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.kubernetes import nodes, objects, reading
@@ -21,11 +21,14 @@ from orchestrator.clusters.kubernetes.pod_watch import PodWatch
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, look, pods_of_attempt
-from orchestrator.clusters.transport import SECONDS, Call
+from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError
+from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints, LogTexts, Operation, ReadLogs
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Question, Submission
+
+T = TypeVar("T")
 
 CALM = 10.0  # seconds between two looks while every run trains or waits as before; a change of a pod rings before
 BUSY = 2.0  # while something starts, changes or ends, and while somebody follows a run
@@ -229,35 +232,37 @@ class KubernetesBackend:
             self._asked.add(key)
         return key in self._asked or submission.handle == objects.CANCELLED
 
-    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        return [self._read(operation, request) for operation, request in calls]
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
+        return [self._read(operation) for operation in operations]
 
-    def _read(self, operation: str, request: Mapping[str, Any]) -> Any:
-        if operation == "logs":
-            return self._read_logs(request)
-        if operation == "checkpoints" and not request["verify"]:
-            return {"base": request["root"], "listed": self._logs_of(request["run"]).kept.fold().checkpoints}
+    def _read(self, operation: Operation[Any]) -> Any:
+        if isinstance(operation, ReadLogs):
+            return self._read_logs(operation)
+        if not isinstance(operation, ListCheckpoints):
+            raise TypeError(f"{type(operation).__name__} is not for pods' claims")
+        if not operation.verify:
+            return CheckpointList(operation.root, tuple(self._logs_of(operation.run).kept.fold().checkpoints))
         raise ClusterError(
-            f"the checkpoints of {request['run']} are on its claim, which only pods see",
+            f"the checkpoints of {operation.run} are on its claim, which only pods see",
             hint="run `orch checkpoints DIR --verify` in a pod that mounts the claim",
         )
 
-    def _read_logs(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _read_logs(self, request: ReadLogs) -> LogTexts:
         """The kept logs of an attempt, with what its living pods have said since, or stream now."""
-        logs, attempt, follow = self._logs_of(request["run"]), request["attempt"], bool(request.get("follow"))
+        logs, attempt = self._logs_of(request.run), request.attempt
 
         def look() -> Sequence[Pod]:
-            return pods_of_attempt(self._api, request["run_id"], attempt)
+            return pods_of_attempt(self._api, request.run_id, attempt)
 
         try:
-            if follow:
+            if request.follow:
                 logs.follow(attempt, look)
             else:
                 logs.keep_all(look())
         except ClusterError:
             if not logs.kept.files(attempt):
                 raise
-        return {**self._reader.logs(logs.kept, request), "streams": follow}
+        return self._reader.logs(logs.kept, request)
 
     def _logs_of(self, run: str) -> PodLogs:
         if run not in self._logs:

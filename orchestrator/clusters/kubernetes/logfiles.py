@@ -7,17 +7,17 @@ remembered.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from orchestrator.clusters.kubernetes.log_records import PREFIX, RecordLog
 from orchestrator.clusters.kubernetes.pods import Pod
+from orchestrator.job.protocol.operations import LogSource, LogTexts, ReadLogs
 from orchestrator.job.system import lock
 
 DIRECTORY = "pods"
@@ -157,7 +157,7 @@ class _Source:
 
 
 class Reader:
-    """Answers the site operation `logs` from kept logs, as if every rank had a file of its own.
+    """Answers ReadLogs from kept logs, as if every rank had a file of its own.
 
     It remembers where it stopped, not what it read: who asks from elsewhere makes it begin again.
     """
@@ -166,11 +166,11 @@ class Reader:
         self._sources: dict[Path, _Source] = {}
         self._answer = answer
 
-    def logs(self, kept: LogStore, request: Any) -> dict[str, Any]:
-        sources: list[dict[str, Any]] = []
-        texts: dict[str, str] = {}
+    def logs(self, kept: LogStore, request: ReadLogs) -> LogTexts:
+        sources: list[LogSource] = []
+        texts: dict[str, bytes] = {}
         left, more = self._answer, False
-        for path in kept.files(request["attempt"]):
+        for path in kept.files(request.attempt):
             source = self._source(path, request)
             content, cut = _lines_from(path, source.offset, left) if left > 0 else (b"", True)
             source.offset += len(content)
@@ -179,20 +179,20 @@ class Reader:
                 before = source.given.get(name, 0)
                 source.given[name] = before + len(text)
                 virtual = _virtual(path, name)
-                news = text[max(0, request["offsets"].get(virtual, 0) - before) :]
+                news = text[max(0, request.offsets.get(virtual, 0) - before) :]
                 if news and _is_wanted(name, request):
-                    texts[virtual] = base64.b64encode(news).decode("ascii")
-            section = f"attempt {request['attempt']}, {path.name.split('.')[0].replace('-', ' ')}"
+                    texts[virtual] = news
+            section = f"attempt {request.attempt}, {path.name.split('.')[0].replace('-', ' ')}"
             for name in sorted(source.given):
                 kind, _, number = name.partition(" ")
-                sources.append({"path": _virtual(path, name), "kind": kind, "number": int(number), "section": section})
-        return {"sources": sources, "texts": texts, "more": more}
+                sources.append(LogSource(_virtual(path, name), kind, int(number), section))
+        return LogTexts(tuple(sources), texts, more=more, streams=request.follow)
 
-    def _source(self, path: Path, request: Any) -> _Source:
+    def _source(self, path: Path, request: ReadLogs) -> _Source:
         """Where to go on in a file; at its beginning where the asker has not had all that was given."""
         source = self._sources.get(path)
         if source is None or any(
-            request["offsets"].get(_virtual(path, name), 0) < given
+            request.offsets.get(_virtual(path, name), 0) < given
             for name, given in source.given.items()
             if _is_wanted(name, request)
         ):
@@ -211,8 +211,8 @@ def _virtual(path: Path, name: str) -> str:
     return f"{path}#{name}"
 
 
-def _is_wanted(name: str, request: Any) -> bool:
-    return request["rank"] is None or name == f"rank {request['rank']}"
+def _is_wanted(name: str, request: ReadLogs) -> bool:
+    return request.rank is None or name == f"rank {request.rank}"
 
 
 def _lines_from(path: Path, offset: int, most: int) -> tuple[bytes, bool]:

@@ -11,6 +11,7 @@ from orchestrator.clusters import observation
 from orchestrator.clusters.kubernetes.events import Trouble
 from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
+from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 
 _DELETED = "its job object was deleted past orch"
@@ -61,18 +62,12 @@ def _awaits_operator(pods: Sequence[Pod]) -> bool:
     return bool(pods) and not any(pod.alive for pod in newest_of(pods).values())
 
 
-def _look(submission: Submission, sight: AttemptView) -> dict[str, Any]:
-    """As the site operation `look` would answer where the disk can be read."""
+def _look(submission: Submission, sight: AttemptView) -> AttemptRecords:
+    """The records as they would be read where the disk can be."""
     words = [word for word in sight.words.values() if word.get("attempt") == submission.attempt]
     foreign = next((word["owner"] for word in words if word.get("owner") not in {None, submission.run_id}), None)
-    ended = {str(word["node"]): word["ended"] for word in words if isinstance(word.get("ended"), Mapping)}
-    return {
-        "owner": foreign,
-        "report": _report(sight.report),
-        "asked": sight.asked,
-        "ended": ended,
-        "last_words": "",
-    }
+    ended = {int(word["node"]): word["ended"] for word in words if isinstance(word.get("ended"), Mapping)}
+    return AttemptRecords(owner=foreign, report=_report(sight.report), asked=sight.asked, ended=ended)
 
 
 def _report(told: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -104,7 +99,7 @@ def _raw(sight: AttemptView) -> str:
     return " ".join([word, *shown])
 
 
-def _queued(submission: Submission, look: Mapping[str, Any], sight: AttemptView) -> Observation:
+def _queued(submission: Submission, look: AttemptRecords, sight: AttemptView) -> Observation:
     """It has no process, or none any more."""
     because, stuck = _waits(sight)
     report = observation.only_history(observation.report_of_attempt(look, submission.attempt))
@@ -136,17 +131,17 @@ def _waits(sight: AttemptView) -> tuple[str, str]:
     return "", ""
 
 
-def _living(submission: Submission, look: Mapping[str, Any], sight: AttemptView) -> Observation:
+def _living(submission: Submission, look: AttemptRecords, sight: AttemptView) -> Observation:
     because, stuck = _waits(sight)
     seen = observation.live_observation(look, submission.attempt, raw=_raw(sight), partial=_partial(look, sight))
     return dataclasses.replace(seen, because=because, stuck=stuck, patience=sight.patience)
 
 
-def _partial(look: Mapping[str, Any], sight: AttemptView) -> str:
+def _partial(look: AttemptRecords, sight: AttemptView) -> str:
     """What is gone of a living attempt and will not come back under its operator."""
     if sight.lost:
         return _node_lost(sight.lost)
-    end = look["ended"].get("0")
+    end = look.ended.get(0)
     if end is not None and end.get("retry") is False and end.get("result") == "failed":
         return f"node 0 has ended for good: {end.get('because', '')}"
     return ""
@@ -157,14 +152,14 @@ def _node_lost(nodes: Sequence[str]) -> str:
     return f"node {', '.join(named)} does not answer, and Kubernetes waits for it" if named else ""
 
 
-def _ending(submission: Submission, look: Mapping[str, Any], sight: AttemptView) -> Observation:
+def _ending(submission: Submission, look: AttemptRecords, sight: AttemptView) -> Observation:
     """The object is over or gone, and pods of it still run."""
     report = observation.report_of_attempt(look, submission.attempt)
     partial = _node_lost(sight.lost)
     return Observation(phase=Phase.STOPPING, raw=_raw(sight), report=report, partial=partial)
 
 
-def _over(submission: Submission, look: Mapping[str, Any], sight: AttemptView) -> Observation:
+def _over(submission: Submission, look: AttemptRecords, sight: AttemptView) -> Observation:
     started = sight.started or bool(sight.lost) or observation.report_of(look).attempt == submission.attempt
     cause, because = _end(sight)
     seen = observation.ended_observation(

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.local import machine, reading
@@ -24,8 +24,9 @@ from orchestrator.clusters.local.slots import (
     this_host,
     write_mark,
 )
-from orchestrator.clusters.transport import SECONDS, Call, LocalTransport
+from orchestrator.clusters.transport import SECONDS, LocalTransport
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.protocol.operations import Operation
 from orchestrator.job.system import lock, proc
 from orchestrator.job.system.atomic import replacing, write_json
 from orchestrator.model.bundle import Bundle
@@ -33,6 +34,7 @@ from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.run import Observation, Question, Submission
 from orchestrator.system import failpoints, processes
 
+T = TypeVar("T")
 KILL_SECONDS = 10.0
 ADDRESS = "127.0.0.1"
 
@@ -130,8 +132,8 @@ class LocalBackend:
     def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
         return observation.each(questions, reading.observe)
 
-    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        return LocalTransport().call(*calls, seconds=seconds)
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
+        return LocalTransport().call_all(operations, seconds=seconds)
 
     # --- cancel
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.local.slots import Slot, State, attempt_dir, read_slot, start_id, this_host
+from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.job.remote import records as site
 from orchestrator.model.run import Observation, Phase, Question, Submission
 
@@ -16,18 +16,18 @@ def observe(question: Question) -> Observation:
     submission = question.submission
     directory, start = attempt_dir(submission), start_id(submission)
     slots = [read_slot(directory, node, start) for node in range(submission.nodes)]
-    found = site.look(observation.request_of(question))
+    found = site.read_records(observation.request_of(question))
     return observation.with_records(_state(submission, slots, found), found)
 
 
-def _state(submission: Submission, slots: Sequence[Slot], found: Mapping[str, Any]) -> Observation:
+def _state(submission: Submission, slots: Sequence[Slot], found: AttemptRecords) -> Observation:
     mine = observation.report_of_attempt(found, submission.attempt)
     raw = _raw(slots)
     elsewhere = next((slot.host for slot in slots if slot.host not in {None, this_host()}), None)
     if elsewhere is not None:
         because = f"it runs on {elsewhere}, which alone can tell"
         return Observation(phase=Phase.UNKNOWN, raw="elsewhere", because=because, report=mine)
-    if submission.handle is None and not found["asked"]:
+    if submission.handle is None and not found.asked:
         return Observation(phase=Phase.PENDING, raw=raw, report=mine)
     if any(slot.state in {State.LIVE, State.BOOTING} for slot in slots):
         return observation.live_observation(found, submission.attempt, raw=raw, partial=_partial(slots))

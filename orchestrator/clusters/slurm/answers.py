@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+
+from orchestrator.job.protocol.operations import CommandResult, RunCommand
 
 # Suffixes instead of widths, so that nothing is cut; what may hold a | comes last.
 _QUEUE = ("JobID", "RestartCnt", "State", "NodeList", "Reason", "Comment", "WorkDir", "Name")
@@ -43,10 +44,15 @@ class Account:
     nodes: str
 
 
-def queue_command() -> list[str]:
+def command(*argv: str) -> RunCommand:
+    """A command of Slurm's that may take as long as all of them but sbatch."""
+    return RunCommand(argv, timeout=SECONDS)
+
+
+def queue_command() -> RunCommand:
     """One question for all jobs of this user, those too that ended a short while ago or are in a hidden partition."""
     form = ",".join(f"{name}:{_BAR}" for name in _QUEUE)
-    return ["squeue", "--noheader", "--me", "--all", "--states=all", f"--Format={form}"]
+    return command("squeue", "--noheader", "--me", "--all", "--states=all", f"--Format={form}")
 
 
 def tag(comment: str, directory: str, name: str) -> str:
@@ -68,11 +74,11 @@ def _job(line: str) -> Job | None:
     return Job(id=job, restarts=count, state=state, nodes=nodes, reason=reason, tag=tagged)
 
 
-def account_command(jobs: Iterable[str]) -> list[str]:
+def account_command(jobs: Iterable[str]) -> RunCommand:
     """One question about jobs that squeue knows no more. -D: also starts before the last one."""
     form = ",".join(_ACCOUNT)
     chosen = f"--jobs={','.join(sorted(jobs))}"
-    return ["sacct", "--parsable2", "--noheader", "--allocations", "--duplicates", chosen, f"--format={form}"]
+    return command("sacct", "--parsable2", "--noheader", "--allocations", "--duplicates", chosen, f"--format={form}")
 
 
 def accounts(text: str) -> dict[str, list[Account]]:
@@ -86,16 +92,16 @@ def accounts(text: str) -> dict[str, list[Account]]:
     return found
 
 
-def has_none(ran: Mapping[str, Any]) -> bool:
+def has_none(ran: CommandResult) -> bool:
     """Whether sacct says that this cluster keeps no accounts."""
-    return ran["status"] != 0 and "accounting storage is disabled" in ran["stderr"]
+    return ran.status != 0 and "accounting storage is disabled" in ran.stderr
 
 
-def named_command(name: str) -> list[str]:
+def named_command(name: str) -> RunCommand:
     """A question to sacct for the jobs of a name. Without a window it would leave out those that wait."""
     form = ",".join(_NAMED)
     window = ["--starttime=now-7days", "--endtime=now"]
-    return ["sacct", "--parsable2", "--noheader", "--allocations", f"--name={name}", *window, f"--format={form}"]
+    return command("sacct", "--parsable2", "--noheader", "--allocations", f"--name={name}", *window, f"--format={form}")
 
 
 def named(text: str, mark: str, since: str | None) -> list[str]:
@@ -115,10 +121,10 @@ def named(text: str, mark: str, since: str | None) -> list[str]:
     return sorted(found, key=int)
 
 
-def nodes_command(partition: str | None) -> list[str]:
+def nodes_command(partition: str | None) -> RunCommand:
     """A question for the nodes of a partition, of the cluster's default ones without one, and their states."""
     chosen = [f"--partition={partition}"] if partition else []  # which shows a hidden one, too; with --all it fails
-    return ["sinfo", "--noheader", "--Node", "--format=%N|%T", *chosen]
+    return command("sinfo", "--noheader", "--Node", "--format=%N|%T", *chosen)
 
 
 def usable(text: str) -> list[str]:

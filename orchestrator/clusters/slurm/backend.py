@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.slurm import answers, reading, sbatch
@@ -16,11 +16,23 @@ from orchestrator.clusters.slurm.answers import Account, Job
 from orchestrator.clusters.slurm.polling import Rhythm
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.slurm.states import Standing, state_of
-from orchestrator.clusters.transport import SECONDS, Call, LocalTransport, SshTransport, Transport
+from orchestrator.clusters.transport import SECONDS, LocalTransport, SshTransport, Transport, upload_of
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.protocol.operations import (
+    AttemptRecords,
+    CommandResult,
+    DeleteSecrets,
+    Operation,
+    ReadRecords,
+    RequestStop,
+    RunCommand,
+    SubmitToSlurm,
+)
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Observation, Phase, Question, Submission
+
+T = TypeVar("T")
 
 PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
 IDLE = 5.0  # seconds between two looks at the records of an attempt whose job waits
@@ -32,7 +44,7 @@ _BOOTING = frozenset({"CONFIGURING", "POWER_UP_NODE"})
 class _Watched:
     """What was last read of an attempt, what was asked for then, and since when its heartbeat stands still."""
 
-    look: Mapping[str, Any]
+    look: AttemptRecords
     question: Question
     beat: int
     still_since: float
@@ -106,11 +118,10 @@ class SlurmBackend:
         return replace(described, gpus_per_node=self._profile.gpus_per_node)
 
     def hosts(self) -> Sequence[str]:
-        command = {"argv": answers.nodes_command(self._profile.partition), "timeout": answers.SECONDS}
-        ran = self._reach.call(("run", command))[0]
-        if ran["status"] != 0:
+        ran = self._reach.call(answers.nodes_command(self._profile.partition))
+        if ran.status != 0:
             raise Unreachable(f"the nodes of {self._name} cannot be listed, sinfo fails: {_said(ran)}")
-        return [node for node in answers.usable(ran["stdout"]) if node not in self._profile.exclude]
+        return [node for node in answers.usable(ran.stdout) if node not in self._profile.exclude]
 
     def run_dir(self, run: str) -> str:
         return f"{(self._profile.shared_dir or '').rstrip('/')}/runs/{run}"
@@ -118,18 +129,18 @@ class SlurmBackend:
     # --- submit
 
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
-        run = {"argv": self._sbatch(submission, after_others=False), "timeout": sbatch.SECONDS}
-        request = {"place": _placing(submission, bundle, secrets), "run": run}
+        request = SubmitToSlurm(upload_of(submission, bundle, secrets), self._sbatch(submission, after_others=False))
         self._stirred = True
-        placed = self._reach.call(("slurm.submit", request), seconds=2 * sbatch.SECONDS)[0]
-        if placed["refused"]:
-            raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")
-        if placed["job"] is not None or placed["asked"]:
-            return placed["job"] or submission.handle or "cancelled"
-        first = sbatch.answer(placed["ran"]) if placed["ran"] is not None else None
+        submitted = self._reach.call(request, seconds=2 * sbatch.SECONDS)
+        uploaded = submitted.uploaded
+        if uploaded.refused:
+            raise ClusterError(uploaded.refused, hint="move that directory away, or give this run another name")
+        if uploaded.job is not None or uploaded.asked:
+            return uploaded.job or submission.handle or "cancelled"
+        first = sbatch.answer(submitted.ran) if submitted.ran is not None else None
         if first is not None and first.job is not None:
             return first.job
-        return self._look_up(submission, first, placed["since"])
+        return self._look_up(submission, first, submitted.since)
 
     def _look_up(self, submission: Submission, said: sbatch.Answer | None, since: str | None) -> str:
         """The job of an attempt that sbatch was, or may have been, called for before; else one more try."""
@@ -137,8 +148,8 @@ class SlurmBackend:
         if found is not None:
             return found
         if said is None:
-            run = {"argv": self._sbatch(submission, after_others=True), "timeout": sbatch.SECONDS}
-            said = sbatch.answer(self._reach.call(("run", run), seconds=2 * sbatch.SECONDS)[0])
+            command = self._sbatch(submission, after_others=True)
+            said = sbatch.answer(self._reach.call(command, seconds=2 * sbatch.SECONDS))
             if said.job is None and not said.sure:
                 found = self._find(submission, since)
         if said.job is not None or found is not None:
@@ -146,7 +157,7 @@ class SlurmBackend:
         where = "" if self._profile.login is None else f" on {self._reach.where}"
         if said.sure:
             with contextlib.suppress(ClusterError):  # nobody observes an attempt that never was: its secrets go now
-                self._reach.call(("forget", {"dir": submission.dir, "attempt": submission.attempt}))
+                self._reach.call(DeleteSecrets(submission.dir, submission.attempt))
             raise ClusterError(
                 f"Slurm refused attempt {submission.attempt} of {submission.run}: {said.words}",
                 hint=f"mend the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
@@ -157,18 +168,17 @@ class SlurmBackend:
 
     def _find(self, submission: Submission, since: str | None) -> str | None:
         """The job of an attempt by its marks, in squeue and where it answers in sacct. Raises Unreachable."""
-        queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
-        named = {"argv": answers.named_command(submission.name), "timeout": answers.SECONDS}
-        ran, accounted = self._reach.call(("run", queue), ("run", named), seconds=3 * answers.SECONDS)
-        if ran["status"] != 0:
+        named = answers.named_command(submission.name)
+        ran, accounted = self._reach.call(answers.queue_command(), named, seconds=3 * answers.SECONDS)
+        if ran.status != 0:
             raise Unreachable(f"{submission.name} may be with Slurm already, and squeue does not say: {_said(ran)}")
-        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]), claimed=None)
+        jobs = reading.jobs_of(submission, answers.queue(ran.stdout), claimed=None)
         known = [job.id for job in sorted(jobs, key=reading.rank)]
-        if accounted["status"] == 0:
-            known += answers.named(accounted["stdout"], reading.tag_of(submission), since)
+        if accounted.status == 0:
+            known += answers.named(accounted.stdout, reading.tag_of(submission), since)
         return known[0] if known else None
 
-    def _sbatch(self, submission: Submission, *, after_others: bool) -> list[str]:
+    def _sbatch(self, submission: Submission, *, after_others: bool) -> RunCommand:
         exclude = sorted({*self._profile.exclude, *submission.exclude})
         return sbatch.command(submission, exclude, options=self._profile.options, after_others=after_others)
 
@@ -202,8 +212,8 @@ class SlurmBackend:
         shown = reading.chosen(watched.look, self._jobs_of(submission))
         if shown is None:
             return job not in known
-        report, standing = watched.look["report"], state_of(shown.state).standing
-        claimed = shown.restarts == 0 and watched.look["job"] == shown.id
+        report, standing = watched.look.report, state_of(shown.state).standing
+        claimed = shown.restarts == 0 and watched.look.job == shown.id
         begun = standing is Standing.WAITING and (claimed or report["start"] == shown.start)
         ended = report["result"] is not None and report["start"] == shown.start and standing is Standing.LIVE
         still = standing is Standing.LIVE and report["beat"] > 0 and self._clock() - watched.still_since > STILL
@@ -211,15 +221,11 @@ class SlurmBackend:
 
     def _look(self, questions: Sequence[Question], *, queue: bool) -> None:
         """Slurm's word first, then the records, so that these are never older. Raises Unreachable."""
-        asking: list[Call] = [("run", {"argv": answers.queue_command(), "timeout": answers.SECONDS})] if queue else []
         now = self._clock()
         due = [question for question in questions if queue or not self._is_idle(question, now)]
-        looks: list[Call] = [("look", observation.request_of(question)) for question in due]
         if queue:
             self._stirred = False
-        found = self._call_all(asking, looks) if asking or looks else []
-        if queue:
-            self._take(found.pop(0))
+        found = self._read_all([observation.request_of(question) for question in due], queue=queue)
         keys = {_key(question.submission) for question in questions}
         kept = {key: watched for key, watched in self._watched.items() if key in keys}
         self._unread = {}
@@ -229,7 +235,7 @@ class SlurmBackend:
                 self._unread[key] = look.message
                 kept.pop(key, None)
                 continue
-            before, beat = self._watched.get(key), look["report"]["beat"]
+            before, beat = self._watched.get(key), look.report["beat"]
             kept[key] = _Watched(
                 look=look,
                 question=question,
@@ -249,37 +255,45 @@ class SlurmBackend:
 
     def _jobs_of(self, submission: Submission) -> list[Job]:
         watched = self._watched.get(_key(submission))
-        claimed = watched.look["job"] if watched is not None else None
+        claimed = watched.look.job if watched is not None else None
         by_tag = self._by_tag.get(reading.tag_of(submission), [])
         by_id = [self._by_id[job] for job in (claimed, submission.handle) if job in self._by_id]
         candidates = {job.id: job for job in (*by_tag, *by_id)}
         return reading.jobs_of(submission, candidates.values(), claimed=claimed)
 
-    def _call_all(self, asking: Sequence[Call], looks: Sequence[Call]) -> list[Any]:
-        """All in one call; where that fails, each look by itself: one broken directory hides one attempt alone."""
+    def _read_all(self, requests: Sequence[ReadRecords], *, queue: bool) -> list[AttemptRecords | ClusterError]:
+        """The queue and all records in one call; where that fails, one by one: a broken directory hides one attempt."""
+        asking = [answers.queue_command()] if queue else []
+        if not asking and not requests:
+            return []
         try:
-            return self._reach.call(*asking, *looks, seconds=2 * answers.SECONDS)
+            found = self._reach.call_all([*asking, *requests], seconds=2 * answers.SECONDS)
         except Unreachable:
             raise
         except ClusterError:
-            found = self._reach.call(*asking) if asking else []
-        for look in looks:
-            try:
-                found += self._reach.call(look)
-            except Unreachable:
-                raise
-            except ClusterError as error:
-                found.append(error)
-        return found
+            if queue:
+                self._take(self._reach.call(answers.queue_command()))
+            return [self._read_alone(request) for request in requests]
+        if isinstance(found[0], CommandResult):
+            self._take(found[0])
+        return [one for one in found if isinstance(one, AttemptRecords)]
 
-    def _take(self, ran: Mapping[str, Any]) -> None:
+    def _read_alone(self, request: ReadRecords) -> AttemptRecords | ClusterError:
+        try:
+            return self._reach.call(request)
+        except Unreachable:
+            raise
+        except ClusterError as error:
+            return error
+
+    def _take(self, ran: CommandResult) -> None:
         """An answer of squeue, or none."""
         now = self._clock()
-        if ran["status"] != 0:
+        if ran.status != 0:
             self._silence = f"Slurm does not answer: {_said(ran)}"
             self._rhythm.failed(now)
             return
-        jobs = answers.queue(ran["stdout"])
+        jobs = answers.queue(ran.stdout)
         self._rhythm.answered(now, changed=jobs != self._jobs)
         self._jobs, self._answered = jobs, now
         self._by_id = {job.id: job for job in jobs}
@@ -304,12 +318,12 @@ class SlurmBackend:
                 self._gone.pop(job, None)
                 continue
             gone = self._gone.setdefault(job, _Gone(since=now, accounts=[], settled=False))
-            gone.settled = gone.settled or look["report"]["success"] or now - gone.since > PATIENCE
+            gone.settled = gone.settled or look.report["success"] or now - gone.since > PATIENCE
             if not gone.settled:
                 wanted.add(job)
         if wanted:
-            ran = self._reach.call(("run", {"argv": answers.account_command(wanted), "timeout": answers.SECONDS}))[0]
-            found = answers.accounts(ran["stdout"]) if ran["status"] == 0 else {}
+            ran = self._reach.call(answers.account_command(wanted))
+            found = answers.accounts(ran.stdout) if ran.status == 0 else {}
             for asked in wanted:
                 gone = self._gone[asked]
                 gone.accounts = found.get(asked, gone.accounts)
@@ -326,18 +340,18 @@ class SlurmBackend:
         look = self._watched[_key(submission)].look
         return observation.with_records(self._state(submission, look), look)
 
-    def _state(self, submission: Submission, look: Mapping[str, Any]) -> Observation:
+    def _state(self, submission: Submission, look: AttemptRecords) -> Observation:
         if self._answered is None or self._clock() - self._answered > PATIENCE:
             return reading.unanswered(submission, look, self._silence)
         job = reading.chosen(look, self._jobs_of(submission))
         known = reading.job_id(submission, look)
         if job is not None or known is None:
             return reading.observe(submission, look, job)
-        if submission.handle is None and not look["asked"]:
+        if submission.handle is None and not look.asked:
             return reading.observe(submission, look, None)
         return self._out_of_the_queue(submission, look, known)
 
-    def _out_of_the_queue(self, submission: Submission, look: Mapping[str, Any], known: str) -> Observation:
+    def _out_of_the_queue(self, submission: Submission, look: AttemptRecords, known: str) -> Observation:
         gone = self._gone.get(known)
         if gone is None:
             return reading.just_submitted(submission, look)
@@ -348,39 +362,37 @@ class SlurmBackend:
     def _tidy(self, submissions: Sequence[Submission], seen: Mapping[str, Observation]) -> None:
         """Take superfluous jobs out of the queue, and secrets off the disk when their attempt is over."""
         extra: list[str] = []
-        calls: list[Call] = []
+        operations: list[Operation[object]] = []
         over: set[tuple[str, int]] = set()
         for submission in self._read(submissions):
             look = self._watched[_key(submission)].look
             extra += reading.superfluous(look, self._jobs_of(submission))
             if seen[submission.run].phase.ended and _key(submission) not in self._forgotten:
                 over.add(_key(submission))
-                calls.append(("forget", {"dir": submission.dir, "attempt": submission.attempt}))
+                operations.append(DeleteSecrets(submission.dir, submission.attempt))
         if extra:
             self._stirred = True
-            calls.append(("run", {"argv": ["scancel", "--state=PENDING", *extra], "timeout": answers.SECONDS}))
-        if calls:
-            self._reach.call(*calls)
+            operations.append(answers.command("scancel", "--state=PENDING", *extra))
+        if operations:
+            self._reach.call_all(operations)
         self._forgotten |= over
 
     # --- cancel
 
     def cancel(self, submission: Submission, *, now: bool) -> None:
-        queue = {"argv": answers.queue_command(), "timeout": answers.SECONDS}
-        ask = {"dir": submission.dir, "attempt": submission.attempt}
+        request = RequestStop(submission.dir, submission.attempt)
         self._stirred = True
-        word, ran = self._reach.call(("ask", ask), ("run", queue), seconds=2 * answers.SECONDS)
-        if ran["status"] != 0:
+        requested, ran = self._reach.call(request, answers.queue_command(), seconds=2 * answers.SECONDS)
+        if ran.status != 0:
             raise Unreachable(f"the job of {submission.name} cannot be found, squeue fails: {_said(ran)}")
-        jobs = reading.jobs_of(submission, answers.queue(ran["stdout"]), claimed=word["job"])
+        jobs = reading.jobs_of(submission, answers.queue(ran.stdout), claimed=requested.job)
         left = [job for job in jobs if state_of(job.state).standing is not Standing.OVER]
         commands = self._ending(left, now=now)
-        calls: list[Call] = [("run", {"argv": argv, "timeout": answers.SECONDS}) for argv in commands]
-        answered = self._reach.call(*calls) if calls else []
+        answered = self._reach.call_all([answers.command(*argv) for argv in commands]) if commands else []
         for done in answered:
-            if done["status"] != 0 and (done["status"] is None or sbatch.is_unanswered(_said(done))):
+            if done.status != 0 and (done.status is None or sbatch.is_unanswered(_said(done))):
                 raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_said(done)}")
-        if all(done["status"] == 0 for done in answered):
+        if all(done.status == 0 for done in answered):
             self._told.update((job.start, job.state) for job in left)
 
     def _ending(self, left: Sequence[Job], *, now: bool) -> list[list[str]]:
@@ -403,8 +415,8 @@ class SlurmBackend:
             commands.append(["scancel", "--batch", "--signal=TERM", *(job.id for job in untold)])
         return commands
 
-    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        return self._reach.call(*calls, seconds=seconds)
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
+        return self._reach.call_all(operations, seconds=seconds)
 
 
 def _reach(profile: SlurmProfile) -> Transport:
@@ -418,20 +430,8 @@ def _key(submission: Submission) -> tuple[str, int]:
     return (submission.run, submission.attempt)
 
 
-def _placing(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> dict[str, Any]:
-    files = [(file.path, file.executable, file.content) for file in bundle.files]
-    return {
-        "dir": submission.dir,
-        "run": submission.run,
-        "run_id": submission.run_id,
-        "attempt": submission.attempt,
-        "files": files,
-        "secrets": dict(secrets),
-    }
-
-
-def _said(ran: Mapping[str, Any]) -> str:
-    if ran["status"] is None:
+def _said(ran: CommandResult) -> str:
+    if ran.status is None:
         return "it did not answer in time"
-    lines = [line.strip() for line in ran["stderr"].splitlines() if line.strip()]
-    return "; ".join(lines)[:500] or f"exit status {ran['status']}"
+    lines = [line.strip() for line in ran.stderr.splitlines() if line.strip()]
+    return "; ".join(lines)[:500] or f"exit status {ran.status}"

@@ -9,8 +9,8 @@ from orchestrator.clusters import interpreter, shared_directory
 from orchestrator.clusters.findings import Answer, Finding, ok, problem, warning
 from orchestrator.clusters.slurm.facts import SlurmFacts, facts_of, seconds_of
 from orchestrator.clusters.slurm.profile import SlurmProfile
-from orchestrator.clusters.transport import Call
 from orchestrator.errors import ClusterError
+from orchestrator.job.protocol.operations import RunCommand
 
 SECONDS = 15.0
 LITTLE_MEMORY = 1024.0  # MiB a CPU; with two CPUs a rank, what torch and a launcher need to be loaded
@@ -29,17 +29,17 @@ _COMMANDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _calls(*names: str) -> dict[str, Call]:
-    return {name: ("run", {"argv": list(_COMMANDS[name]), "timeout": SECONDS}) for name in names}
+def _commands(*names: str) -> dict[str, RunCommand]:
+    return {name: RunCommand(_COMMANDS[name], timeout=SECONDS) for name in names}
 
 
-FIRST: Mapping[str, Call] = _calls("version", "config")  # where these fail the others would, each after a long wait
-REST: Mapping[str, Call] = _calls(*(name for name in _COMMANDS if name not in FIRST))
+FIRST = _commands("version", "config")  # if these fail the others would, too, each after a long wait
+REST = _commands(*(name for name in _COMMANDS if name not in FIRST))
 
 
-def questions(profile: SlurmProfile) -> dict[str, Call]:
+def questions(profile: SlurmProfile) -> dict[str, RunCommand]:
     """What is asked about the machine and not about Slurm, by name."""
-    asked: dict[str, Call] = {}
+    asked: dict[str, RunCommand] = {}
     if profile.shared_dir is not None:
         asked["shared"] = shared_directory.question(profile.shared_dir)
     if profile.container is None:

@@ -34,6 +34,6 @@ def look_up(place: Place, _: Collection[str]) -> Mapping[str, Any]:
 def slurm_answers(reach: Transport) -> dict[str, Answer]:
     """What Slurm says of itself, and no more than that it does not answer where it does not."""
     answers = answers_of(reach, slurm.FIRST)
-    if all(answer["status"] == 0 for answer in answers.values()):
+    if all(answer.status == 0 for answer in answers.values()):
         answers.update(answers_of(reach, slurm.REST))
     return answers

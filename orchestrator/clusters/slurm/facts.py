@@ -83,22 +83,22 @@ def facts_of(answers: Mapping[str, Answer]) -> SlurmFacts:
     """Everything that was asked, by name of the question."""
     version = answers["version"]
     config = answers["config"]
-    if version["status"] != 0 or config["status"] != 0:
-        silent = version if version["status"] != 0 else config
+    if version.status != 0 or config.status != 0:
+        silent = version if version.status != 0 else config
         return SlurmFacts(version=_version(version), trouble=last_line(silent))
     accounting = answers["accounting"]
     return SlurmFacts(
         version=_version(version),
         trouble="",
-        config=config_of(config["stdout"]),
-        partitions={record["PartitionName"]: record for record in records_of(answers["partitions"]["stdout"])},
-        groups=groups_of(answers["nodes"]["stdout"]),
+        config=config_of(config.stdout),
+        partitions={record["PartitionName"]: record for record in records_of(answers["partitions"].stdout)},
+        groups=groups_of(answers["nodes"].stdout),
         reservations=frozenset(
             record["ReservationName"]
-            for record in records_of(answers["reservations"]["stdout"])
+            for record in records_of(answers["reservations"].stdout)
             if "ReservationName" in record
         ),
-        accounting="" if accounting["status"] == 0 else last_line(accounting),
+        accounting="" if accounting.status == 0 else last_line(accounting),
         associations=associations_of(answers["associations"]),
         qos=qos_of(answers["qos"]),
         munge=_munge(answers["munge"]),
@@ -106,8 +106,8 @@ def facts_of(answers: Mapping[str, Answer]) -> SlurmFacts:
 
 
 def _version(answer: Answer) -> str | None:
-    match = re.search(r"\d+\.\d+(?:\.\d+)?\S*", answer["stdout"])
-    return match.group() if answer["status"] == 0 and match else None
+    match = re.search(r"\d+\.\d+(?:\.\d+)?\S*", answer.stdout)
+    return match.group() if answer.status == 0 and match else None
 
 
 def config_of(text: str) -> dict[str, str]:
@@ -173,23 +173,23 @@ def seconds_of(text: str) -> float:
 
 def associations_of(answer: Answer) -> tuple[tuple[str, str, frozenset[str]], ...] | None:
     """`sacctmgr -nP show assoc user=... format=account,partition,qos`."""
-    if answer["status"] != 0:
+    if answer.status != 0:
         return None
-    rows = [line.split("|") for line in answer["stdout"].splitlines() if line.count("|") >= 2]
+    rows = [line.split("|") for line in answer.stdout.splitlines() if line.count("|") >= 2]
     return tuple((row[0], row[1], frozenset(row[2].split(","))) for row in rows)
 
 
 def qos_of(answer: Answer) -> dict[str, Qos] | None:
     """`sacctmgr -nP show qos format=name,preemptmode,gracetime`."""
-    rows = [line.strip().split("|") for line in answer["stdout"].splitlines() if line.count("|") == 2]
-    if answer["status"] != 0 or not rows:
+    rows = [line.strip().split("|") for line in answer.stdout.splitlines() if line.count("|") == 2]
+    if answer.status != 0 or not rows:
         return None
     return {name: Qos(mode=mode, grace=seconds_of(grace)) for name, mode, grace in rows}
 
 
 def _munge(answer: Answer) -> str | None:
-    match = re.search(r"^UID:\s*(\S+)", answer["stdout"], re.MULTILINE)
-    if match and answer["status"] == 0:
+    match = re.search(r"^UID:\s*(\S+)", answer.stdout, re.MULTILINE)
+    if match and answer.status == 0:
         return match.group(1)
     return None
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.slurm import reasons, sbatch
 from orchestrator.clusters.slurm.answers import Account, Job, tag
 from orchestrator.clusters.slurm.states import FORGOTTEN, FORGOTTEN_WORD, Standing, State, state_of
+from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 
 _NOT_WRITABLE = "53"  # what Slurm ends a job with whose output file it cannot open
@@ -32,16 +32,16 @@ def tag_of(submission: Submission) -> str:
     return tag(sbatch.comment(submission.run_id), sbatch.attempt_dir(submission), submission.name)
 
 
-def job_id(submission: Submission, look: Mapping[str, Any]) -> str | None:
+def job_id(submission: Submission, look: AttemptRecords) -> str | None:
     """The id of the job that is the attempt: the one that claimed it, else the one that it was handed over as."""
-    known = look["job"] or submission.handle
+    known = look.job or submission.handle
     return known if known is not None and known.isdigit() else None
 
 
-def chosen(look: Mapping[str, Any], mine: Sequence[Job]) -> Job | None:
+def chosen(look: AttemptRecords, mine: Sequence[Job]) -> Job | None:
     """Of an attempt's jobs the one that is it: the claimant, else one that is not over, the first."""
-    if look["job"] is not None:
-        return next((job for job in mine if job.id == look["job"]), None)
+    if look.job is not None:
+        return next((job for job in mine if job.id == look.job), None)
     return min(mine, key=rank, default=None)
 
 
@@ -50,28 +50,28 @@ def rank(job: Job) -> tuple[bool, int]:
     return (_standing(job) is Standing.OVER, int(job.id))
 
 
-def superfluous(look: Mapping[str, Any], mine: Sequence[Job]) -> list[str]:
+def superfluous(look: AttemptRecords, mine: Sequence[Job]) -> list[str]:
     """Jobs that wait for nothing: another one has claimed the attempt."""
-    if look["job"] is None:
+    if look.job is None:
         return []
-    return [job.id for job in mine if job.id != look["job"] and _standing(job) is Standing.WAITING]
+    return [job.id for job in mine if job.id != look.job and _standing(job) is Standing.WAITING]
 
 
-def observe(submission: Submission, look: Mapping[str, Any], job: Job | None) -> Observation:
+def observe(submission: Submission, look: AttemptRecords, job: Job | None) -> Observation:
     """An attempt whose job Slurm shows, or that was not handed over (None)."""
-    if submission.handle is None and not look["asked"]:
+    if submission.handle is None and not look.asked:
         return Observation(phase=Phase.PENDING, raw=_raw(job), report=_history(submission, look))
     if job is None:
         return _over(submission, look, start=None, raw="", cause=Cause.AGENT_LOST, because="it was never handed over")
     state = state_of(job.state)
     if state.standing is Standing.OVER:
         return _ended(submission, look, state, job)
-    if state.standing is Standing.ENDING and look["report"]["success"]:
+    if state.standing is Standing.ENDING and look.report["success"]:
         return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because="")
     return _LIVING[state.standing](submission, look, job)
 
 
-def vanished(submission: Submission, look: Mapping[str, Any], job: str, accounts: Sequence[Account]) -> Observation:
+def vanished(submission: Submission, look: AttemptRecords, job: str, accounts: Sequence[Account]) -> Observation:
     """An attempt whose job squeue shows no more; `accounts` are its records in sacct, of each start one, or none."""
     if not is_told(accounts):
         because = f"Slurm no longer knows job {job}, and none of its agents said how it ended"
@@ -90,51 +90,51 @@ def is_told(accounts: Sequence[Account]) -> bool:
     return bool(accounts) and state_of(accounts[-1].state).standing is Standing.OVER
 
 
-def unsettled(submission: Submission, look: Mapping[str, Any], job: str, accounts: Sequence[Account]) -> Observation:
+def unsettled(submission: Submission, look: AttemptRecords, job: str, accounts: Sequence[Account]) -> Observation:
     """An attempt whose job squeue shows no more, and of which sacct does not say yet that it is over."""
     said = f"shows it as {accounts[-1].state}" if accounts else "does not know it or does not answer"
     return unanswered(submission, look, f"job {job} is no longer in the queue, and sacct {said}")
 
 
-def just_submitted(submission: Submission, look: Mapping[str, Any]) -> Observation:
+def just_submitted(submission: Submission, look: AttemptRecords) -> Observation:
     """An attempt that was handed over after Slurm's last answer: the next one shows it."""
-    phase = Phase.STOPPING if look["asked"] else Phase.QUEUED
+    phase = Phase.STOPPING if look.asked else Phase.QUEUED
     return Observation(phase=phase, report=_history(submission, look))
 
 
-def unanswered(submission: Submission, look: Mapping[str, Any], because: str) -> Observation:
+def unanswered(submission: Submission, look: AttemptRecords, because: str) -> Observation:
     """An attempt about which Slurm said nothing; its success alone needs no other word."""
-    if look["report"]["success"] and look["owner"] is None:
+    if look.report["success"] and look.owner is None:
         return _over(submission, look, start=None, raw="", cause=Cause.NONE, because="")
     report = observation.report_of_attempt(look, submission.attempt)
     return Observation(phase=Phase.UNKNOWN, because=because, report=report)
 
 
-def _waiting(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
-    phase = Phase.STOPPING if look["asked"] else Phase.QUEUED
+def _waiting(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
+    phase = Phase.STOPPING if look.asked else Phase.QUEUED
     because = reasons.advice(job.reason, job.id)
     return Observation(phase=phase, raw=_raw(job), because=because, report=_history(submission, look))
 
 
-def _living(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
-    if look["report"]["start"] == job.start:
+def _living(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
+    if look.report["start"] == job.start:
         return observation.live_observation(look, submission.attempt, raw=_raw(job))
-    phase = Phase.STOPPING if look["asked"] else Phase.STARTING
+    phase = Phase.STOPPING if look.asked else Phase.STARTING
     return Observation(phase=phase, raw=_raw(job), report=_history(submission, look))
 
 
-def _suspended(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
+def _suspended(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
     seen = _living(submission, look, job)
     report = seen.report and dataclasses.replace(seen.report, beat=0)
     return dataclasses.replace(seen, report=report, because=f"job {job.id} is suspended by Slurm")
 
 
-def _ending(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
+def _ending(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
     """Over, or about to be queued again: which of the two, the next answer says."""
     return Observation(phase=Phase.STOPPING, raw=_raw(job), report=_history(submission, look))
 
 
-def _unknown(submission: Submission, look: Mapping[str, Any], job: Job) -> Observation:
+def _unknown(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
     because = f"Slurm says of job {job.id} that it is {job.state}, which this version of orch does not know"
     report = observation.report_of_attempt(look, submission.attempt)
     return Observation(phase=Phase.UNKNOWN, raw=_raw(job), because=because, report=report)
@@ -149,7 +149,7 @@ _LIVING = {
 }
 
 
-def _ended(submission: Submission, look: Mapping[str, Any], state: State, job: Job) -> Observation:
+def _ended(submission: Submission, look: AttemptRecords, state: State, job: Job) -> Observation:
     because = _words(submission, state, job)
     return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because=because)
 
@@ -163,29 +163,30 @@ def _words(submission: Submission, state: State, job: Job) -> str:
 
 
 def _over(
-    submission: Submission, look: Mapping[str, Any], *, start: str | None, raw: str, cause: Cause, because: str
+    submission: Submission, look: AttemptRecords, *, start: str | None, raw: str, cause: Cause, because: str
 ) -> Observation:
     """The end, by the records of the start that ended. What an earlier start of the same job said is not its end."""
-    report = look["report"]
+    report = look.report
     final = report["success"] or report["attempt"] != submission.attempt or not report["retry"]
-    if start is not None and not look["asked"]:
-        ended = {node: record for node, record in look["ended"].items() if record.get("start", start) == start}
-        look = {**look, "ended": ended}
-    if report["start"] != start and not final and not look["asked"]:
-        look = {**look, "report": {**report, "result": None, "cause": "none", "because": "", "first_error": None}}
-    started = look["job"] is not None or report["attempt"] == submission.attempt
+    if start is not None and not look.asked:
+        ended = {node: record for node, record in look.ended.items() if record.get("start", start) == start}
+        look = dataclasses.replace(look, ended=ended)
+    if report["start"] != start and not final and not look.asked:
+        report = {**report, "result": None, "cause": "none", "because": "", "first_error": None}
+        look = dataclasses.replace(look, report=report)
+    started = look.job is not None or report["attempt"] == submission.attempt
     return observation.ended_observation(submission, look, raw=raw, started=started, cause=cause, because=because)
 
 
-def _restarts(look: Mapping[str, Any], job: str) -> int | None:
+def _restarts(look: AttemptRecords, job: str) -> int | None:
     """The number of the last start of a job that its records know."""
-    named = [look["report"]["start"], *(record.get("start") for record in look["ended"].values())]
+    named = [look.report["start"], *(record.get("start") for record in look.ended.values())]
     starts = [str(start).rpartition(".") for start in named]
     counts = [int(count) for owner, _, count in starts if owner == job and count.isdigit()]
     return max(counts, default=None)
 
 
-def _history(submission: Submission, look: Mapping[str, Any]) -> Report:
+def _history(submission: Submission, look: AttemptRecords) -> Report:
     """What the run has come to, without the heartbeats and the end of a start that is not this one."""
     return observation.only_history(observation.report_of_attempt(look, submission.attempt))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from orchestrator.job.protocol.operations import CommandResult, RunCommand
 from orchestrator.model.run import Submission
 
 SECONDS = 60.0  # sbatch gives up by itself after Slurm's MessageTimeout, 10 s on most clusters
@@ -55,7 +55,7 @@ def attempt_dir(submission: Submission) -> str:
 
 def command(
     submission: Submission, exclude: Sequence[str], *, options: Sequence[str] = (), after_others: bool
-) -> list[str]:
+) -> RunCommand:
     """The call of sbatch. `after_others`: not beside a job of the same name, which an earlier try may have made.
 
     The header's own --exclude and --dependency, of which `options` of the profile may have the latter, do not count
@@ -73,7 +73,7 @@ def command(
         argv.append("--from-scratch")
     if submission.from_step is not None:
         argv += ["--from-step", str(submission.from_step)]
-    return argv
+    return RunCommand(tuple(argv), timeout=SECONDS)
 
 
 def _after_others(options: Sequence[str]) -> list[str]:
@@ -88,16 +88,16 @@ def _split(option: str) -> tuple[str, str]:
     return name, value
 
 
-def answer(ran: Mapping[str, Any]) -> Answer:
-    """What an sbatch that was run (an answer of the site operation `run`) said."""
-    job = next((found[1] for found in map(_ID.match, ran["stdout"].splitlines()) if found), None)
-    if ran["status"] == 0 and job is not None:
+def answer(ran: CommandResult) -> Answer:
+    """What an sbatch that was run has said."""
+    job = next((found[1] for found in map(_ID.match, ran.stdout.splitlines()) if found), None)
+    if ran.status == 0 and job is not None:
         return Answer(job=job, sure=True, words="")
-    lines = [_PREFIX.sub("", line).strip() for line in ran["stderr"].splitlines() if line.strip()]
-    words = "; ".join(dict.fromkeys(lines)) or f"exit status {ran['status']}"
-    if ran["status"] is None:
+    lines = [_PREFIX.sub("", line).strip() for line in ran.stderr.splitlines() if line.strip()]
+    words = "; ".join(dict.fromkeys(lines)) or f"exit status {ran.status}"
+    if ran.status is None:
         words = f"it did not answer within {SECONDS:.0f} s"
-    refused = ran["status"] not in {None, 0} and ran["status"] > 0 and is_refusal(words)
+    refused = ran.status not in {None, 0} and ran.status > 0 and is_refusal(words)
     return Answer(job=None, sure=refused, words=words)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.clusters.transport import SECONDS, Call, Transport
+from orchestrator.clusters.transport import SECONDS, Transport
 from orchestrator.errors import OrchError, Unreachable
+from orchestrator.job.protocol.operations import Operation
 
 AT_ONCE = 32
 PATIENCE = 8.0  # seconds that a look at many hosts waits for one that has answered so far
@@ -22,9 +23,10 @@ Answer = list[Any] | OrchError
 
 @dataclass
 class _Question:
-    """One call to one host, in a thread of its own; `answer` is there when `done` is."""
+    """Operations for one host, in a thread of its own; `answer` or `bug` is there when `done` is."""
 
     answer: Answer | None = None
+    bug: Exception | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
 
@@ -37,12 +39,12 @@ class Group:
         self._open: dict[str, _Question] = {}
         self.silent: set[str] = set()
 
-    def ask(self, calls: Mapping[str, Sequence[Call]], *, seconds: float = SECONDS) -> dict[str, Answer]:
+    def ask(self, calls: Mapping[str, Sequence[Operation[Any]]], *, seconds: float = SECONDS) -> dict[str, Answer]:
         """The answer of every host. `seconds`: that its work may take, besides reaching it."""
         questions = {host: self._put(host, what, seconds) for host, what in calls.items()}
         return {host: self._answer_of(host, question, None) for host, question in questions.items()}
 
-    def glance(self, calls: Mapping[str, Sequence[Call]]) -> dict[str, Answer]:
+    def glance(self, calls: Mapping[str, Sequence[Operation[Any]]]) -> dict[str, Answer]:
         """The answers of those that answer soon; who was silent the last time is hardly waited for."""
         end = time.monotonic() + PATIENCE
         busy = {host for host in calls if self._is_still_asked(host)}
@@ -63,26 +65,30 @@ class Group:
             self.silent.discard(host)
         return False
 
-    def _put(self, host: str, calls: Sequence[Call], seconds: float) -> _Question:
+    def _put(self, host: str, calls: Sequence[Operation[Any]], seconds: float) -> _Question:
         question = _Question()
         self._open[host] = question
         threading.Thread(target=self._work, args=(host, calls, seconds, question), daemon=True).start()
         return question
 
-    def _work(self, host: str, calls: Sequence[Call], seconds: float, question: _Question) -> None:
+    def _work(self, host: str, calls: Sequence[Operation[Any]], seconds: float, question: _Question) -> None:
         try:
             with self._slots:
-                question.answer = self._reach(host).call(*calls, seconds=seconds)
+                question.answer = self._reach(host).call_all(calls, seconds=seconds)
         except OrchError as error:
             question.answer = error
         except OSError as error:
             question.answer = Unreachable(f"{host} cannot be asked: {error}")
+        except Exception as bug:  # noqa: BLE001 - raised again in the thread that asked
+            question.bug = bug
         finally:
             question.done.set()
 
     def _answer_of(self, host: str, question: _Question, seconds: float | None) -> Answer:
         if not question.done.wait(seconds):
             return self._late(host)
+        if question.bug is not None:
+            raise question.bug
         answer = question.answer if question.answer is not None else Unreachable(f"{host} was not asked")
         if isinstance(answer, Unreachable):
             self.silent.add(host)

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.clusters.ssh import hosts as listing
 from orchestrator.clusters.ssh.asking import Group
 from orchestrator.clusters.ssh.hosts import Listed
 from orchestrator.clusters.ssh.profile import SshProfile
-from orchestrator.clusters.ssh.watching import Watch, attempt_of, start_id
-from orchestrator.clusters.transport import SECONDS, Call, SshTransport, Transport
+from orchestrator.clusters.ssh.watching import Watch, start_id
+from orchestrator.clusters.transport import SECONDS, SshTransport, Transport, upload_of
 from orchestrator.errors import ClusterError, OrchError, Unreachable
+from orchestrator.job.protocol.operations import (
+    CheckHost,
+    Choice,
+    ChosenHost,
+    ChosenHosts,
+    HostFacts,
+    Kill,
+    Operation,
+    ReadHosts,
+    ReadToken,
+    RequestStop,
+    RunCommand,
+    Start,
+    Terminate,
+    Token,
+    Uploaded,
+)
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Observation, Question, Submission
 
-_NOTHING: Call = ("run", {"argv": ["true"]})
+T = TypeVar("T")
+
+_NOTHING = RunCommand(("true",))
 ROUNDS = 3  # of starting: another hand-over of the same attempt may have chosen other hosts meanwhile
 
 
@@ -31,7 +49,7 @@ class _Choosing:
     """The hosts that an attempt may get, in order, and what became of those that were asked."""
 
     wanted: Sequence[str]
-    good: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    good: dict[str, HostFacts] = field(default_factory=dict)
     failures: dict[str, OrchError] = field(default_factory=dict)
 
 
@@ -82,16 +100,16 @@ class SshBackend:
             choosing = _Choosing(wanted=self._candidates(submission, job))
         except ClusterError:
             # The list has become shorter. That ends no attempt that has begun on hosts that were in it.
-            [begun] = self._watch.read(("chosen", attempt_of(submission)))
-            if begun is None:
+            (begun,) = self._watch.read([ReadHosts(submission.dir, submission.attempt)])
+            if begun.chosen is None:
                 raise
-            return _handle(submission, self._start(submission, begun, _environment(job, secrets), stands=True))
-        placed, met = self._place(submission, bundle, choosing)
-        if placed["refused"]:
-            raise ClusterError(placed["refused"], hint="move that directory away, or give this run another name")
-        chosen = met["chosen"]
-        if not placed["asked"]:
-            first = chosen or self._choose(submission, job, choosing, met["token"])
+            return _handle(submission, self._start(submission, begun.chosen, _environment(job, secrets), stands=True))
+        uploaded, token = self._upload(submission, bundle, choosing)
+        if uploaded.refused:
+            raise ClusterError(uploaded.refused, hint="move that directory away, or give this run another name")
+        chosen = token.chosen
+        if not uploaded.asked:
+            first = chosen or self._choose(submission, job, choosing, token.token or "")
             chosen = self._start(submission, first, _environment(job, secrets), stands=chosen is not None)
         return _handle(submission, chosen)
 
@@ -104,19 +122,15 @@ class SshBackend:
             )
         return [host.name for host in fit]
 
-    def _place(self, submission: Submission, bundle: Bundle, choosing: _Choosing) -> list[Any]:
-        """Lay the attempt down through the first host that does it; those that do not are noted."""
-        files = [[file.path, file.executable, base64.b64encode(file.content).decode("ascii")] for file in bundle.files]
-        whose = {"run": submission.run, "run_id": submission.run_id}
-        calls: list[Call] = [
-            ("place", {**attempt_of(submission), **whose, "files": files}),
-            ("meet", attempt_of(submission)),
-        ]
+    def _upload(self, submission: Submission, bundle: Bundle, choosing: _Choosing) -> tuple[Uploaded, Token]:
+        """Write the attempt's files through the first host that does it; those that do not are noted."""
+        operations = [upload_of(submission, bundle, {}), ReadToken(submission.dir, submission.attempt)]
         for host in self._answering(choosing, submission.nodes):
-            answer = self._group.ask({host: calls})[host]
+            answer = self._group.ask({host: operations})[host]
             if not isinstance(answer, OrchError):
                 self._watch.reader = host
-                return answer
+                uploaded, token = answer
+                return uploaded, token
             choosing.failures[host] = answer
         raise listing.too_few(submission.nodes, 0, self._name, choosing.failures)
 
@@ -128,9 +142,7 @@ class SshBackend:
             choosing.failures.update({host: said for host, said in answers.items() if isinstance(said, OrchError)})
             yield from (host for host in some if host not in choosing.failures)
 
-    def _choose(
-        self, submission: Submission, job: Mapping[str, Any], choosing: _Choosing, token: str
-    ) -> dict[str, Any]:
+    def _choose(self, submission: Submission, job: Mapping[str, Any], choosing: _Choosing, token: str) -> ChosenHosts:
         """The first hosts that can take part, in the list's order: as many are asked as are still missing."""
         good, failures = choosing.good, choosing.failures
         left = [host for host in choosing.wanted if host not in failures]
@@ -142,19 +154,18 @@ class SshBackend:
             raise listing.too_few(submission.nodes, len(good), self._name, failures)
         names = [host for host in choosing.wanted if host in good]
         found = [good[name] for name in names]
-        return {
-            "start": start_id(submission),
-            "address": listing.address_of(names[0], found),
-            "hosts": [
-                {"name": name, "nodename": one["nodename"], "slots": job["ranks_per_node"]}
-                for name, one in zip(names, found, strict=True)
-            ],
-            "passed_over": {host: error.message for host, error in failures.items()},
-        }
+        return ChosenHosts(
+            start=start_id(submission),
+            address=listing.address_of(names[0], found),
+            hosts=tuple(
+                ChosenHost(name, one.nodename, job["ranks_per_node"]) for name, one in zip(names, found, strict=True)
+            ),
+            passed_over={host: error.message for host, error in failures.items()},
+        )
 
     def _check(self, submission: Submission, hosts: Sequence[str], choosing: _Choosing, token: str) -> None:
-        call: Call = ("check", {**attempt_of(submission), "token": token})
-        answers = self._group.ask({host: [call] for host in hosts})
+        check = CheckHost(submission.dir, submission.attempt, token)
+        answers = self._group.ask({host: [check] for host in hosts})
         for host, answer in answers.items():
             if isinstance(answer, OrchError):
                 choosing.failures[host] = answer
@@ -166,8 +177,8 @@ class SshBackend:
                 choosing.failures[host] = wrong
 
     def _start(
-        self, submission: Submission, chosen: dict[str, Any], environment: Mapping[str, str], *, stands: bool
-    ) -> dict[str, Any]:
+        self, submission: Submission, chosen: ChosenHosts, environment: Mapping[str, str], *, stands: bool
+    ) -> ChosenHosts:
         """Start what is not started on the chosen hosts, or on those that another hand-over has chosen before.
 
         Answers the choice that stands; `stands`: the cluster has recorded this one. It is enough that one host did:
@@ -180,11 +191,11 @@ class SshBackend:
             said = [answer[0] for answer in answers.values() if not isinstance(answer, OrchError)]
             if not said and not (stands and all(isinstance(answer, Unreachable) for answer in answers.values())):
                 raise listing.not_known([answer for answer in answers.values() if isinstance(answer, OrchError)])
-            other = next((answer["chosen"] for answer in said if answer["chosen"] != chosen), None)
+            other = next((answer.chosen for answer in said if answer.chosen not in {None, chosen}), None)
             if other is None:
                 break
             chosen, stands = other, True
-        self._watch.known(submission).hosts = tuple(host["name"] for host in chosen["hosts"])
+        self._watch.known(submission).hosts = chosen.names
         return chosen
 
     # --- observe
@@ -192,28 +203,29 @@ class SshBackend:
     def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
         return self._watch.observe(questions) if questions else {}
 
-    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        return self._watch.read(*calls, seconds=seconds)
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
+        return self._watch.read(operations, seconds=seconds)
 
     # --- cancel
 
     def cancel(self, submission: Submission, *, now: bool) -> None:
-        attempt, known = attempt_of(submission), self._watch.known(submission)
+        known = self._watch.known(submission)
         if not now and known.hosts and known.told.issuperset(known.hosts):
             return
-        _, chosen = self._watch.read(("ask", attempt), ("chosen", attempt))
-        if chosen is None:
+        request = RequestStop(submission.dir, submission.attempt)
+        _, choice = self._watch.read([request, ReadHosts(submission.dir, submission.attempt)])
+        if not isinstance(choice, Choice) or choice.chosen is None:
             return
-        hosts = list(dict.fromkeys(host["name"] for host in chosen["hosts"]))
-        call: Call = ("kill" if now else "tell", {"start": start_id(submission)})
+        hosts = list(dict.fromkeys(choice.chosen.names))
+        operation = Kill(start_id(submission)) if now else Terminate(start_id(submission))
         asked = [host for host in hosts if now or host not in known.told]
-        answers = self._group.glance({host: [call] for host in asked})
+        answers = self._group.glance({host: [operation] for host in asked})
         reached = {host: answer[0] for host, answer in answers.items() if not isinstance(answer, OrchError)}
         if not now:
             known.told.update(reached)
         if asked and not reached:
             raise Unreachable(f"none of {', '.join(asked)} answers", hint="it is tried again")
-        stuck = [f"{host}: {left}" for host, left in reached.items() if now and left]
+        stuck = [f"{host}: {list(left.pids)}" for host, left in reached.items() if now and left.pids]
         if stuck:
             raise Unreachable(f"processes do not die; they may wait for a disk: {'; '.join(stuck)}")
 
@@ -239,35 +251,33 @@ class SshBackend:
         return [host.name for host in self._usable()]
 
 
-def _start_calls(
-    submission: Submission, chosen: Mapping[str, Any], environment: Mapping[str, str]
-) -> dict[str, list[Call]]:
-    arguments = ["--address", chosen["address"]] if submission.nodes > 1 else []
+def _start_calls(submission: Submission, chosen: ChosenHosts, environment: Mapping[str, str]) -> dict[str, list[Start]]:
+    arguments = ["--address", chosen.address] if submission.nodes > 1 else []
     if submission.from_step is not None:
         arguments += ["--from-step", str(submission.from_step)]
     if submission.from_scratch:
         arguments += ["--from-scratch"]
-    common = {
-        **attempt_of(submission),
-        "start": start_id(submission),
-        "chosen": chosen,
-        "arguments": arguments,
-        "environment": dict(environment),
-    }
-    names = [host["name"] for host in chosen["hosts"]]
     return {
-        name: [("start", {**common, "nodes": [node for node, one in enumerate(names) if one == name]})]
-        for name in names
+        name: [
+            Start(
+                dir=submission.dir,
+                attempt=submission.attempt,
+                nodes=tuple(node for node, one in enumerate(chosen.names) if one == name),
+                chosen=chosen,
+                arguments=tuple(arguments),
+                environment=dict(environment),
+            )
+        ]
+        for name in chosen.names
     }
 
 
-def _handle(submission: Submission, chosen: Mapping[str, Any] | None) -> str:
+def _handle(submission: Submission, chosen: ChosenHosts | None) -> str:
     """The attempt's start, and for people the hosts that it was given, and those that it was not and why."""
     if chosen is None:
         return start_id(submission)
-    hosts = ", ".join(host["name"] for host in chosen["hosts"])
-    passed = "".join(f"; not on {host}: {why}" for host, why in chosen["passed_over"].items())
-    return f"{start_id(submission)} on {hosts}{passed}"
+    passed = "".join(f"; not on {host}: {why}" for host, why in chosen.passed_over.items())
+    return f"{start_id(submission)} on {', '.join(chosen.names)}{passed}"
 
 
 def _environment(job: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.clusters import interpreter
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem, warning
 from orchestrator.clusters.ssh.profile import SshProfile
-from orchestrator.clusters.transport import Call
 from orchestrator.errors import OrchError
+from orchestrator.job.protocol.operations import RunCommand
 
 SECONDS = 30.0
 _GPUS = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
@@ -18,11 +18,11 @@ _SEE = 'ls -- "$1"'
 _TAKE = 'rm -f -- "$1/$2"; rmdir -- "$1" 2>/dev/null || true'
 
 
-def questions(profile: SshProfile, meeting: str | None, number: int) -> dict[str, Call]:
+def questions(profile: SshProfile, meeting: str | None, number: int) -> dict[str, RunCommand]:
     """What host `number` is asked first. `meeting`: a directory of this check's own below the shared one."""
-    asked: dict[str, Call] = {
-        "name": ("run", {"argv": ["uname", "-n"], "timeout": SECONDS}),
-        "gpus": ("run", {"argv": list(_GPUS), "timeout": SECONDS}),
+    asked: dict[str, RunCommand] = {
+        "name": RunCommand(("uname", "-n"), timeout=SECONDS),
+        "gpus": RunCommand(_GPUS, timeout=SECONDS),
         "python": interpreter.question(profile.python, profile.setup),
     }
     if meeting is not None:
@@ -30,16 +30,16 @@ def questions(profile: SshProfile, meeting: str | None, number: int) -> dict[str
     return asked
 
 
-def sees(meeting: str) -> Call:
+def sees(meeting: str) -> RunCommand:
     return _shell(_SEE, meeting, 0)
 
 
-def take_away(meeting: str, number: int) -> Call:
+def take_away(meeting: str, number: int) -> RunCommand:
     return _shell(_TAKE, meeting, number)
 
 
-def _shell(script: str, meeting: str, number: int) -> Call:
-    return ("run", {"argv": ["sh", "-c", script, "sh", meeting, str(number)], "timeout": SECONDS})
+def _shell(script: str, meeting: str, number: int) -> RunCommand:
+    return RunCommand(("sh", "-c", script, "sh", meeting, str(number)), timeout=SECONDS)
 
 
 def judge(
@@ -63,10 +63,10 @@ def judge(
 
 
 def _host(profile: SshProfile, host: str, answer: Mapping[str, Answer]) -> Iterator[Finding]:
-    gpus = [line for line in answer["gpus"]["stdout"].splitlines() if line.strip()]
-    has_gpus = answer["gpus"]["status"] == 0 and bool(gpus)
+    gpus = [line for line in answer["gpus"].stdout.splitlines() if line.strip()]
+    has_gpus = answer["gpus"].status == 0 and bool(gpus)
     cpu = profile.device == "cpu"
-    yield ok(host, f"answers as {answer['name']['stdout'].strip()}")
+    yield ok(host, f"answers as {answer['name'].stdout.strip()}")
     if has_gpus:
         yield ok(f"{host} GPUs", f"{len(gpus)} of {', '.join(sorted(set(gpus)))}")
     elif not cpu:
@@ -83,13 +83,13 @@ def _shared(
         todo = "set `shared_dir` in the profile to a directory that all hosts see"
         yield problem("shared directory", "the profile names none", todo)
         return
-    writing = [host for host in good if good[host]["leave"]["status"] == 0]
+    writing = [host for host in good if good[host]["leave"].status == 0]
     for host in good:
         if host not in writing:
             found = f"{host}: {directory}: {last_line(good[host]['leave'])}"
             yield problem("shared directory", found, "make it there, or choose one that you may write to")
     numbers = {host: str(hosts.index(host)) for host in writing}
-    blind = [host for host in writing if not set(numbers.values()) <= set(seen[host]["stdout"].split())]
+    blind = [host for host in writing if not set(numbers.values()) <= set(seen[host].stdout.split())]
     if blind:
         found = f"{directory} is not the same on {', '.join(blind)}"
         yield problem("shared directory", found, "mount one file system there on every host")
@@ -99,9 +99,7 @@ def _shared(
 
 def _alike(good: Mapping[str, Mapping[str, Answer]]) -> Iterator[Finding]:
     """Hosts with different packages train, until they do not."""
-    said = {
-        answer["python"]["stdout"].strip().splitlines()[-1] for answer in good.values() if answer["python"]["stdout"]
-    }
+    said = {answer["python"].stdout.strip().splitlines()[-1] for answer in good.values() if answer["python"].stdout}
     if len(said) > 1:
         yield warning("packages", "are not the same on all hosts", "install the same versions everywhere")
 

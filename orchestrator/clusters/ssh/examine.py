@@ -11,9 +11,9 @@ from orchestrator.clusters.findings import Answer, Findings, problem
 from orchestrator.clusters.kind import Place
 from orchestrator.clusters.ssh import check as ssh
 from orchestrator.clusters.ssh.profile import SshProfile
-from orchestrator.clusters.transport import Call
 from orchestrator.config import hostfile
 from orchestrator.errors import OrchError
+from orchestrator.job.protocol.operations import RunCommand
 
 AT_ONCE = 16  # hosts
 
@@ -30,7 +30,7 @@ def check(place: Place) -> Findings:
         _each(hosts, lambda host: _opened(profile, host), at_once=1)
     meeting = f"{profile.shared_dir}/.orch-check-{os.urandom(8).hex()}" if profile.shared_dir is not None else None
 
-    def ask(host: str, asked: Mapping[str, Call]) -> dict[str, Answer]:
+    def ask(host: str, asked: Mapping[str, RunCommand]) -> dict[str, Answer]:
         return answers_of(transport_of(host, profile, interactive=False), asked)
 
     answers = _each(hosts, lambda host: ask(host, ssh.questions(profile, meeting, hosts.index(host))))

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.config import hostfile
 from orchestrator.errors import ClusterError, JobError, OrchError, Unreachable
+from orchestrator.job.protocol.operations import HostFacts
 
 OLDEST_PYTHON = (3, 9)
 # What ssh says where nothing but a person can help; anything else may pass.
@@ -65,21 +65,21 @@ def too_small(hosts: Sequence[Listed], *, ranks: int) -> str:
     )
 
 
-def problem(host: str, found: Mapping[str, Any], *, directory: str, door: str) -> ClusterError | None:
+def problem(host: str, found: HostFacts, *, directory: str, door: str) -> ClusterError | None:
     """What keeps a host that answered from taking part; None: nothing."""
-    if not found["sees"]:
+    if not found.sees:
         return ClusterError(
             f"{host} does not see the files that {door} has just written to {directory}",
             hint="shared_dir must be one directory, under the same name on every host",
         )
-    python = found["python"]
+    python = found.python
     if python is None:
-        return ClusterError(f"{host}: the job's Python cannot be run: {found['said']}", hint=_PYTHON)
-    version = ".".join(map(str, python["version"]))
-    if tuple(python["version"]) < OLDEST_PYTHON:
-        return ClusterError(f"{host}: {python['executable']} is Python {version}, 3.9 or newer is needed", hint=_PYTHON)
-    if not python["torch"]:
-        return ClusterError(f"{host}: {python['executable']} (Python {version}) has no torch", hint=_PYTHON)
+        return ClusterError(f"{host}: the job's Python cannot be run: {found.printed}", hint=_PYTHON)
+    version = ".".join(map(str, python.version))
+    if tuple(python.version) < OLDEST_PYTHON:
+        return ClusterError(f"{host}: {python.executable} is Python {version}, 3.9 or newer is needed", hint=_PYTHON)
+    if not python.torch:
+        return ClusterError(f"{host}: {python.executable} (Python {version}) has no torch", hint=_PYTHON)
     return None
 
 
@@ -110,14 +110,14 @@ def is_final(error: OrchError) -> bool:
     return any(words in error.message for words in _FINAL)
 
 
-def address_of(name: str, answers: Sequence[Mapping[str, Any]]) -> str:
+def address_of(name: str, answers: Sequence[HostFacts]) -> str:
     """Where the other nodes reach the first one: where ssh reached it; `answers` are the checks of all, by node.
 
     A loopback address serves only when all hosts have one: then they are one machine.
     """
-    known = [str(answer["address"]) for answer in answers if answer["address"]]
+    known = [answer.address for answer in answers if answer.address]
     loopback = [_is_loopback(address) for address in known]
-    if answers[0]["address"] and (not loopback[0] or all(loopback)):
+    if answers[0].address and (not loopback[0] or all(loopback)):
         return known[0]
     return name.rpartition("@")[2]
 

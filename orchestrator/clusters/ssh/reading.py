@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from orchestrator.clusters import observation as records
+from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 
 LOST_SECONDS = 90.0  # no heartbeat, no answer of the host, nobody else left: three times what the job itself allows
@@ -30,14 +29,12 @@ def lives(slots: tuple[Slot, ...]) -> bool:
     return any(slot.state == "live" for slot in slots)
 
 
-def observation(
-    submission: Submission, look: Mapping[str, Any], slots: tuple[Slot, ...], *, still: float
-) -> Observation:
+def observation(submission: Submission, look: AttemptRecords, slots: tuple[Slot, ...], *, still: float) -> Observation:
     """Phase, cause and report of an attempt. `look` is not older than what is known of the slots where none lives.
 
     `still`: seconds for which its heartbeats have stood still while its silent hosts were silent.
     """
-    if submission.handle is None and not look["asked"]:
+    if submission.handle is None and not look.asked:
         report = records.report_of_attempt(look, submission.attempt)
         return Observation(phase=Phase.PENDING, raw=raw(slots), report=report)
     if lives(slots):
@@ -60,8 +57,8 @@ def observation(
     return replace(seen, report=replace(seen.report, host=silent[0].host))
 
 
-def _living(submission: Submission, look: Mapping[str, Any], slots: tuple[Slot, ...]) -> Observation:
-    gone = [slot for slot in slots if slot.state == "gone" and str(slot.node) not in look["ended"]]
+def _living(submission: Submission, look: AttemptRecords, slots: tuple[Slot, ...]) -> Observation:
+    gone = [slot for slot in slots if slot.state == "gone" and slot.node not in look.ended]
     never = [slot for slot in slots if slot.state == "unused"]
     parts = [f"the agent of node {slot.node} ({slot.host}) is gone" for slot in gone]
     parts += [f"the agent of node {slot.node} was not started on {slot.host}" for slot in never]
@@ -71,12 +68,12 @@ def _living(submission: Submission, look: Mapping[str, Any], slots: tuple[Slot, 
     return replace(seen, because=f"{silent} did not answer") if silent else seen
 
 
-def _is_told(submission: Submission, look: Mapping[str, Any]) -> bool:
+def _is_told(submission: Submission, look: AttemptRecords) -> bool:
     """Whether the records alone say how the attempt ended, whatever still runs where nobody answers.
 
     An outcome is the end only when an agent has left with it: else the agents may be starting again.
     """
     report = records.report_of(look)
-    if look["owner"] is not None or report.success or report.attempt > submission.attempt:
+    if look.owner is not None or report.success or report.attempt > submission.attempt:
         return True
-    return report.attempt == submission.attempt and report.result is not None and bool(look["ended"])
+    return report.attempt == submission.attempt and report.result is not None and bool(look.ended)

@@ -6,18 +6,20 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.ssh import reading
 from orchestrator.clusters.ssh.asking import Group
 from orchestrator.clusters.ssh.reading import Slot
-from orchestrator.clusters.transport import SECONDS, Call
+from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError, OrchError, Unreachable
+from orchestrator.job.protocol.operations import AttemptRecords, Choice, Operation, ReadHosts, ReadSlots, Slots
 from orchestrator.model.run import Observation, Phase, Question, Submission
 
-# A call, and what to do with its value or with the error in its place.
-_Entry = tuple[Call, Callable[[Any], None]]
+T = TypeVar("T")
+# An operation, and what to do with its answer or with the error in its place.
+_Entry = tuple[Operation[Any], Callable[[Any], None]]
 
 
 @dataclass
@@ -35,7 +37,9 @@ class _Seen:
     """What the hosts have said in one observation."""
 
     slots: dict[tuple[str, int], str] = field(default_factory=dict)  # state by run and node
-    looks: dict[str, Any] = field(default_factory=dict)  # by run; an error in its place where it cannot be read
+    looks: dict[str, AttemptRecords | OrchError] = field(
+        default_factory=dict
+    )  # by run; an error in its place where it cannot be read
 
 
 class Watch:
@@ -75,15 +79,15 @@ class Watch:
             self._perform({self.readers()[0]: self._look_questions(over, seen)})
         return observation.each(questions, lambda one: self._observation(one.submission, seen))
 
-    def read(self, *calls: Call, seconds: float = SECONDS) -> list[Any]:
-        """The values of some calls from a host that answers. Raises Unreachable, and ClusterError.
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
+        """The answers to some operations of a host that answers. Raises Unreachable, and ClusterError.
 
         The first is asked alone, then all others at once: a dead host takes a while to be found out.
         """
         first, *others = self.readers()
         failures = []
         for hosts in ([first], others):
-            for host, answer in self._group.ask(dict.fromkeys(hosts, calls), seconds=seconds).items():
+            for host, answer in self._group.ask(dict.fromkeys(hosts, operations), seconds=seconds).items():
                 if not isinstance(answer, Unreachable):
                     self.reader = host
                     if isinstance(answer, OrchError):
@@ -100,8 +104,8 @@ class Watch:
             hosts = self.known(one).hosts
             for host in dict.fromkeys(hosts):
                 nodes = [node for node, name in enumerate(hosts) if name == host]
-                call: Call = ("slots", {**attempt_of(one), "start": start_id(one), "nodes": nodes})
-                plan.setdefault(host, []).append((call, _slot_taker(one, nodes, seen, self.known(one).begun)))
+                slots = ReadSlots(one.dir, one.attempt, start_id(one), tuple(nodes))
+                plan.setdefault(host, []).append((slots, _slot_taker(one, nodes, seen, self.known(one).begun)))
         return plan
 
     def _start_questions(self, submissions: Sequence[Submission], seen: _Seen) -> dict[str, list[_Entry]]:
@@ -111,8 +115,8 @@ class Watch:
             known, slots = self.known(one), self._slots(one, seen)
             nodes = [slot.node for slot in slots if slot.state == "silent" and slot.node not in known.begun]
             if nodes and any(slot.state != "silent" for slot in slots):
-                call: Call = ("slots", {**attempt_of(one), "start": start_id(one), "nodes": nodes})
-                questions.append((call, _start_taker(one, nodes, seen, known.begun)))
+                request = ReadSlots(one.dir, one.attempt, start_id(one), tuple(nodes))
+                questions.append((request, _start_taker(one, seen, known.begun)))
         return {self.readers()[0]: questions} if questions else {}
 
     def _look_questions(self, questions: Sequence[Question], seen: _Seen) -> list[_Entry]:
@@ -120,13 +124,13 @@ class Watch:
         for question in questions:
             one = question.submission
             known = self.known(one)
-            entries.append((("look", observation.request_of(question)), _look_taker(one, seen)))
+            entries.append((observation.request_of(question), _look_taker(one, seen)))
             if not known.hosts:
-                entries.append((("chosen", attempt_of(one)), _hosts_taker(known)))
+                entries.append((ReadHosts(one.dir, one.attempt), _hosts_taker(known)))
         return entries
 
     def _perform(self, plan: Mapping[str, Sequence[_Entry]]) -> None:
-        answers = self._group.glance({host: [call for call, _ in entries] for host, entries in plan.items()})
+        answers = self._group.glance({host: [operation for operation, _ in entries] for host, entries in plan.items()})
         for host, entries in plan.items():
             answer = answers[host]
             if isinstance(answer, Unreachable) or (isinstance(answer, OrchError) and len(entries) == 1):
@@ -165,30 +169,25 @@ class Watch:
 
     def _is_over(self, submission: Submission, seen: _Seen) -> bool:
         look = seen.looks.get(submission.run)
-        if not isinstance(look, Mapping) or reading.lives(self._slots(submission, seen)):
+        if not isinstance(look, AttemptRecords) or reading.lives(self._slots(submission, seen)):
             return False
-        return submission.handle is not None or bool(look["asked"])
+        return submission.handle is not None or look.asked
 
     def _observation(self, submission: Submission, seen: _Seen) -> Observation:
         look, slots = seen.looks.get(submission.run), self._slots(submission, seen)
-        if not isinstance(look, Mapping):
+        if not isinstance(look, AttemptRecords):
             because = look.message if isinstance(look, OrchError) else "no host answers"
             return Observation(phase=Phase.UNKNOWN, raw=reading.raw(slots), because=because)
         state = reading.observation(submission, look, slots, still=self._still(submission, look, slots))
         return observation.with_records(state, look)
 
-    def _still(self, submission: Submission, look: Mapping[str, Any], slots: Sequence[Slot]) -> float:
+    def _still(self, submission: Submission, look: AttemptRecords, slots: Sequence[Slot]) -> float:
         """Seconds since a heartbeat, or the set of silent hosts, last changed."""
         known = self.known(submission)
-        state = (look["report"]["generation"], look["report"]["beat"], [slot.state for slot in slots])
+        state = (look.report["generation"], look.report["beat"], [slot.state for slot in slots])
         if known.quiet is None or known.quiet[0] != state:
             known.quiet = (state, time.monotonic())
         return time.monotonic() - known.quiet[1]
-
-
-def attempt_of(submission: Submission) -> dict[str, Any]:
-    """How operations name an attempt."""
-    return {"dir": submission.dir, "attempt": submission.attempt}
 
 
 def start_id(submission: Submission) -> str:
@@ -198,37 +197,39 @@ def start_id(submission: Submission) -> str:
 
 
 def _slot_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
-    def take(value: Any) -> None:
-        for node in nodes:
-            state = "silent" if isinstance(value, OrchError) else value[str(node)]["state"]
-            seen.slots[submission.run, node] = state
-            if state in {"live", "gone"}:
-                begun.add(node)
+    def take(answer: Slots | OrchError) -> None:
+        if isinstance(answer, OrchError):
+            seen.slots.update({(submission.run, node): "silent" for node in nodes})
+            return
+        for slot in answer.slots:
+            seen.slots[submission.run, slot.node] = slot.state
+            if slot.state != "unused":
+                begun.add(slot.node)
 
     return take
 
 
-def _start_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
-    def take(value: Any) -> None:
-        for node in nodes if not isinstance(value, OrchError) else ():
-            if value[str(node)]["state"] == "unused":
-                seen.slots[submission.run, node] = "unused"
+def _start_taker(submission: Submission, seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
+    def take(answer: Slots | OrchError) -> None:
+        for slot in answer.slots if isinstance(answer, Slots) else ():
+            if slot.state == "unused":
+                seen.slots[submission.run, slot.node] = "unused"
             else:
-                begun.add(node)
+                begun.add(slot.node)
 
     return take
 
 
 def _look_taker(submission: Submission, seen: _Seen) -> Callable[[Any], None]:
-    def take(value: Any) -> None:
-        seen.looks[submission.run] = value
+    def take(answer: AttemptRecords | OrchError) -> None:
+        seen.looks[submission.run] = answer
 
     return take
 
 
 def _hosts_taker(known: Known) -> Callable[[Any], None]:
-    def take(value: Any) -> None:
-        if isinstance(value, Mapping):
-            known.hosts = tuple(host["name"] for host in value["hosts"])
+    def take(answer: Choice | OrchError) -> None:
+        if isinstance(answer, Choice) and answer.chosen is not None:
+            known.hosts = answer.chosen.names
 
     return take

@@ -1,19 +1,19 @@
-"""python -m orchestrator.job.remote: performs the calls on stdin and answers on stdout. See `wire` for both forms."""
+"""python -m orchestrator.job.remote: performs the operations on stdin and answers on stdout. See `wire` for both."""
 
 from __future__ import annotations
 
 import sys
 
 from orchestrator.job.remote import wire
-from orchestrator.job.remote.operations import perform
+from orchestrator.job.remote.operations import perform_for_another
 
 
 def main() -> None:
-    """Serves one request."""
-    calls = wire.request(sys.stdin.buffer.read())
+    """Serve one request."""
+    operations = wire.unpack(sys.stdin.buffer.read())
     sys.stdout.write(wire.BEGUN)
     sys.stdout.flush()
-    answers = perform(calls)
+    answers = [perform_for_another(operation) for operation in operations]
     sys.stdout.write(wire.reply(answers))
     sys.stdout.flush()
 

@@ -16,15 +16,32 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Iterator
 
+from orchestrator.job.protocol import encoding
+from orchestrator.job.protocol.operations import (
+    CheckHost,
+    Choice,
+    ChosenHosts,
+    HostFacts,
+    Interpreter,
+    Kill,
+    ReadHosts,
+    ReadSlots,
+    ReadToken,
+    Remaining,
+    Slot,
+    Slots,
+    Start,
+    Terminate,
+    Token,
+)
 from orchestrator.job.remote import attempts
 from orchestrator.job.system import proc
 from orchestrator.job.system.atomic import create_json, read_json, write, write_json
@@ -46,7 +63,7 @@ _TOO_LONG = 2000  # characters of what a check printed that are worth keeping
 _SESSION = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "SSH_ORIGINAL_COMMAND")
 
 
-def meet(request: Mapping[str, Any]) -> dict[str, Any]:
+def read_token(request: ReadToken) -> Token:
     """The attempt's token, made by the first who asks, and the hosts that were chosen, if they were. Raises OSError.
 
     Where the disk is full, an attempt that was begun is still met: else it would look like one that cannot begin.
@@ -54,89 +71,79 @@ def meet(request: Mapping[str, Any]) -> dict[str, Any]:
     place = attempts.directory(request)
     if read_json(place / TOKEN) is None:
         create_json(place / TOKEN, {"token": os.urandom(16).hex()})
-    return {"token": (read_json(place / TOKEN) or {}).get("token"), "chosen": read_json(place / HOSTS)}
+    return Token((read_json(place / TOKEN) or {}).get("token"), _chosen(place))
 
 
-def chosen(request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The hosts that were chosen for an attempt; None when nobody has. Raises OSError."""
-    return read_json(attempts.directory(request) / HOSTS)
+def read_hosts(request: ReadHosts) -> Choice:
+    """Raises OSError."""
+    return Choice(_chosen(attempts.directory(request)))
 
 
-def check(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What this host can do for an attempt: whether it sees the same directory, and the job's interpreter.
+def _chosen(place: Path) -> ChosenHosts | None:
+    found = read_json(place / HOSTS)
+    return None if found is None else encoding.from_json(ChosenHosts, found, where=str(place / HOSTS))
 
-    `address` is where the asker reached this host; `python` is None where the interpreter said nothing of itself.
-    Raises OSError.
-    """
+
+def check(request: CheckHost) -> HostFacts:
+    """Raises OSError."""
     place = attempts.directory(request)
     connection = os.environ.get("SSH_CONNECTION", "").split()
-    found: dict[str, Any] = {
-        "nodename": os.uname().nodename,
-        "address": connection[2] if len(connection) == 4 else None,
-        "sees": _sees(place, request["token"]),
-        "python": None,
-        "said": "",
-    }
-    if found["sees"]:
-        found["python"], found["said"] = _interpreter(place / SCRIPT)
-    return found
+    address = connection[2] if len(connection) == 4 else None
+    sees = _sees(place, request.token)
+    python, printed = _interpreter(place / SCRIPT) if sees else (None, "")
+    return HostFacts(os.uname().nodename, address, sees, python, printed)
 
 
-def start(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Starts the agents of `nodes` here, each once. `chosen`: what stands in hosts.json, this choice or an earlier one.
-
-    Where another choice stands, or the attempt was asked to stop, nothing is started. Raises OSError.
-    """
-    place = attempts.directory(request)
-    create_json(place / HOSTS, request["chosen"])
-    stands = read_json(place / HOSTS)
-    if stands != request["chosen"] or attempts.is_asked(place):
-        return {"chosen": stands, "slots": {}}
-    hosts = request["chosen"]["hosts"]
-    hostfile = "".join(f"{host['name']} slots={host['slots']}\n" for host in hosts)
+def start(request: Start) -> Choice:
+    """Raises OSError. Where hosts.json holds another choice, or the attempt was asked to stop, nothing is started."""
+    place, chosen = attempts.directory(request), request.chosen
+    create_json(place / HOSTS, encoding.to_json(chosen))
+    recorded = _chosen(place)
+    if recorded != chosen or attempts.is_asked(place):
+        return Choice(recorded)
+    hostfile = "".join(f"{host.name} slots={host.slots}\n" for host in chosen.hosts)
     write(place / HOSTFILE, hostfile.encode(), sync=False)  # hosts.json has the same, and is on the disk
-    with _alone(request["start"]):
-        for node in request["nodes"]:
-            if _slot(place, node, request["start"])["state"] == "unused":
-                pid = _launch(request, place, node, hosts[node]["name"])
+    with _alone(chosen.start):
+        for node in request.nodes:
+            if _state(place, node, chosen.start) == "unused":
+                pid = _launch(request, place, node)
                 write_json(place / f"slot-{node}.json", {"pid": pid, "host": os.uname().nodename})
-    if attempts.is_asked(place):  # since the first look: whoever asked may not have found these agents yet
-        tell(request)
-    return {"chosen": stands, "slots": slots(request)}
+    if attempts.is_asked(place):  # since the first check: whoever requested it may not have found these agents yet
+        terminate(Terminate(chosen.start))
+    return Choice(recorded)
 
 
-def slots(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The slots of `nodes`, which must be this host's: unused, live or gone. Raises OSError."""
+def slots(request: ReadSlots) -> Slots:
+    """Raises OSError."""
     place = attempts.directory(request)
-    return {str(node): _slot(place, node, request["start"]) for node in request["nodes"]}
+    return Slots(tuple(Slot(node, _state(place, node, request.start)) for node in request.nodes))
 
 
-def tell(request: Mapping[str, Any]) -> int:
-    """SIGTERM to the agents of a start on this host; how many there were."""
-    pids = [pid for pid, _ in _agents(request["start"])]
+def terminate(request: Terminate) -> Remaining:
+    """Send SIGTERM to the agents, and wait for none of them."""
+    pids = [pid for pid, _ in _agents(request.start)]
     for pid in pids:
         proc.send(pid, signal.SIGTERM)
-    return len(pids)
+    return Remaining(tuple(pids))
 
 
-def kill(request: Mapping[str, Any]) -> list[int]:
-    """SIGKILL to every process of a start on this host, until none is left; those that do not die in time."""
-    return proc.kill_all(lambda: proc.carriers(f"{START}={request['start']}"), seconds=KILL_SECONDS)
+def kill(request: Kill) -> Remaining:
+    return Remaining(tuple(proc.kill_all(lambda: proc.carriers(f"{START}={request.start}"), seconds=KILL_SECONDS)))
 
 
-def _launch(request: Mapping[str, Any], place: Path, node: int, host: str) -> int:
+def _launch(request: Start, place: Path, node: int) -> int:
     environment = {name: value for name, value in os.environ.items() if name not in _SESSION}
-    environment.update(request.get("environment") or {})
-    environment.update({START: request["start"], SLOT: str(node), "PYTHONUNBUFFERED": "1"})
-    environment.update({"ORCH_HOST": host, "ORCH_HOSTFILE": str(place / HOSTFILE)})
-    argv = ["bash", str(place / SCRIPT), "--detached", "--run-dir", request["dir"], "--node", str(node)]
-    argv += ["--attempt", str(request["attempt"]), "--start", request["start"], *request["arguments"]]
+    environment.update(request.environment)
+    environment.update({START: request.chosen.start, SLOT: str(node), "PYTHONUNBUFFERED": "1"})
+    environment.update({"ORCH_HOST": request.chosen.hosts[node].name, "ORCH_HOSTFILE": str(place / HOSTFILE)})
+    argv = ["bash", str(place / SCRIPT), "--detached", "--run-dir", request.dir, "--node", str(node)]
+    argv += ["--attempt", str(request.attempt), "--start", request.chosen.start, *request.arguments]
     with (place / f"agent-{node}.log").open("ab") as log:
         # A session of its own: the end of this one, and of ssh, says nothing to it.
         process = subprocess.Popen(
             argv,
             env=environment,
-            cwd=request["dir"],
+            cwd=request.dir,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -145,13 +152,12 @@ def _launch(request: Mapping[str, Any], place: Path, node: int, host: str) -> in
     return process.pid
 
 
-def _slot(place: Path, node: int, start_id: str) -> dict[str, Any]:
+def _state(place: Path, node: int, start_id: str) -> str:
     """Processes first: what an agent wrote before it ended is then there."""
-    pid = next((pid for pid, slot in _agents(start_id) if slot == str(node)), None)
-    if pid is not None:
-        return {"state": "live", "pid": pid}
+    if any(slot == str(node) for _, slot in _agents(start_id)):
+        return "live"
     used = any((place / name).exists() for name in (f"slot-{node}.json", f"ended-{node}.json"))
-    return {"state": "gone" if used else "unused", "pid": None}
+    return "gone" if used else "unused"
 
 
 def _agents(start_id: str) -> Iterator[tuple[int, str]]:
@@ -173,7 +179,7 @@ def _sees(place: Path, token: str) -> bool:
         time.sleep(0.2)
 
 
-def _interpreter(script: Path) -> tuple[dict[str, Any] | None, str]:
+def _interpreter(script: Path) -> tuple[Interpreter | None, str]:
     """What the job's interpreter says of itself after the setup lines, else what was printed in its place."""
     try:
         done = subprocess.run(
@@ -191,9 +197,7 @@ def _interpreter(script: Path) -> tuple[dict[str, Any] | None, str]:
     said = done.stdout.decode(errors="replace").strip()
     last = said.splitlines()[-1] if said else ""
     with contextlib.suppress(ValueError):
-        answer = json.loads(last)
-        if isinstance(answer, dict):
-            return answer, ""
+        return encoding.parse(Interpreter, last), ""
     return None, said[-_TOO_LONG:] or f"nothing, and ended with {done.returncode}"
 
 

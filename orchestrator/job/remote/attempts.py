@@ -11,13 +11,13 @@ attempts/000001/
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Mapping, Protocol
 
+from orchestrator.job.protocol.operations import DeleteSecrets, Done, RequestStop, StopRequested, Upload, Uploaded
 from orchestrator.job.system.atomic import create_json, read_json, replacing, write
 
 SECRETS = "secrets.json"
@@ -27,43 +27,47 @@ ASKED = "asked.json"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
-def directory(request: Mapping[str, Any]) -> Path:
+class OfAttempt(Protocol):
+    """A request that names an attempt."""
+
+    @property
+    def dir(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+
+
+def directory(request: OfAttempt) -> Path:
     """The attempt's directory."""
-    return Path(request["dir"]) / "attempts" / f"{request['attempt']:06d}"
+    return Path(request.dir) / "attempts" / f"{request.attempt:06d}"
 
 
-def place(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Lays an attempt down: `files` ([path, executable, bytes]) as its bundle, whole or not at all, and `secrets`.
-
-    `refused` says why not, when the run's directory is another run's. `first`: nobody has tried to hand this attempt
-    over before. Raises OSError.
-    """
+def upload(request: Upload) -> Uploaded:
+    """Raises OSError."""
     place = directory(request)
     place.mkdir(parents=True, exist_ok=True)
-    state = {"refused": _refusal(request), "first": False, "job": job_of(place), "asked": is_asked(place)}
-    if state["refused"] or state["asked"]:
-        return state
-    _write_bundle(request["files"], place / "bundle")
-    _write_secrets(request.get("secrets") or {}, place)
-    state["first"] = try_once(place)
-    return state
+    refused, job, asked = _refusal(request), job_of(place), is_asked(place)
+    if refused or asked:
+        return Uploaded(refused, first=False, job=job, asked=asked)
+    _write_bundle(request, place / "bundle")
+    _write_secrets(request.secrets, place)
+    return Uploaded(None, first=try_once(place), job=job, asked=False)
 
 
-def ask(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves word that the attempt shall end; `first` when nobody did before. Raises OSError."""
+def request_stop(request: RequestStop) -> StopRequested:
+    """Raises OSError."""
     place = directory(request)
     place.mkdir(parents=True, exist_ok=True)
-    first = create_json(place / ASKED, {"time": time.time()})
-    return {"first": first, "job": job_of(place)}
+    return StopRequested(create_json(place / ASKED, {"time": time.time()}), job_of(place))
 
 
-def forget(request: Mapping[str, Any]) -> None:
-    """Removes the secrets of an attempt that is over. Raises OSError."""
+def delete_secrets(request: DeleteSecrets) -> Done:
+    """Raises OSError."""
     (directory(request) / SECRETS).unlink(missing_ok=True)
+    return Done()
 
 
 def try_once(place: Path) -> bool:
-    """Records that somebody is about to hand the attempt over; True for the first. Raises OSError."""
+    """Record that somebody is about to submit the attempt; True for the first. Raises OSError."""
     try:
         os.close(os.open(place / TRIED, _NEW, 0o644))
     except FileExistsError:
@@ -83,30 +87,29 @@ def is_asked(place: Path) -> bool:
     return (place / ASKED).exists()
 
 
-def _refusal(request: Mapping[str, Any]) -> str | None:
-    path = Path(request["dir"]) / "run.json"
-    mine = {"run": request["run"], "run_id": request["run_id"]}
+def _refusal(request: Upload) -> str | None:
+    path = Path(request.dir) / "run.json"
+    mine = {"run": request.run, "run_id": request.run_id}
     owner = read_json(path)
     if owner is None and not create_json(path, mine):
         owner = read_json(path) or {}
-    if owner is None or owner.get("run_id") == request["run_id"]:
+    if owner is None or owner.get("run_id") == request.run_id:
         return None
-    return f"{request['dir']} holds another run of that name, with the id {owner.get('run_id')}"
+    return f"{request.dir} holds another run of that name, with the id {owner.get('run_id')}"
 
 
-def _write_bundle(files: Any, target: Path) -> None:
+def _write_bundle(request: Upload, target: Path) -> None:
     if target.exists():
         return
     made = set()
     try:
         with replacing(target, sync=False) as temporary:
-            for name, executable, content in files:
-                parent = os.path.dirname(f"{temporary}/{name}")  # strings: Path would take longer than the disk
+            for file in request.files:
+                parent = os.path.dirname(f"{temporary}/{file.path}")  # strings: Path would take longer than the disk
                 if parent not in made:
                     os.makedirs(parent, exist_ok=True)
                     made.add(parent)
-                data = content if isinstance(content, bytes) else base64.b64decode(content)
-                _write_new(f"{temporary}/{name}", data, 0o755 if executable else 0o644)
+                _write_new(f"{temporary}/{file.path}", file.content, 0o755 if file.executable else 0o644)
     except OSError:
         if not target.exists():  # else another caller has written the same files
             raise

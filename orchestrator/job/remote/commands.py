@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Any, Mapping
 
-NOT_FOUND = 127  # as a shell says it
-SECONDS = 60.0
+from orchestrator.job.protocol.operations import CommandResult, RunCommand
+
+NOT_FOUND = 127  # the status that a shell gives
 # Variables by which a user's environment changes what Slurm's commands do and answer. SLURM_CONF is not among them.
 _OBEYED = ("SQUEUE_", "SBATCH_", "SCANCEL_", "SACCT_", "SINFO_", "SCONTROL_")
 _OBEYED_TOO = frozenset({"SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_HINT", "SLURM_EXIT_ERROR"})
 
 
-def run(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs `argv`; `status` is None when it did not end within `timeout` seconds, which says nothing of what it did.
-
-    `env` is laid over the environment, without what would change the answers of Slurm's commands. Output that is no
-    UTF-8 keeps its bytes as escapes.
-    """
+def run(request: RunCommand) -> CommandResult:
     try:
         done = subprocess.run(
-            request["argv"],
-            input=(request.get("input") or "").encode(),
-            env={**_environment(), **(request.get("env") or {})},
-            cwd=request.get("cwd"),
+            request.argv,
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
             capture_output=True,
-            timeout=request.get("timeout") or SECONDS,
+            timeout=request.timeout,
             check=False,
         )
     except subprocess.TimeoutExpired as late:
-        return _answer(None, late.stdout or b"", late.stderr or b"")
+        return _result(None, late.stdout or b"", late.stderr or b"")
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        return _answer(NOT_FOUND, b"", f"{request['argv'][0]}: {error.strerror}".encode())
-    return _answer(done.returncode, done.stdout, done.stderr)
+        return _result(NOT_FOUND, b"", f"{request.argv[0]}: {error.strerror}".encode())
+    return _result(done.returncode, done.stdout, done.stderr)
 
 
 def _environment() -> dict[str, str]:
@@ -42,6 +36,5 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _answer(status: int | None, stdout: bytes, stderr: bytes) -> dict[str, Any]:
-    text = {"stdout": stdout.decode(errors="backslashreplace"), "stderr": stderr.decode(errors="backslashreplace")}
-    return {"status": status, **text}
+def _result(status: int | None, stdout: bytes, stderr: bytes) -> CommandResult:
+    return CommandResult(status, stdout.decode(errors="backslashreplace"), stderr.decode(errors="backslashreplace"))

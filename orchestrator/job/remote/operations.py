@@ -1,46 +1,67 @@
-"""The operations by name, and how a list of calls is performed."""
+"""Performs operations: which function each one is, and what of an error comes back to whoever asked."""
 
 from __future__ import annotations
 
 import errno
+import traceback
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Union
 
-# Where each one is: a module of this package, and a function that takes the request. A process loads what it performs.
-OPERATIONS: Mapping[str, str] = {
-    "run": "commands.run",
-    "place": "attempts.place",
-    "ask": "attempts.ask",
-    "forget": "attempts.forget",
-    "look": "records.look",
-    "meet": "agents.meet",
-    "chosen": "agents.chosen",
-    "check": "agents.check",
-    "start": "agents.start",
-    "slots": "agents.slots",
-    "tell": "agents.tell",
-    "kill": "agents.kill",
-    "logs": "texts.logs",
-    "checkpoints": "texts.checkpoints",
-    "slurm.submit": "slurm.submit",
+from orchestrator.job.protocol import operations as op
+from orchestrator.job.protocol.operations import Operation
+
+# A module of this package and a function that takes the request. A process loads the modules of what it performs.
+FUNCTIONS: Mapping[type[Operation[Any]], str] = {
+    op.RunCommand: "commands.run",
+    op.Upload: "attempts.upload",
+    op.RequestStop: "attempts.request_stop",
+    op.DeleteSecrets: "attempts.delete_secrets",
+    op.SubmitToSlurm: "slurm.submit",
+    op.ReadRecords: "records.read_records",
+    op.ReadToken: "agents.read_token",
+    op.ReadHosts: "agents.read_hosts",
+    op.CheckHost: "agents.check",
+    op.Start: "agents.start",
+    op.ReadSlots: "agents.slots",
+    op.Terminate: "agents.terminate",
+    op.Kill: "agents.kill",
+    op.ReadLogs: "texts.logs",
+    op.ListCheckpoints: "texts.checkpoints",
 }
 
 
-def perform(calls: Sequence[Any]) -> list[Any]:
-    """Performs calls (operation, request) in their order.
+@dataclass(frozen=True)
+class Failure:
+    """An operation that failed in the world. `passing`: the same operation may well succeed a little later."""
 
-    An answer is {"value": ...} or {"error": "words", "passing": whether the same call may well succeed a little later}.
-    """
-    return [_perform(operation, request) for operation, request in calls]
+    message: str
+    passing: bool
 
 
-def _perform(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Bug:
+    """An operation that failed by a mistake of orch's, with its traceback there."""
+
+    traceback: str
+
+
+def perform(operation: Operation[Any]) -> Any:
+    """Perform an operation: its answer, or a Failure."""
+    module, function = FUNCTIONS[type(operation)].split(".")
     try:
-        module, function = OPERATIONS[operation].split(".")
-        return {"value": getattr(import_module(f"orchestrator.job.remote.{module}"), function)(request)}
+        return getattr(import_module(f"orchestrator.job.remote.{module}"), function)(operation)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return {"error": f"{place}{error.strerror or error}", "passing": error.errno in _PASSING}
+        return Failure(f"{place}{error.strerror or error}", error.errno in _PASSING)
+
+
+def perform_for_another(operation: Operation[Any]) -> Union[Failure, Bug, Any]:
+    """The same for a process elsewhere, which is to see a bug, too."""
+    try:
+        return perform(operation)
+    except Exception:  # noqa: BLE001 - it is raised again on the other side
+        return Bug(traceback.format_exc())
 
 
 # A shared file system that is away, full for now, or was mounted anew; a machine with too many processes for now.

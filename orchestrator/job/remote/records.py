@@ -9,33 +9,29 @@ from typing import Any, Mapping
 
 from orchestrator.job.checkpoints import report as reports
 from orchestrator.job.checkpoints.generations import generation_dir, newest_claim
+from orchestrator.job.protocol.operations import AttemptRecords, ReadRecords
 from orchestrator.job.remote import attempts
 from orchestrator.job.system.atomic import read_json
 
 _LAST_BYTES = 4096
 
 
-def look(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The records of one attempt and of its run. Raises OSError.
-
-    `after`: generations above this number are wanted, None: none are. `metrics`: lines of metrics are wanted, those
-    after `mark`, None: all that count.
-    """
-    place, root = attempts.directory(request), Path(request["checkpoint_dir"])
+def read_records(request: ReadRecords) -> AttemptRecords:
+    """Raises OSError."""
+    place, root = attempts.directory(request), Path(request.checkpoint_dir)
     owner = read_json(root / "owner.json")
-    foreign = owner is not None and owner.get("run_id") != request["run_id"]
-    ended = {str(node): read_json(place / f"ended-{node}.json") for node in range(request["nodes"])}
-    return {
-        "owner": owner.get("run") if owner is not None and foreign else None,
-        "report": asdict(reports.Report() if foreign else reports.read_report(root)),
-        "generations": [] if foreign or request["after"] is None else reports.generations(root, request["after"]),
-        "metrics": metrics(root, request["mark"]) if request["metrics"] and not foreign else None,
-        "asked": attempts.is_asked(place),
-        "tried": (place / attempts.TRIED).exists(),
-        "job": attempts.job_of(place),
-        "ended": {node: record for node, record in ended.items() if record is not None},
-        "last_words": last_words(place),
-    }
+    foreign = owner is not None and owner.get("run_id") != request.run_id
+    ended = {node: read_json(place / f"ended-{node}.json") for node in range(request.nodes)}
+    return AttemptRecords(
+        owner=owner.get("run") if owner is not None and foreign else None,
+        report=asdict(reports.Report() if foreign else reports.read_report(root)),
+        generations=() if foreign or request.after is None else tuple(reports.generations(root, request.after)),
+        metrics=metrics(root, request.mark) if request.metrics and not foreign else None,
+        asked=attempts.is_asked(place),
+        job=attempts.job_of(place),
+        ended={node: record for node, record in ended.items() if record is not None},
+        last_words=last_words(place),
+    )
 
 
 def metrics(root: Path, mark: Mapping[str, int] | None) -> dict[str, Any] | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Mapping
 
 from orchestrator.job.checkpoints.generations import claims, generation_dir
 from orchestrator.job.checkpoints.report import list_checkpoints
+from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints, LogSource, LogTexts, ReadLogs
 from orchestrator.job.remote import attempts
 
 BYTES = 4 * 1024 * 1024  # of logs in one answer
@@ -17,64 +16,47 @@ _LOG = re.compile(r"(job|agent|launcher|rank)-(\d+)\.log")
 _ORDER = {"job": 0, "agent": 1, "launcher": 2, "rank": 3}
 
 
-@dataclass(frozen=True)
-class Source:
-    """One log file. `kind` is job (a scheduler's output file), agent, launcher or rank; `section` where it belongs."""
-
-    path: str
-    kind: str
-    number: int
-    section: str
-
-
-def logs(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The log files of an attempt in the order to read them, and what is new in them, base64 by path. Raises OSError.
-
-    `offsets`: bytes that are known already, by path. `rank`: only its log is wanted, None: all are. `more`: there is
-    more than one answer holds.
-    """
+def logs(request: ReadLogs) -> LogTexts:
+    """The log files of an attempt in the order to read them, and what is new in them. Raises OSError."""
     found = sources(request)
-    texts: dict[str, str] = {}
+    texts: dict[str, bytes] = {}
     left = BYTES
     for source in found:
-        if request["rank"] is None or (source.kind, source.number) == ("rank", request["rank"]):
-            content = _read(Path(source.path), request["offsets"].get(source.path, 0), left)
+        if request.rank is None or (source.kind, source.number) == ("rank", request.rank):
+            content = _read(Path(source.path), request.offsets.get(source.path, 0), left)
             left -= len(content)
             if content:
-                texts[source.path] = base64.b64encode(content).decode("ascii")
-    return {"sources": [asdict(source) for source in found], "texts": texts, "more": left == 0}
+                texts[source.path] = content
+    return LogTexts(tuple(found), texts, more=left == 0)
 
 
-def sources(request: Mapping[str, Any]) -> list[Source]:
+def sources(request: ReadLogs) -> list[LogSource]:
     """The logs of an attempt: of its job and agents, then generation by generation."""
-    attempt, root = request["attempt"], Path(request["checkpoint_dir"])
+    attempt, root = request.attempt, Path(request.checkpoint_dir)
     found = _in(attempts.directory(request), f"attempt {attempt}")
     for claim in claims(root):
-        if claim.attempt == attempt and claim.run_id == request["run_id"]:
+        if claim.attempt == attempt and claim.run_id == request.run_id:
             logs_dir = generation_dir(root, claim.generation) / "logs"
             found += _in(logs_dir, f"generation {claim.generation} (attempt {attempt})")
     return found
 
 
-def checkpoints(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoints below `root`, or where there are none and it is itself one, that one. Raises OSError.
-
-    `base` is the absolute directory that the listed paths start at; `verify`: every file is read.
-    """
-    root = Path(request["root"]).resolve()
-    found, base = list_checkpoints(root, verify=request["verify"]), root
+def checkpoints(request: ListCheckpoints) -> CheckpointList:
+    """The checkpoints below `root`, or where there are none and it is itself one, that one. Raises OSError."""
+    root = Path(request.root).resolve()
+    found, base = list_checkpoints(root, verify=request.verify), root
     if not found:
-        beside = list_checkpoints(root.parent, verify=request["verify"])
+        beside = list_checkpoints(root.parent, verify=request.verify)
         found, base = [one for one in beside if one.path == root.name], root.parent
-    return {"base": str(base if found else root), "listed": [asdict(one) for one in found]}
+    return CheckpointList(str(base if found else root), tuple(asdict(one) for one in found))
 
 
-def _in(directory: Path, section: str) -> list[Source]:
+def _in(directory: Path, section: str) -> list[LogSource]:
     try:
         matches = [(path, _LOG.fullmatch(path.name)) for path in directory.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    found = [Source(str(path), match.group(1), int(match.group(2)), section) for path, match in matches if match]
+    found = [LogSource(str(path), match.group(1), int(match.group(2)), section) for path, match in matches if match]
     return sorted(found, key=lambda source: (_ORDER[source.kind], source.number))
 
 

@@ -1,6 +1,6 @@
-"""Requests and answers as bytes: compressed JSON; an answer stands behind a mark, whatever a login shell prints.
+"""Operations and answers as bytes: compressed JSON; an answer follows a mark, whatever a login shell prints around it.
 
-A mark of its own says that a request was begun: without an answer after it nobody knows what was done.
+A mark of its own tells that a request was begun: without an answer after it nobody knows what was done.
 """
 
 from __future__ import annotations
@@ -8,34 +8,51 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from typing import Any
+from typing import Any, Optional, Sequence, get_args
 
-_MARK = "orch-site:"
+from orchestrator.job.protocol import encoding
+from orchestrator.job.protocol.operations import Operation
+from orchestrator.job.remote.operations import FUNCTIONS, Bug, Failure
+
+VERSION = 2  # both sides run the same library; a number here makes a mistake in that visible
+_MARK = f"orch-answer-{VERSION}:"
 BEGUN = "\norch-site begins\n"
 
 
-def pack(calls: list[Any]) -> bytes:
-    """A request for `python -m orchestrator.job.remote`. Bytes in it arrive as base64."""
-    return zlib.compress(json.dumps(calls, default=lambda content: base64.b64encode(content).decode()).encode(), 1)
+def pack(operations: Sequence[Operation[Any]]) -> bytes:
+    """A request for `python -m orchestrator.job.remote`."""
+    calls = [[type(operation).__name__, encoding.to_json(operation)] for operation in operations]
+    return zlib.compress(json.dumps({"version": VERSION, "calls": calls}).encode(), 1)
 
 
-def request(content: bytes) -> list[Any]:
-    """The calls of a request."""
-    calls: list[Any] = json.loads(zlib.decompress(content))
-    return calls
+def unpack(content: bytes) -> list[Operation[Any]]:
+    """The operations of a request."""
+    request = json.loads(zlib.decompress(content))
+    if request["version"] != VERSION:
+        raise ValueError(f"wanted a request of version {VERSION}, found {request['version']}")
+    kinds = {kind.__name__: kind for kind in FUNCTIONS}
+    return [encoding.from_json(kinds[name], fields) for name, fields in request["calls"]]
 
 
-def reply(answers: list[Any]) -> str:
+def reply(answers: Sequence[Any]) -> str:
     """The line that answers a request."""
-    return f"\n{_MARK}{base64.b64encode(zlib.compress(json.dumps(answers).encode(), 1)).decode()}\n"
+    content = [[type(answer).__name__, encoding.to_json(answer)] for answer in answers]
+    return f"\n{_MARK}{base64.b64encode(zlib.compress(json.dumps(content).encode(), 1)).decode()}\n"
 
 
-def answers_in(output: str) -> list[Any] | None:
-    """The answers in what a site printed; None when there are none that are whole."""
+def answers_in(output: str, operations: Sequence[Operation[Any]]) -> Optional[list[Any]]:
+    """The answers to some operations in what was printed, each a Failure, a Bug or of its operation's own type.
+
+    None when there are none that are whole.
+    """
     for line in reversed(output.splitlines()):
         _, mark, content = line.rpartition(_MARK)
         if mark:
-            return _decoded(content)
+            try:
+                answers = json.loads(zlib.decompress(base64.b64decode(content)))
+            except (ValueError, zlib.error):  # the connection broke in the middle of it
+                return None
+            return [_answer(operation, *answers[index]) for index, operation in enumerate(operations)]
     return None
 
 
@@ -44,9 +61,6 @@ def has_begun(output: str) -> bool:
     return BEGUN.strip() in output
 
 
-def _decoded(content: str) -> list[Any] | None:
-    try:
-        answers: list[Any] = json.loads(zlib.decompress(base64.b64decode(content)))
-    except (ValueError, zlib.error):  # the connection broke in the middle of it
-        return None
-    return answers
+def _answer(operation: Operation[Any], name: str, fields: Any) -> Any:
+    (expected,) = get_args(vars(type(operation))["__orig_bases__"][0])
+    return encoding.from_json({"Failure": Failure, "Bug": Bug}.get(name, expected), fields)

@@ -12,42 +12,42 @@ from orchestrator.clusters.findings import Answer, Finding
 from orchestrator.clusters.slurm import check as slurm
 from orchestrator.clusters.slurm import facts
 from orchestrator.clusters.slurm.facts import INFINITE
-from orchestrator.clusters.slurm.profile import SlurmProfile
+from orchestrator.clusters.slurm.profile import Container, SlurmProfile
 from orchestrator.errors import ClusterError
-from orchestrator.model.cluster import Container, Profile
 
-RECORDED: dict[str, Answer] = json.loads((Path(__file__).parent / "data" / "slurm-22.05.8.json").read_text())
+DATA = json.loads((Path(__file__).parent / "data" / "slurm-22.05.8.json").read_text())
+RECORDED: dict[str, Answer] = {name: Answer(**answer) for name, answer in DATA.items()}
 PROFILE = SlurmProfile(
     kind="slurm", shared_dir="/tmp", python="/opt/venv/bin/python", gpus_per_node=8, memory=16 * 2**30
 )
 
 # Recorded too: with a wrong port of slurmctld, of slurmdbd, and without accounting.
-DEAD = {"status": 1, "stdout": "", "stderr": "slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)\n"}  # fmt: skip # noqa: E501 - as it was printed
-NO_SLURMDBD = {
-    "status": 1,
-    "stdout": "",
-    "stderr": "sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection to "
+DEAD = Answer(1, "", "slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)\n")
+NO_SLURMDBD = Answer(
+    1,
+    "",
+    "sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection to "
     "host:127.0.0.1:26998: Connection refused\nsacct: error: Sending PersistInit msg: Connection refused\n"
     "sacct: error: Problem talking to the database: Connection refused\n",
-}
-NO_ACCOUNTING = {"status": 1, "stdout": "", "stderr": "Slurm accounting storage is disabled\n"}
+)
+NO_ACCOUNTING = Answer(1, "", "Slurm accounting storage is disabled\n")
 
 
 def configured(**values: str) -> dict[str, Answer]:
     """The recorded answers with other values in Slurm's configuration."""
-    lines = [line for line in RECORDED["config"]["stdout"].splitlines() if line.partition("=")[0].strip() not in values]
+    lines = [line for line in RECORDED["config"].stdout.splitlines() if line.partition("=")[0].strip() not in values]
     lines += [f"{name} = {value}" for name, value in values.items()]
-    return {**RECORDED, "config": {**RECORDED["config"], "stdout": "\n".join(lines)}}
+    return {**RECORDED, "config": replace(RECORDED["config"], stdout="\n".join(lines))}
 
 
 def printed(name: str, old: str, new: str) -> dict[str, Answer]:
     """The recorded answers with other words in one of them."""
-    text = RECORDED[name]["stdout"]
+    text = RECORDED[name].stdout
     assert old in text
-    return {**RECORDED, name: {**RECORDED[name], "stdout": text.replace(old, new)}}
+    return {**RECORDED, name: replace(RECORDED[name], stdout=text.replace(old, new))}
 
 
-def findings(profile: Profile, answers: dict[str, Answer] = RECORDED) -> dict[str, Finding]:
+def findings(profile: SlurmProfile, answers: dict[str, Answer] = RECORDED) -> dict[str, Finding]:
     found, _, _ = slurm.judge(profile, answers)
     return {one.what: one for one in found}
 
@@ -160,7 +160,7 @@ def test_a_cluster_that_lacks_something_is_told(answers, what: str, level: str |
 )
 def test_where_a_qos_says_what_preemption_does_it_is_believed(qos: str, mode: str, grace: float) -> None:
     answers = configured(PreemptType="preempt/qos", PreemptMode="GANG,REQUEUE")
-    answers["qos"] = {**RECORDED["qos"], "stdout": f"{qos}\n"}
+    answers["qos"] = replace(RECORDED["qos"], stdout=f"{qos}\n")
     assert slurm.preemption(PROFILE, facts.facts_of(answers)) == (mode, grace)
 
 
@@ -168,7 +168,7 @@ def test_an_account_that_is_wanted_and_missing_is_a_problem() -> None:
     enforced = configured(AccountingStorageEnforce="associations,limits,qos")
     assert findings(replace(PROFILE, account="ml"), enforced)["account"].level == "problem"
     assert findings(replace(PROFILE, qos="urgent"), enforced)["qos"].level == "problem"
-    nobody = {**enforced, "associations": {"status": 0, "stdout": "", "stderr": ""}}
+    nobody = {**enforced, "associations": Answer(0)}
     assert findings(PROFILE, nobody)["account"].level == "problem"
     silent = {**enforced, "associations": NO_SLURMDBD, "qos": NO_SLURMDBD}
     assert findings(replace(PROFILE, account="ml", qos="x"), silent)["account"].level == "warning"
@@ -205,7 +205,7 @@ def test_a_controller_that_does_not_answer_is_the_problem_and_nothing_is_promise
 
 
 def test_a_machine_without_slurm_is_told_where_to_look() -> None:
-    missing = {"status": 127, "stdout": "", "stderr": "sinfo: No such file or directory"}
+    missing = Answer(127, "", "sinfo: No such file or directory")
     one = findings(PROFILE, {**RECORDED, "version": missing, "config": missing})["Slurm"]
     assert (one.level, one.found) == ("problem", "sinfo: No such file or directory")
     assert "login" in one.todo
@@ -219,7 +219,7 @@ def test_what_the_profile_does_not_say_is_filled_in() -> None:
     assert slurm.filled_in(bare, typed) == {"partition": "low", "gpus_per_node": 4, "gpu_type": "a100"}
     mixed = {
         **RECORDED,
-        "nodes": {**RECORDED["nodes"], "stdout": "low*|2|idle|gpu:a:8|64|1\nlow*|2|idle|gpu:b:4|64|1\n"},
+        "nodes": replace(RECORDED["nodes"], stdout="low*|2|idle|gpu:a:8|64|1\nlow*|2|idle|gpu:b:4|64|1\n"),
     }
     assert slurm.filled_in(bare, mixed) == {"partition": "low"}
 

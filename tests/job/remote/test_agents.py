@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.job.protocol.operations import ReadToken
 from orchestrator.job.remote import agents
 
 
@@ -24,10 +25,10 @@ def full_disk() -> Iterator[None]:
 
 
 def test_an_attempt_that_was_begun_is_met_on_a_full_disk(tmp_path: Path) -> None:
-    request = {"dir": str(tmp_path), "attempt": 1}
+    request = ReadToken(str(tmp_path), 1)
     (tmp_path / "attempts/000001").mkdir(parents=True)
     with full_disk(), pytest.raises(OSError, match="File too large"):
-        agents.meet(request)
-    first = agents.meet(request)
+        agents.read_token(request)
+    first = agents.read_token(request)
     with full_disk():
-        assert agents.meet(request) == first
+        assert agents.read_token(request) == first

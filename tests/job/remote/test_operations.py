@@ -1,8 +1,11 @@
-"""Calls and answers: whatever a command does, and whatever a login shell prints, is told as it was."""
+"""Operations and answers: whatever a command does, and whatever a login shell prints, is told as it was."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,57 +13,92 @@ from hypothesis import strategies as st
 
 from orchestrator.clusters.transport import LocalTransport
 from orchestrator.errors import ClusterError
+from orchestrator.job.protocol import operations as op
 from orchestrator.job.remote import wire
-from orchestrator.job.remote.operations import perform
+from orchestrator.job.remote.operations import FUNCTIONS, Bug, Failure, perform, perform_for_another
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+FILES = st.builds(op.UploadFile, TEXT, st.booleans(), st.binary(max_size=20))
+OPERATIONS = st.one_of(
+    st.builds(op.RunCommand, st.lists(TEXT, max_size=3).map(tuple), st.floats(0, 1e6)),
+    st.builds(op.Upload, TEXT, st.integers(1, 9), TEXT, TEXT, st.lists(FILES, max_size=2).map(tuple)),
+    st.builds(op.ReadSlots, TEXT, st.integers(1, 9), TEXT, st.lists(st.integers(0, 99), max_size=3).map(tuple)),
+    st.builds(op.ReadLogs, TEXT, TEXT, TEXT, TEXT, st.integers(1, 9), offsets=st.dictionaries(TEXT, st.integers(0))),
 )
+CHOSEN = op.ChosenHosts("start", "10.0.0.1", (op.ChosenHost("gpu1", "gpu1", 8),), {"gpu2": "no torch"})
+ANSWERS: list[tuple[op.Operation[Any], object]] = [
+    (op.RunCommand(("true",)), op.CommandResult(None, "half")),
+    (op.DeleteSecrets("/runs/x", 1), op.Done()),
+    (op.DeleteSecrets("/runs/x", 1), Failure("/runs/x: No space left on device", passing=True)),
+    (op.ReadHosts("/runs/x", 1), op.Choice(CHOSEN)),
+    (op.ReadHosts("/runs/x", 1), Bug("KeyError")),
+    (op.ReadLogs("x", "", "", "", 1), op.LogTexts((op.LogSource("a", "rank", 3, ""),), {"a": b"\xff"}, more=False)),
+]
 
 
-@given(st.lists(JSON, max_size=4), st.text(st.characters(exclude_categories=["Cs"])))
-def test_answers_survive_whatever_a_login_shell_prints_before_them(answers: list[object], greeting: str) -> None:
-    assert wire.answers_in(f"{greeting}\n{wire.reply(answers)}") == answers
-    assert wire.request(wire.pack(answers)) == answers
+@given(st.lists(OPERATIONS, max_size=3))
+def test_operations_arrive_as_they_were_sent(operations: list[op.Operation[Any]]) -> None:
+    assert wire.unpack(wire.pack(operations)) == operations
+
+
+@given(st.lists(st.sampled_from(ANSWERS), max_size=4), TEXT)
+def test_answers_survive_whatever_a_login_shell_prints_before_them(
+    pairs: list[tuple[op.Operation[Any], object]], greeting: str
+) -> None:
+    operations, answers = [operation for operation, _ in pairs], [answer for _, answer in pairs]
+    assert wire.answers_in(f"{greeting}\n{wire.reply(answers)}", operations) == answers
+
+
+def test_every_operation_is_performed_by_a_function_that_is_there() -> None:
+    def kinds(kind: type) -> Iterator[type]:
+        for one in kind.__subclasses__():
+            yield one
+            yield from kinds(one)
+
+    assert set(FUNCTIONS) == set(kinds(op.Operation))
 
 
 def test_no_answer_is_no_list() -> None:
-    assert wire.answers_in("Welcome to the cluster\nLast login: yesterday\n") is None
+    assert wire.answers_in("Welcome to the cluster\nLast login: yesterday\n", []) is None
 
 
 def test_a_command_is_told_with_status_and_both_streams() -> None:
-    program = "import sys; print(sys.stdin.read()); print('oops', file=sys.stderr); sys.exit(3)"
-    (answer,) = LocalTransport().call(("run", {"argv": [sys.executable, "-c", program], "input": "ü"}))
-    assert answer == {"status": 3, "stdout": "ü\n", "stderr": "oops\n"}
+    program = "import sys; print('\u00fc'); print('oops', file=sys.stderr); sys.exit(3)"
+    answer = LocalTransport().call(op.RunCommand((sys.executable, "-c", program)))
+    assert answer == op.CommandResult(3, "\u00fc\n", "oops\n")
 
 
 def test_a_command_that_does_not_end_has_no_status() -> None:
     program = "import time; print('half', flush=True); time.sleep(60)"
-    (answer,) = LocalTransport().call(("run", {"argv": [sys.executable, "-c", program], "timeout": 1.0}))
-    assert answer["status"] is None
-    assert answer["stdout"] == "half\n"
+    answer = LocalTransport().call(op.RunCommand((sys.executable, "-c", program), timeout=1.0))
+    assert answer == op.CommandResult(None, "half\n")
 
 
 def test_a_program_that_is_not_there_is_told_as_a_shell_does() -> None:
-    (answer,) = LocalTransport().call(("run", {"argv": ["no-such-program"]}))
-    assert answer["status"] == 127
-    assert "no-such-program" in answer["stderr"]
+    answer = LocalTransport().call(op.RunCommand(("no-such-program",)))
+    assert answer.status == 127
+    assert "no-such-program" in answer.stderr
 
 
 def test_bytes_that_are_no_text_are_escaped() -> None:
     program = "import sys; sys.stdout.buffer.write(bytes([255]))"
-    (answer,) = LocalTransport().call(("run", {"argv": [sys.executable, "-c", program]}))
-    assert answer["stdout"] == "\\xff"
+    assert LocalTransport().call(op.RunCommand((sys.executable, "-c", program))).stdout == "\\xff"
 
 
-def test_one_failed_call_does_not_hide_the_others(tmp_path_factory: pytest.TempPathFactory) -> None:
-    place = tmp_path_factory.mktemp("place") / "file"
+def test_one_failed_operation_does_not_hide_the_others(tmp_path: Path) -> None:
+    place = tmp_path / "file"
     place.write_text("")
-    ask = ("ask", {"dir": str(place), "attempt": 1})
-    answers = perform([ask, ("run", {"argv": ["true"]})])
-    assert "Not a directory" in answers[0]["error"]
-    assert answers[1]["value"]["status"] == 0
+    stop = op.RequestStop(str(place), 1)
+    assert "Not a directory" in perform(stop).message
+    assert perform(op.RunCommand(("true",))).status == 0
     with pytest.raises(ClusterError, match=r"this machine: .*Not a directory"):
-        LocalTransport().call(ask)
+        LocalTransport().call(stop)
+
+
+def test_a_bug_is_no_failure_of_the_world(tmp_path: Path) -> None:
+    wrong = op.ReadLogs("x", "", str(tmp_path), str(tmp_path), attempt="one")
+    answer = perform_for_another(wrong)
+    assert isinstance(answer, Bug)
+    assert "ValueError" in answer.traceback
+    with pytest.raises(ValueError, match="Unknown format code"):
+        LocalTransport().call(wrong)

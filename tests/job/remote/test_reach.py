@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clusters.transport import SshTransport
+from orchestrator.clusters.transport import RemoteBug, SshTransport
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.protocol.operations import CommandResult, RunCommand
 from orchestrator.job.remote import wire
+from orchestrator.job.remote.operations import Bug, Failure
 
 # `ssh -G` answers that no connection is shared; anything else is what the test's own lines do.
 SSH = """#!/usr/bin/env bash
 for word; do [[ $word != -G ]] || { echo 'controlpath none'; exit; }; done
 cat >/dev/null
 """
-ANSWER = wire.reply([{"value": 7}]).strip()
+TRUE = RunCommand(("true",))
+ANSWER = wire.reply([CommandResult(7)]).strip()
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_an_answer_counts_whatever_stands_around_it(ssh, lines: str) -> None:
-    assert ssh(lines).call(("run", {"argv": ["true"]})) == [7]
+    assert ssh(lines).call(TRUE) == CommandResult(7)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_an_answer_counts_whatever_stands_around_it(ssh, lines: str) -> None:
 )
 def test_where_nobody_knows_what_was_done_the_cluster_did_not_answer(ssh, lines: str, words: str) -> None:
     with pytest.raises(Unreachable, match=words):
-        ssh(lines).call(("run", {"argv": ["true"]}))
+        ssh(lines).call(TRUE)
 
 
 @pytest.mark.parametrize(
@@ -71,19 +74,25 @@ def test_where_nobody_knows_what_was_done_the_cluster_did_not_answer(ssh, lines:
 )
 def test_a_python_that_never_began_is_named(ssh, lines: str, words: str) -> None:
     with pytest.raises(ClusterError, match=words) as error:
-        ssh(lines).call(("run", {"argv": ["true"]}))
+        ssh(lines).call(TRUE)
     assert not isinstance(error.value, Unreachable)
 
 
 def test_a_full_disk_there_may_pass_and_a_path_that_is_no_directory_does_not(ssh) -> None:
     for passing, kind in ((True, Unreachable), (False, ClusterError)):
-        answer = wire.reply([{"error": "/shared: words", "passing": passing}]).strip()
+        answer = wire.reply([Failure("/shared: words", passing)]).strip()
         with pytest.raises(ClusterError, match="hpc: /shared: words") as error:
-            ssh(f"echo '{answer}'").call(("run", {"argv": ["true"]}))
+            ssh(f"echo '{answer}'").call(TRUE)
         assert type(error.value) is kind
+
+
+def test_a_bug_on_the_other_side_is_told_as_a_bug_with_its_traceback(ssh) -> None:
+    answer = wire.reply([Bug("Traceback (most recent call last):\n  there\nKeyError: 'twin'\n")]).strip()
+    with pytest.raises(RemoteBug, match=r"KeyError: 'twin' \(on hpc\)\n.*\n  there"):
+        ssh(f"echo '{answer}'").call(TRUE)
 
 
 def test_a_machine_without_ssh_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="no ssh on this machine"):
-        SshTransport("nowhere").call(("run", {"argv": ["true"]}))
+        SshTransport("nowhere").call(TRUE)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.clusters import observation as records
-from orchestrator.job.remote.records import look
+from orchestrator.job.protocol.operations import AttemptRecords
+from orchestrator.job.remote.records import read_records
 from orchestrator.model.run import Cause, Phase, Question, Submission
 
 SUBMISSION = Submission(
@@ -26,14 +28,14 @@ SUBMISSION = Submission(
 END = {"result": "failed", "cause": "preflight", "because": "gn02: no torch", "retry": False, "host": "gn02"}
 
 
-def seen(tmp_path: Path, **changes: Any) -> dict[str, Any]:
+def seen(tmp_path: Path, **changes: Any) -> AttemptRecords:
     """What there is to see of a run without any record, with changes; those of `report` are laid over it."""
     asked = records.request_of(Question(submission=SUBMISSION))
-    empty = look({**asked, "dir": str(tmp_path), "checkpoint_dir": str(tmp_path / "ckpt")})
-    return {**empty, **changes, "report": {**empty["report"], **changes.get("report", {})}}
+    empty = read_records(replace(asked, dir=str(tmp_path), checkpoint_dir=str(tmp_path / "ckpt")))
+    return replace(empty, **{**changes, "report": {**empty.report, **changes.get("report", {})}})
 
 
-def over(found: dict[str, Any], **more: Any) -> Any:
+def over(found: AttemptRecords, **more: Any) -> Any:
     return records.ended_observation(SUBMISSION, found, raw="FAILED", started=True, **more)
 
 
@@ -48,8 +50,8 @@ def over(found: dict[str, Any], **more: Any) -> Any:
         ({"report": {"attempt": 1, "result": "failed", "cause": "cuda_oom"}}, Phase.FAILED, Cause.NODE_LOST),
         ({"report": {"attempt": 2, "result": "failed", "cause": "new word"}}, Phase.FAILED, Cause.UNKNOWN),
         ({"owner": "other"}, Phase.STOPPED, Cause.OWNED),
-        ({"ended": {"0": END, "1": END}}, Phase.FAILED, Cause.PREFLIGHT),
-        ({"ended": {"1": END}}, Phase.FAILED, Cause.NODE_LOST),
+        ({"ended": {0: END, 1: END}}, Phase.FAILED, Cause.PREFLIGHT),
+        ({"ended": {1: END}}, Phase.FAILED, Cause.NODE_LOST),
         ({}, Phase.FAILED, Cause.NODE_LOST),
     ],
 )
@@ -93,7 +95,7 @@ def test_somebodys_cancel_is_the_last_word_and_that_of_orch_is_not(
 
 
 def test_a_host_that_refused_is_named(tmp_path: Path) -> None:
-    observation = over(seen(tmp_path, ended={"0": END, "1": END}))
+    observation = over(seen(tmp_path, ended={0: END, 1: END}))
     assert observation.report.host == "gn02"
     assert observation.report.retry is False
 
