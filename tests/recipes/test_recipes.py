@@ -80,16 +80,22 @@ class Tree:
 Follow = Callable[[str], Tree]
 
 
+def copied(place: Path) -> Tree:
+    """A new copy, where no command starts a controller."""
+    made = Tree(root=place / "tree", home=place / "home")
+    for part in ("orchestrator", "templates", "manifests", "docs", "tools"):
+        shutil.copytree(ROOT / part, made.root / part, ignore=shutil.ignore_patterns("__pycache__"))
+    (made.root / "job.yaml").write_text(JOB)
+    (made.root / "config.yaml").write_text("controller: external\n")
+    return made
+
+
 @pytest.fixture
 def follow(tmp_path: Path) -> Follow:
     """Follow a recipe in a new copy."""
 
     def apply(name: str) -> Tree:
-        made = Tree(root=tmp_path / "tree", home=tmp_path / "home")
-        for part in ("orchestrator", "templates", "manifests", "docs", "tools"):
-            shutil.copytree(ROOT / part, made.root / part)
-        (made.root / "job.yaml").write_text(JOB)
-        (made.root / "config.yaml").write_text("controller: external\n")
+        made = copied(tmp_path)
         made.apply(recipes()[name])
         return made
 
