@@ -24,6 +24,10 @@ DEFAULT = ["ShareMemCommBuilder"]
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--build"]:
         return build(arguments[1])
+    if " " in sys.prefix:  # torch.utils.cpp_extension quotes the directories of headers, and not those of libraries
+        print(f"PyTorch cannot compile for an environment whose path has a space: {sys.prefix}", file=sys.stderr)
+        print("What trains needs a clone at a path without one; make test-fast runs the other tests.", file=sys.stderr)
+        return 1
     for builder in arguments or DEFAULT:
         if not known(builder) and not compile_with_progress(builder):
             return 1
