@@ -43,7 +43,7 @@ def _command_line() -> Iterator[str]:
     yield "# The command line"
     yield "\n<!-- Written by `make docs` from orchestrator/cli/surface.py. -->\n"
     yield SUMMARY
-    yield "\nstdout is data, stderr is talk. `python -m orchestrator` is `orch`.\n"
+    yield "\nstdout has the data, stderr the messages. `python -m orchestrator` is `orch`.\n"
     yield f"```text\n{EPILOG}\n```"
     commands = parser.build(COMMANDS)
     for name, command in parser.commands_of(commands).items():
