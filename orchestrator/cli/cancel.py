@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from orchestrator.cli import context
-from orchestrator.cli.autostart import keep_controller
 from orchestrator.cli.terminal import say
+from orchestrator.controller.autostart import keep_controller
 from orchestrator.errors import OK
 from orchestrator.model.run import Phase
 from orchestrator.runs import submit
@@ -18,7 +18,7 @@ def run(options: Namespace) -> int:
         if cancelled.phase.ended:
             say(f"{options.run} is {cancelled.phase.value}")
             return OK
-        keep_controller(store)
+        keep_controller(store, wanted=context.starts_controllers())
     waits = cancelled.phase in {Phase.PENDING, Phase.QUEUED}
     how = "it ends now" if options.now else "it is not started" if waits else "it saves a checkpoint and ends"
     say(f"cancelling {options.run}: {how}; watch it with: orch wait {options.run}")

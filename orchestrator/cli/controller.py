@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from orchestrator.cli import context
 from orchestrator.cli.terminal import say
-from orchestrator.controller import process
+from orchestrator.controller import autostart, process
 from orchestrator.errors import OK, StoreError
 
 _ANOTHER = "another controller looks after these runs"
@@ -16,10 +16,10 @@ _ANOTHER = "another controller looks after these runs"
 def run(options: Namespace) -> int:
     with context.store() as store:
         if options.stop:
-            if not process.stop(store):
+            if not autostart.stop(store):
                 raise StoreError(
-                    f"the controller {store.lease().holder} did not leave within {process.LEAVING_SECONDS:.0f} s",
-                    hint=f"what it does is in {store.home / process.LOG}",
+                    f"the controller {store.lease().holder} did not leave within {autostart.LEAVING_SECONDS:.0f} s",
+                    hint=f"what it does is in {store.home / autostart.LOG}",
                 )
         elif options.once:
             if not process.once(store, os.environ):

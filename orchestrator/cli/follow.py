@@ -8,8 +8,8 @@ import time
 from typing import Protocol
 
 from orchestrator.cli import context
-from orchestrator.cli.autostart import keeper
 from orchestrator.cli.terminal import LiveLine, columns, painter, say, speaks_unicode
+from orchestrator.controller.autostart import keeper
 from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED
 from orchestrator.job.checkpoints import generations
 from orchestrator.job.system.atomic import read_json
@@ -49,7 +49,7 @@ def follow(store: Store, name: str) -> int:
 
 
 def _until_end(store: Store, name: str, display: Display) -> Row:
-    keep_controller = keeper(store)
+    keep_controller = keeper(store, wanted=context.starts_controllers())
     signed = 0.0
     while True:
         if time.monotonic() - signed > SIGN:

@@ -6,10 +6,10 @@ import os
 from argparse import Namespace
 
 from orchestrator.cli import context
-from orchestrator.cli.autostart import keep_controller
 from orchestrator.cli.follow import follow
 from orchestrator.clusters import open_backend
 from orchestrator.config import configfile
+from orchestrator.controller.autostart import keep_controller
 from orchestrator.errors import OK
 from orchestrator.runs import submit
 
@@ -27,6 +27,6 @@ def run(options: Namespace) -> int:
             from_scratch=options.from_scratch,
             bad_nodes=configuration.nodes,
         )
-        keep_controller(store)
+        keep_controller(store, wanted=context.starts_controllers())
         print(resumed.name, flush=True)
         return follow(store, resumed.name) if options.wait else OK

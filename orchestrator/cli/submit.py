@@ -8,8 +8,8 @@ from argparse import Namespace
 
 from orchestrator.cli import context, output
 from orchestrator.cli import job as jobs
-from orchestrator.cli.autostart import keep_controller
 from orchestrator.cli.terminal import columns, painter, say, warn
+from orchestrator.controller.autostart import keep_controller
 from orchestrator.errors import OK
 from orchestrator.runs import submit
 from orchestrator.runs.submit import Prepared
@@ -33,7 +33,7 @@ def run(options: Namespace) -> int:
             from_scratch=options.from_scratch,
             bad_nodes=job.bad_nodes,
         )
-        keep_controller(store)
+        keep_controller(store, wanted=context.starts_controllers())
         if adopted:
             say(f"{started.name} is under way already: adopted")
         return _answer(store, started.name, options)

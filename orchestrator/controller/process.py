@@ -14,117 +14,24 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.clusters import PROFILES, Backend, open_backend
+from orchestrator.controller.autostart import LEAVING_SECONDS, boot, is_of_this_machine, no_locks
+from orchestrator.controller.tick import TickCache, TickContext, tick
 from orchestrator.errors import OrchError, StoreError
-from orchestrator.job.system import lock, proc
+from orchestrator.job.system import lock
 from orchestrator.model.cluster import BadNodes
-from orchestrator.store import Lease, LeaseLostError, LeaseRow, Store, open_store
+from orchestrator.policy.rules import LIMITS, Limits
+from orchestrator.store import Lease, LeaseLostError, Store, open_store
 from orchestrator.store.lease import STANDING_STILL
-from orchestrator.system import processes
 from orchestrator.system.paths import CONTROLLER_LOCK, config_path
-
-if TYPE_CHECKING:  # whoever only starts a controller need not load one
-    from orchestrator.controller.tick import TickContext
-    from orchestrator.policy.rules import Limits
 
 INTERVAL = 0.5
 IDLE_SECONDS = 5.0
-LEAVING_SECONDS = 30.0
 ASKING_SECONDS = 0.5
-LOG = "controller.log"
-# What the commands and clients of schedulers need of the environment in which the controller was started, beyond what
-# processes of the job may have: where the cluster is, the agent that holds the keys, Kerberos tickets.
-REACHES = (
-    "SLURM_CONF",
-    "SSH_AUTH_SOCK",
-    "KRB5CCNAME",
-    "KUBECONFIG",
-    "KUBERNETES_SERVICE_HOST",
-    "KUBERNETES_SERVICE_PORT",
-    # What the credential plug-ins of a kubeconfig read.
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "CLOUDSDK_CONFIG",
-    "CLOUDSDK_CORE_PROJECT",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "AZURE_CONFIG_DIR",
-    "AZURE_CLIENT_ID",
-    "AZURE_TENANT_ID",
-    "AZURE_FEDERATED_TOKEN_FILE",
-)
 
 
-def is_alive(store: Store) -> bool:
-    """Whether a controller of this machine looks after the store and will see whatever is recorded from now on."""
-    # The order matters: a controller gives up its lease in the same transaction in which it sees that no run is left.
-    return store.lease().holder is not None and _is_locked(store)
-
-
-def _is_locked(store: Store) -> bool:
-    path = store.home / CONTROLLER_LOCK
-    try:
-        return lock.is_held(path)
-    except OSError as error:
-        raise _no_locks(path, error) from error
-
-
-def _no_locks(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"the controller's lock {path} cannot be used: {error.strerror}",
-        hint="set ORCH_HOME to a directory whose file system has locks: a local disk, or NFS with its lock service",
-    )
-
-
-def ensure(store: Store, environment: Mapping[str, str]) -> bool:
-    """Start a controller in the background unless one is alive on this machine; whether one was started.
-
-    On another machine of the same home one may be alive too: the new one finds out and leaves. Raises StoreError.
-    """
-    if is_alive(store):
-        return False
-    home = store.home.resolve()
-    kept = processes.kept(environment, (*store.secret_variables(), *REACHES))
-    try:
-        processes.start_detached(
-            [sys.executable, "-P", "-m", "orchestrator.controller.process", "controller", str(home)],
-            environment={**kept, "ORCH_HOME": str(home), "PYTHONPATH": processes.module_path()},
-            directory="/",
-            output=home / LOG,
-        )
-    except OSError as error:
-        raise StoreError(
-            f"no controller could be started in the background: {error}", hint="run one yourself: orch controller"
-        ) from error
-    return True
-
-
-def stop(store: Store, *, seconds: float = LEAVING_SECONDS) -> bool:
-    """Ask the controller that is alive to leave, and wait for that; False when it did not within `seconds`.
-
-    Runs go on without it. True as well when there was none.
-    """
-    store.ask_controller_to_leave()
-    end = time.monotonic() + seconds
-    while store.lease().holder is not None:
-        if not _is_locked(store) and _is_of_this_machine(store.lease()):
-            return True  # it was killed: its lock is gone and its lease is still in the store
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def once(store: Store, environment: Mapping[str, str], *, limits: Limits | None = None) -> bool:
+def once(store: Store, environment: Mapping[str, str], *, limits: Limits = LIMITS) -> bool:
     """Look after every run once; False when another controller is alive, which does that."""
     return _serve(store, environment, limits, lambda _: False)
 
@@ -134,7 +41,7 @@ def serve(
     environment: Mapping[str, str],
     *,
     idle_seconds: float | None = IDLE_SECONDS,
-    limits: Limits | None = None,
+    limits: Limits = LIMITS,
 ) -> bool:
     """Look after every run until asked to leave (SIGTERM, SIGINT, `orch controller --stop`) or idle for so long.
 
@@ -159,10 +66,7 @@ def serve(
     return _serve(store, environment, limits, go_on)
 
 
-def _serve(store: Store, environment: Mapping[str, str], limits: Limits | None, go_on: Callable[[int], bool]) -> bool:
-    from orchestrator.controller import tick
-    from orchestrator.policy.rules import LIMITS
-
+def _serve(store: Store, environment: Mapping[str, str], limits: Limits, go_on: Callable[[int], bool]) -> bool:
     descriptor = _lock(store)
     if descriptor is None:
         return False
@@ -171,13 +75,13 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits | None, 
         if lease is None:
             return False
         store.note("controller_started", {"holder": lease.holder, "term": lease.term}, lease=lease)
-        context = tick.TickContext(
+        context = TickContext(
             store=store,
             backend=_backends(store.home, environment),
             environment=environment,
             lease=lease,
-            cache=tick.TickCache(),
-            limits=limits or LIMITS,
+            cache=TickCache(),
+            limits=limits,
             bad_nodes=_bad_nodes(environment),
         )
         _loop(context, go_on)
@@ -201,10 +105,8 @@ def _loop(context: TickContext, go_on: Callable[[int], bool]) -> None:
 
 
 def _tick(context: TickContext) -> int:
-    from orchestrator.controller import tick
-
     try:
-        return tick.tick(context)
+        return tick(context)
     except LeaseLostError:
         raise
     except StoreError as error:  # a full disk, a lock held too long: the next tick tries again
@@ -224,20 +126,20 @@ def _lock(store: Store) -> int | None:
                 return None
             time.sleep(0.1)
     except OSError as error:
-        raise _no_locks(path, error) from error
+        raise no_locks(path, error) from error
     return descriptor
 
 
 def holder() -> str:
     """Names this process: the boot of its kernel, its machine, its number."""
-    return f"{_boot()}/{os.uname().nodename}/{os.getpid()}"
+    return f"{boot()}/{os.uname().nodename}/{os.getpid()}"
 
 
 def take_lease(store: Store, *, standing_still: float = STANDING_STILL) -> Lease | None:
     """Become the store's controller; None when another one's counter moves. The caller holds this machine's lock."""
     seen = store.lease()
     since = time.monotonic()
-    while seen.holder is not None and not _is_of_this_machine(seen):
+    while seen.holder is not None and not is_of_this_machine(seen):
         if time.monotonic() - since > standing_still:
             break
         time.sleep(0.2)
@@ -246,14 +148,6 @@ def take_lease(store: Store, *, standing_still: float = STANDING_STILL) -> Lease
             return None
         seen = row
     return store.take_lease(holder(), seen)
-
-
-def _is_of_this_machine(row: LeaseRow) -> bool:
-    return row.holder is not None and row.holder.startswith(f"{_boot()}/")
-
-
-def _boot() -> str:
-    return proc.boot_id() or os.uname().nodename
 
 
 def _backends(home: Path, environment: Mapping[str, str]) -> Callable[[str], Backend]:

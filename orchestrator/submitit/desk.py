@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from orchestrator.clusters import PROFILES, Backend, open_backend
 from orchestrator.config import configfile
-from orchestrator.controller import process
+from orchestrator.controller.autostart import KEEP_SECONDS, keep_controller
 from orchestrator.errors import JobError, OrchError
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Phase
@@ -18,8 +18,6 @@ from orchestrator.model.spec import Spec
 from orchestrator.runs import submit
 from orchestrator.store import Store, open_reader, open_store
 from orchestrator.system.paths import config_path, orch_home
-
-KEEP_SECONDS = 5.0  # between two looks whether a controller is alive, while somebody watches
 
 
 def home() -> Path:
@@ -103,8 +101,7 @@ class Keeper:
 
 
 def _keep(store: Store) -> None:
-    if configfile.load(config_path(os.environ), PROFILES).controller == "auto":
-        process.ensure(store, os.environ)
+    keep_controller(store, wanted=configfile.load(config_path(os.environ), PROFILES).controller == "auto")
 
 
 def told(error: OrchError) -> str:

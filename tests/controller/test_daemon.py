@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.controller import process
+from orchestrator.controller import autostart, process
 from orchestrator.errors import StoreError
 from orchestrator.job.system import lock
 from orchestrator.job.system.proc import carriers, send
@@ -38,20 +38,20 @@ def controllers(home: Path) -> list[int]:
 
 def test_a_controller_in_the_background_finishes_the_runs_and_leaves(bench: Bench) -> None:
     bench.submit(prepared("once"))
-    assert process.ensure(bench.store, bench.environment)
-    wait_for(lambda: process.is_alive(bench.store))
-    assert not process.ensure(bench.store, bench.environment)
+    assert autostart.ensure(bench.store, bench.environment)
+    wait_for(lambda: autostart.is_alive(bench.store))
+    assert not autostart.ensure(bench.store, bench.environment)
     wait_for(lambda: bench.run().phase.ended)
     assert bench.run().phase is Phase.SUCCEEDED
     wait_for(lambda: bench.store.lease().holder is None)
     wait_for(lambda: controllers(bench.home) == [])
-    assert not process.is_alive(bench.store)
+    assert not autostart.is_alive(bench.store)
 
 
 def test_a_controller_reaches_clusters_as_the_one_who_started_it_does(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=3))
     bench.environment |= {"SLURM_CONF": "/etc/hpc.conf", "SSH_AUTH_SOCK": "/run/keys", "SQUEUE_FORMAT": "%i"}
-    process.ensure(bench.store, bench.environment)
+    autostart.ensure(bench.store, bench.environment)
     wait_for(lambda: controllers(bench.home) != [])
     (pid,) = controllers(bench.home)
     environment = proc.environment(pid).split(b"\0")
@@ -69,12 +69,12 @@ def test_a_home_without_locks_is_named_with_what_to_do(bench: Bench) -> None:
 
 def test_a_killed_controller_is_replaced_at_once_on_the_same_machine(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=10))
-    process.ensure(bench.store, bench.environment)
-    wait_for(lambda: process.is_alive(bench.store))
+    autostart.ensure(bench.store, bench.environment)
+    wait_for(lambda: autostart.is_alive(bench.store))
     (pid,) = controllers(bench.home)
     send(pid, signal.SIGKILL)
-    wait_for(lambda: not process.is_alive(bench.store))
-    assert process.ensure(bench.store, bench.environment)
+    wait_for(lambda: not autostart.is_alive(bench.store))
+    assert autostart.ensure(bench.store, bench.environment)
     wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
     assert bench.run().attempt == 1
 
@@ -82,8 +82,8 @@ def test_a_killed_controller_is_replaced_at_once_on_the_same_machine(bench: Benc
 def test_of_many_controllers_started_together_one_stays(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=10))
     for _ in range(4):
-        process.ensure(bench.store, bench.environment)
-    wait_for(lambda: process.is_alive(bench.store))
+        autostart.ensure(bench.store, bench.environment)
+    wait_for(lambda: autostart.is_alive(bench.store))
     wait_for(lambda: len(controllers(bench.home)) == 1)
     wait_for(lambda: bench.run().phase is Phase.SUCCEEDED)
     notes = [event for event in bench.store.events() if event.kind == "controller_started"]
@@ -92,18 +92,18 @@ def test_of_many_controllers_started_together_one_stays(bench: Bench) -> None:
 
 def test_a_controller_that_is_asked_to_leave_leaves_and_the_run_goes_on(bench: Bench) -> None:
     bench.submit(prepared("train 0.1", steps=80))
-    process.ensure(bench.store, bench.environment)
+    autostart.ensure(bench.store, bench.environment)
     wait_for(lambda: (bench.run().step or 0) > 1)
-    assert process.stop(bench.store)
-    assert not process.is_alive(bench.store)
+    assert autostart.stop(bench.store)
+    assert not autostart.is_alive(bench.store)
     assert len(bench.agents()) == 2
     assert bench.until_end().phase is Phase.SUCCEEDED
 
 
 def test_sigterm_gives_the_lease_back(bench: Bench) -> None:
     bench.submit(prepared("train 0.1", steps=30))
-    process.ensure(bench.store, bench.environment)
-    wait_for(lambda: process.is_alive(bench.store))
+    autostart.ensure(bench.store, bench.environment)
+    wait_for(lambda: autostart.is_alive(bench.store))
     for pid in controllers(bench.home):
         send(pid, signal.SIGTERM)
     wait_for(lambda: bench.store.lease().holder is None)
@@ -127,7 +127,7 @@ def test_a_run_submitted_while_an_idle_controller_leaves_is_looked_after(bench: 
 def test_a_submit_after_an_idle_controller_gave_up_its_lease_starts_another(bench: Bench) -> None:
     descriptor = lock.acquire(bench.home / "controller.lock")  # it still runs, and will not look again
     assert descriptor is not None
-    assert not process.is_alive(bench.store)
+    assert not autostart.is_alive(bench.store)
 
 
 def test_a_controller_of_another_machine_is_left_alone_while_its_counter_moves(bench: Bench) -> None:

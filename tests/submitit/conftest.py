@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.controller import process
+from orchestrator.controller import autostart
 from orchestrator.job.system.proc import carriers
 from orchestrator.store import open_store
 from orchestrator.submitit import OrchExecutor, OrchJob
@@ -27,7 +27,7 @@ def controller(orch_home: Path) -> Iterator[None]:
     yield
     if orch_home.exists():
         with open_store(orch_home) as store:
-            assert process.stop(store)
+            assert autostart.stop(store)
 
 
 @pytest.fixture
