@@ -12,16 +12,14 @@ import hashlib
 import io
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
 
 from orchestrator import job
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.protocol.operations import Operation, Upload, UploadFile
+from orchestrator.job.protocol.operations import Operation
 from orchestrator.job.remote.operations import Bug, Failure, perform
-from orchestrator.model.bundle import Bundle
-from orchestrator.model.run import Submission
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -67,12 +65,6 @@ class LocalTransport(Transport):
 
     def call_all(self, operations: Sequence[Operation[A]], *, seconds: float = SECONDS) -> list[A]:
         return [_value(perform(operation), self.where) for operation in operations]
-
-
-def upload_of(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> Upload:
-    """The operation that writes an attempt's files."""
-    files = tuple(UploadFile(file.path, file.executable, file.content) for file in bundle.files)
-    return Upload(submission.dir, submission.attempt, submission.run, submission.run_id, files, dict(secrets))
 
 
 class SshTransport(Transport):

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters import Backend, open_backend
+from orchestrator.clusters.attempts import start_id
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
-from orchestrator.clusters.local.slots import start_id
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.job.system.proc import carriers, send

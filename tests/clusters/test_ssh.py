@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters import open_backend
+from orchestrator.clusters.attempts import start_id
 from orchestrator.clusters.ssh.asking import PATIENCE
 from orchestrator.clusters.ssh.backend import SshBackend
 from orchestrator.clusters.ssh.hosts import address_of
 from orchestrator.clusters.ssh.profile import SshProfile
-from orchestrator.clusters.ssh.watching import start_id
 from orchestrator.errors import ClusterError, JobError, OrchError, PlanError, Unreachable
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Phase, Question, Submission

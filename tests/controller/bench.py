@@ -118,7 +118,7 @@ class Bench:
         self.store.close()
 
     def start_of(self, snapshot: dict[str, Any]) -> str:
-        from orchestrator.clusters.local.slots import start_id
+        from orchestrator.clusters.attempts import start_id
         from orchestrator.model.codec import submission_from_dict
 
         return start_id(submission_from_dict(snapshot["submission"]))

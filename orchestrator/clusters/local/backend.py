@@ -6,36 +6,33 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.clusters import observation
+from orchestrator.clusters.attempts import refuse_other_run, start_arguments, start_id, upload_of
 from orchestrator.clusters.local import machine, reading
 from orchestrator.clusters.local.slots import (
     Slot,
     State,
     attempt_dir,
     lock_path,
-    read_json,
     read_slot,
-    start_id,
     this_host,
     write_mark,
 )
 from orchestrator.clusters.transport import SECONDS, LocalTransport
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.protocol.operations import Operation
+from orchestrator.job.protocol.operations import Kill, Operation, RequestStop
+from orchestrator.job.remote import agents, attempts
 from orchestrator.job.system import lock, proc
-from orchestrator.job.system.atomic import replacing, write_json
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.run import Observation, Question, Submission
 from orchestrator.system import failpoints, processes
 
 T = TypeVar("T")
-KILL_SECONDS = 10.0
 ADDRESS = "127.0.0.1"
 
 
@@ -83,9 +80,9 @@ class LocalBackend:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with lock.holding(directory / "submit.lock"):
-                _own(submission)
-                if not (directory / "asked.json").exists():
-                    _write_bundle(bundle, directory / "bundle")
+                uploaded = attempts.upload(upload_of(submission, bundle, {}))
+                refuse_other_run(uploaded)
+                if not uploaded.asked:
                     failpoints.failpoint("local.bundle")
                     self._start_missing(submission, directory, start, secrets)
         except OSError as error:
@@ -143,12 +140,13 @@ class LocalBackend:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with lock.holding(directory / "submit.lock"):
-                _ask_once(directory)
+                attempts.request_stop(RequestStop(submission.dir, submission.attempt))
                 slots = [read_slot(directory, node, start) for node in range(submission.nodes)]
         except OSError as error:
             raise ClusterError(f"cannot cancel attempt {submission.attempt} of {submission.run}: {error}") from error
         if now:
-            _kill(start)
+            if left := agents.kill(Kill(start)).pids:
+                raise Unreachable(f"processes {list(left)} of start {start} do not die; they may wait for a disk")
         else:
             _ask(slots)  # each time: whoever asked before may have died on the way, and an agent keeps the first signal
 
@@ -158,11 +156,7 @@ def _command(submission: Submission, job: Mapping[str, Any], directory: Path, no
     command += ["--bundle", str(directory / "bundle"), "--run-dir", submission.dir, "--node", str(node)]
     command += ["--attempt", str(submission.attempt), "--start", start, "--address", ADDRESS]
     command += ["--slot-lock", str(lock_path(directory, node))]
-    if submission.from_step is not None:
-        command += ["--from-step", str(submission.from_step)]
-    if submission.from_scratch:
-        command += ["--from-scratch"]
-    return command
+    return [*command, *start_arguments(submission)]
 
 
 def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
@@ -172,46 +166,7 @@ def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
     return [str(index) for index in range(machine.look(environment).gpu_count)]
 
 
-def _write_bundle(bundle: Bundle, target: Path) -> None:
-    """Write all files beside the target and rename the whole: a bundle is there completely or not at all."""
-    if target.exists():
-        return
-    with replacing(target, sync=False) as temporary:
-        for file in bundle.files:
-            path = temporary / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.content)
-            path.chmod(0o755 if file.executable else 0o644)
-
-
-def _own(submission: Submission) -> None:
-    """Refuse a run directory that holds another run, from a store that is lost. Raises ClusterError."""
-    path = Path(submission.dir) / "run.json"
-    owner = read_json(path)
-    if owner is None:
-        write_json(path, {"run": submission.run, "run_id": submission.run_id})
-    elif owner.get("run_id") != submission.run_id:
-        raise ClusterError(
-            f"{submission.dir} holds another run of that name, with the id {owner.get('run_id')}",
-            hint="move that directory away, or give this run another name",
-        )
-
-
-def _ask_once(directory: Path) -> bool:
-    path = directory / "asked.json"
-    if read_json(path) is not None:
-        return False
-    write_json(path, {"time": time.time()})
-    return True
-
-
 def _ask(slots: Sequence[Slot]) -> None:
     for slot in slots:
         if slot.pid is not None and slot.state in {State.LIVE, State.BOOTING}:
             proc.send(slot.pid, signal.SIGTERM)
-
-
-def _kill(start: str) -> None:
-    """SIGKILL every process of a start, again and again until none is left: some may be starting others."""
-    if left := proc.kill_all(lambda: proc.carriers(f"ORCH_START={start}"), seconds=KILL_SECONDS):
-        raise Unreachable(f"processes {left} of start {start} do not die; they may wait for a disk")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.clusters import observation
-from orchestrator.clusters.local.slots import Slot, State, attempt_dir, read_slot, start_id, this_host
+from orchestrator.clusters.attempts import start_id
+from orchestrator.clusters.local.slots import Slot, State, attempt_dir, read_slot, this_host
 from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.job.remote import records as site
 from orchestrator.model.run import Observation, Phase, Question, Submission

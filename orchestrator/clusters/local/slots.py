@@ -10,9 +10,6 @@ attempts/000001/
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from enum import Enum
@@ -20,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.job.system import lock, proc
-from orchestrator.job.system.atomic import write_json
+from orchestrator.job.system.atomic import read_json, write_json
 from orchestrator.model.run import Submission
 
 
@@ -44,15 +41,6 @@ class Slot:
 
 def attempt_dir(submission: Submission) -> Path:
     return Path(submission.dir) / "attempts" / f"{submission.attempt:06d}"
-
-
-def start_id(submission: Submission) -> str:
-    """Names the start of an attempt: the same for all its agents and for everybody who hands it over.
-
-    The run's directory is part of it, for the same job may run below two ORCH_HOMEs.
-    """
-    place = hashlib.sha256(submission.dir.encode()).hexdigest()[:8]
-    return f"{submission.run_id}-{place}-{submission.attempt}"
 
 
 def this_host() -> str:
@@ -84,12 +72,3 @@ def read_slot(directory: Path, node: int, start: str) -> Slot:
 def write_mark(directory: Path, node: int, pid: int, start: str) -> None:
     """Record that a slot is used."""
     write_json(directory / f"slot-{node}.json", {"pid": pid, "host": this_host(), "start": start}, sync=False)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None when there is no file or it is not whole."""
-    with contextlib.suppress(OSError, ValueError):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(value, dict):
-            return value
-    return None

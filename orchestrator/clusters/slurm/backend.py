@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.clusters import observation
+from orchestrator.clusters.attempts import refuse_other_run, upload_of
 from orchestrator.clusters.slurm import answers, reading, sbatch
 from orchestrator.clusters.slurm.answers import Account, Job
 from orchestrator.clusters.slurm.polling import Rhythm
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.slurm.states import Standing, state_of
-from orchestrator.clusters.transport import SECONDS, LocalTransport, SshTransport, Transport, upload_of
+from orchestrator.clusters.transport import SECONDS, LocalTransport, SshTransport, Transport
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.job.protocol.operations import (
     AttemptRecords,
@@ -133,8 +134,7 @@ class SlurmBackend:
         self._stirred = True
         submitted = self._reach.call(request, seconds=2 * sbatch.SECONDS)
         uploaded = submitted.uploaded
-        if uploaded.refused:
-            raise ClusterError(uploaded.refused, hint="move that directory away, or give this run another name")
+        refuse_other_run(uploaded)
         if uploaded.job is not None or uploaded.asked:
             return uploaded.job or submission.handle or "cancelled"
         first = sbatch.answer(submitted.ran) if submitted.ran is not None else None

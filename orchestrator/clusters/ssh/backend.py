@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchestrator.clusters.attempts import refuse_other_run, start_arguments, start_id, upload_of
 from orchestrator.clusters.ssh import hosts as listing
 from orchestrator.clusters.ssh.asking import Group
 from orchestrator.clusters.ssh.hosts import Listed
 from orchestrator.clusters.ssh.profile import SshProfile
-from orchestrator.clusters.ssh.watching import Watch, start_id
-from orchestrator.clusters.transport import SECONDS, SshTransport, Transport, upload_of
+from orchestrator.clusters.ssh.watching import Watch
+from orchestrator.clusters.transport import SECONDS, SshTransport, Transport
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.job.protocol.operations import (
     CheckHost,
@@ -105,8 +106,7 @@ class SshBackend:
                 raise
             return _handle(submission, self._start(submission, begun.chosen, _environment(job, secrets), stands=True))
         uploaded, token = self._upload(submission, bundle, choosing)
-        if uploaded.refused:
-            raise ClusterError(uploaded.refused, hint="move that directory away, or give this run another name")
+        refuse_other_run(uploaded)
         chosen = token.chosen
         if not uploaded.asked:
             first = chosen or self._choose(submission, job, choosing, token.token or "")
@@ -253,10 +253,7 @@ class SshBackend:
 
 def _start_calls(submission: Submission, chosen: ChosenHosts, environment: Mapping[str, str]) -> dict[str, list[Start]]:
     arguments = ["--address", chosen.address] if submission.nodes > 1 else []
-    if submission.from_step is not None:
-        arguments += ["--from-step", str(submission.from_step)]
-    if submission.from_scratch:
-        arguments += ["--from-scratch"]
+    arguments += start_arguments(submission)
     return {
         name: [
             Start(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from orchestrator.clusters import observation
+from orchestrator.clusters.attempts import start_id
 from orchestrator.clusters.ssh import reading
 from orchestrator.clusters.ssh.asking import Group
 from orchestrator.clusters.ssh.reading import Slot
@@ -188,12 +188,6 @@ class Watch:
         if known.quiet is None or known.quiet[0] != state:
             known.quiet = (state, time.monotonic())
         return time.monotonic() - known.quiet[1]
-
-
-def start_id(submission: Submission) -> str:
-    """Names the start of an attempt: the same for all its agents and for everybody who hands it over."""
-    place = hashlib.sha256(submission.dir.encode()).hexdigest()[:8]
-    return f"{submission.run_id}-{place}-{submission.attempt}"
 
 
 def _slot_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
