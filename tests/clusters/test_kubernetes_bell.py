@@ -190,11 +190,11 @@ def test_a_watch_rings_at_changes_and_rests_after_it_has_failed(
         watch.watch_from("7")
         until(lambda: server.watched == 1)
         if watch in CHANGED:
-            until(lambda: watch.is_rung)
+            until(lambda: watch.is_set)
             watch.begin()
         elif watch in FAILED:
             until(lambda: pauses == [PAUSE])
-            assert not watch.is_rung
+            assert not watch.is_set
 
 
 def test_nothing_is_asked_on_the_connection_of_a_stream_that_was_given_up(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_nothing_is_asked_on_the_connection_of_a_stream_that_was_given_up(tmp_pa
         for lines in api.lines(api.core("pods"), (("watch", "true"),), seconds=60):
             assert lines == [CHANGE.rstrip()]
             break
-        assert api.list(api.core("pods")).items == [POD]
+        assert api.list(dict, api.core("pods")).items == (POD,)
 
 
 def until(what: Callable[[], bool]) -> None:

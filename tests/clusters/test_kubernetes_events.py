@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from orchestrator.clusters.kubernetes import events
+from orchestrator.clusters.kubernetes.answers import Event, OwnerReference, Workload
 
 
-def warning(about: str, message: str, at: str = "2026-11-26T10:00:00Z") -> dict[str, Any]:
-    return {
-        "involvedObject": {"name": about}, "reason": "FailedCreate", "message": message, "lastTimestamp": at,
-    }  # fmt: skip
+def warning(about: str, message: str, at: str = "2026-11-26T10:00:00Z", reason: str = "FailedCreate") -> Event:
+    return Event(about=about, reason=reason, message=message, last=at)
 
 
 @pytest.mark.parametrize("about", ["orch-a-1", "orch-a-1-node-0", "orch-a-1-master-0", "orch-a-1-worker-2-x"])
@@ -22,22 +19,22 @@ def test_a_warning_about_a_job_or_what_was_made_for_it_is_the_jobs(about: str) -
     )
     trouble = events.trouble_of(found["orch-a-1"], missing=True)
     assert trouble is not None
-    assert trouble.words == "its pods cannot be made: no"
+    assert trouble.message == "its pods cannot be made: no"
 
 
 def test_the_newest_warning_tells() -> None:
     both = [warning("orch-a-1", "new", "2026-11-26T11:00:00Z"), warning("orch-a-1-node-0", "old")]
     trouble = events.trouble_of(events.by_name(both)["orch-a-1"], missing=True)
     assert trouble is not None
-    assert trouble.words.endswith("new")
+    assert trouble.message.endswith("new")
 
 
 def test_why_pods_could_not_be_made_is_over_when_they_are_there() -> None:
-    mount = warning("orch-a-1-node-0", "no such volume", "2026-11-26T09:00:00Z") | {"reason": "FailedMount"}
+    mount = warning("orch-a-1-node-0", "no such volume", "2026-11-26T09:00:00Z", "FailedMount")
     told = [warning("orch-a-1", "violates PodSecurity"), mount]
     trouble = events.trouble_of(told, missing=False)
     assert trouble is not None
-    assert (trouble.words, trouble.stuck) == ("FailedMount: no such volume", False)
+    assert (trouble.message, trouble.stuck) == ("FailedMount: no such volume", False)
     assert events.trouble_of(told[:1], missing=False) is None
 
 
@@ -52,7 +49,7 @@ def test_why_pods_could_not_be_made_is_over_when_they_are_there() -> None:
 def test_a_server_that_could_not_make_pods_just_then_is_no_reason_to_give_up(message: str) -> None:
     trouble = events.trouble_of([warning("orch-a-1", message)], missing=True)
     assert trouble is not None
-    assert message in trouble.words
+    assert message in trouble.message
     assert not trouble.stuck
 
 
@@ -62,7 +59,7 @@ def test_a_run_whose_name_looks_like_a_pods_still_gets_its_warnings() -> None:
 
 
 def test_a_workload_is_found_by_the_job_that_owns_it() -> None:
-    workloads = [{"metadata": {"name": f"w{number}", "ownerReferences": [{"uid": f"u{number}"}]}} for number in (1, 2)]
+    workloads = [Workload(name=f"w{number}", owners=(OwnerReference(uid=f"u{number}"),)) for number in (1, 2)]
     found = events.by_owner(workloads)
     assert events.kueue_of(found.get("u2"), {"w1": 5, "w2": 0}).startswith("it waits in Kueue's queue , place 1")
     assert events.kueue_of(found.get("u3"), {}) == "Kueue has not taken it yet: is its queue there?"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clusters.kubernetes.api import Api, Query
-from orchestrator.clusters.kubernetes.backend import WORDLESS, _Attempt
+from orchestrator.clusters.kubernetes.backend import SILENT_PODS, _Attempt
 from orchestrator.clusters.kubernetes.logs import BYTES, LAST_BYTES, PodLogs
 from orchestrator.clusters.kubernetes.pods import Pod
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
@@ -87,7 +87,7 @@ def dead(number: int, **changes: object) -> Pod:
 
 def test_an_agent_that_never_gets_to_say_a_word_cannot_start() -> None:
     seen = _Attempt()
-    for number in range(WORDLESS):
+    for number in range(SILENT_PODS):
         assert seen.cannot_start(None, 1) == ""
         seen.see([dead(number), dead(number)], 1)
     assert "OOMKilled" in seen.cannot_start(None, 1)
@@ -98,5 +98,5 @@ def test_an_agent_that_never_gets_to_say_a_word_cannot_start() -> None:
 
 def test_pods_that_had_to_make_room_say_nothing_of_what_they_run() -> None:
     seen = _Attempt()
-    seen.see([dead(number, ended_by=Cause.PREEMPTED) for number in range(WORDLESS)], 1)
+    seen.see([dead(number, ended_by=Cause.PREEMPTED) for number in range(SILENT_PODS)], 1)
     assert seen.cannot_start(None, 1) == ""

@@ -54,7 +54,7 @@ def test_the_first_attempt_is_what_was_rendered(kind):
     assert made.job == yaml.safe_load(whole.text(f"{kind}.yaml"))
     assert made.config_map == yaml.safe_load(whole.text("configmap.yaml"))
     assert made.claim == yaml.safe_load(whole.text("claim.yaml"))
-    assert made.kind.word == kind
+    assert made.resource.kind == kind
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.clusters.kubernetes.answers import Node
+from orchestrator.clusters.kubernetes.binding import read
 from orchestrator.clusters.kubernetes.nodes import fits, may_return
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
@@ -40,7 +42,7 @@ NO_SCHEDULE = {"key": "dedicated", "value": "ml", "effect": "NoSchedule"}
     ],
 )
 def test_a_node_that_a_job_cannot_get_is_no_room_for_it(node: Any, profile: Any, *, fit: bool) -> None:
-    assert fits({**NODE, **node}, replace(PROFILE, **profile)) is fit
+    assert fits(read(Node, {**NODE, **node}), replace(PROFILE, **profile)) is fit
 
 
 AWAY = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
@@ -66,4 +68,4 @@ AWAY = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
     ],
 )
 def test_a_node_that_is_only_away_may_come_back(node: Any, profile: Any, *, hope: bool) -> None:
-    assert may_return({**NODE, **node}, replace(PROFILE, **profile)) is hope
+    assert may_return(read(Node, {**NODE, **node}), replace(PROFILE, **profile)) is hope

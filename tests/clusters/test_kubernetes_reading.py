@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters.kubernetes import events, reading
-from orchestrator.clusters.kubernetes.kinds import KINDS, JobStatus, Lifecycle, kind_of, status_of
+from orchestrator.clusters.kubernetes.answers import Event, JobObject, PodObject, Workload
+from orchestrator.clusters.kubernetes.binding import read
+from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobStatus, Lifecycle, resource_of, status_of
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of, pods_of
 from orchestrator.clusters.kubernetes.reading import AttemptView
 from orchestrator.model.run import Cause, Phase, Submission
@@ -25,7 +27,7 @@ LIVE = JobStatus(lifecycle=Lifecycle.LIVE, raw="Running", because="")
 
 
 def pods(*documents: dict[str, Any]) -> list[Pod]:
-    return pods_of(documents, SEEN)
+    return pods_of([read(PodObject, document) for document in documents], SEEN)
 
 
 def head(**status: Any) -> dict[str, Any]:
@@ -56,8 +58,12 @@ def terminated(code: int, reason: str = "Error", message: str | None = None) -> 
 def see(**changes: Any) -> reading.Observation:
     words = {pod.number: pod.word for pod in changes.get("pods", ()) if pod.word is not None}
     report = next((word["report"] for word in words.values()), None)
-    plain = {"word": LIVE, "pods": (), "asked": False, "report": report, "words": words, **changes}
+    plain = {"status": LIVE, "pods": (), "asked": False, "report": report, "words": words, **changes}
     return reading.observe(SUBMISSION, AttemptView(**plain))
+
+
+def warnings(*documents: dict[str, Any]) -> list[Event]:
+    return [read(Event, document) for document in documents]
 
 
 def test_the_number_of_a_node_is_that_of_the_operator_and_workers_come_after_the_master():
@@ -87,7 +93,7 @@ def test_a_pod_that_hangs_past_its_grace_is_lost_whatever_its_conditions_say():
 
 
 def test_the_last_word_of_a_pod_says_that_the_run_is_complete_though_node_0_is_lost():
-    seen = see(word=None, pods=pods(*DEAD_NODE), asked=True, lost=("node-1",))
+    seen = see(status=None, pods=pods(*DEAD_NODE), asked=True, lost=("node-1",))
     assert (seen.phase, seen.cause) == (Phase.SUCCEEDED, Cause.COMPLETED)
 
 
@@ -95,7 +101,7 @@ def test_a_lost_node_leaves_a_living_attempt_partial_and_names_the_node_when_it_
     seen = see(pods=pods(head(), living()), lost=("node-1",))
     assert seen.phase is Phase.STARTING
     assert "node-1" in seen.partial
-    over = see(word=None, pods=pods(head()), asked=True, lost=("node-1",))
+    over = see(status=None, pods=pods(head()), asked=True, lost=("node-1",))
     assert (over.phase, over.cause) == (Phase.FAILED, Cause.NODE_LOST)
     assert over.report is not None
     assert over.report.host == "node-1"
@@ -112,7 +118,7 @@ def test_agents_that_saved_on_the_way_out_do_not_hide_the_node_that_was_lost():
         "retry": True,
     }
     saved["status"]["containerStatuses"] = terminated(182, message=json.dumps(word))
-    seen = see(word=None, pods=pods(head(), saved), asked=True, lost=("node-1",))
+    seen = see(status=None, pods=pods(head(), saved), asked=True, lost=("node-1",))
     assert (seen.phase, seen.cause) == (Phase.STOPPED, Cause.NODE_LOST)
     assert seen.report is not None
     assert (seen.report.cause, seen.report.host) == (Cause.NODE_LOST, "node-1")
@@ -120,31 +126,31 @@ def test_agents_that_saved_on_the_way_out_do_not_hide_the_node_that_was_lost():
 
 
 def test_while_a_pod_of_a_gone_object_runs_the_attempt_is_not_over():
-    assert see(word=None, pods=pods(living()), asked=True).phase is Phase.STOPPING
-    assert see(word=None, pods=pods(living())).phase is Phase.STOPPING
+    assert see(status=None, pods=pods(living()), asked=True).phase is Phase.STOPPING
+    assert see(status=None, pods=pods(living())).phase is Phase.STOPPING
 
 
 def test_an_object_that_somebody_deleted_was_asked_to_stop_and_one_that_orch_ended_has_failed():
-    assert see(word=None).cause is Cause.ASKED_TO_STOP
-    ended = see(word=None, asked=True, lost=("node-1",))
+    assert see(status=None).cause is Cause.ASKED_TO_STOP
+    ended = see(status=None, asked=True, lost=("node-1",))
     assert (ended.phase, ended.cause) == (Phase.FAILED, Cause.NODE_LOST)
 
 
 def test_an_attempt_that_was_cancelled_before_it_had_a_pod_is_cancelled():
-    assert see(word=None, asked=True).phase is Phase.CANCELLED
+    assert see(status=None, asked=True).phase is Phase.CANCELLED
 
 
 def test_an_operator_that_says_succeeded_is_not_believed_without_the_jobs_own_word():
     done = JobStatus(lifecycle=Lifecycle.SUCCEEDED, raw="Succeeded", because="")
-    seen = see(word=done, pods=pods(living(phase="Succeeded", containerStatuses=terminated(0, "Completed"))))
+    seen = see(status=done, pods=pods(living(phase="Succeeded", containerStatuses=terminated(0, "Completed"))))
     assert (seen.phase, seen.cause) == (Phase.FAILED, Cause.AGENT_LOST)
-    assert see(word=done, pods=pods(worker())).phase is Phase.SUCCEEDED
+    assert see(status=done, pods=pods(worker())).phase is Phase.SUCCEEDED
 
 
 def test_a_container_that_was_killed_for_its_memory_names_that():
     failed = JobStatus(lifecycle=Lifecycle.FAILED, raw="Failed", because="")
     killed = living(phase="Failed", containerStatuses=terminated(137, "OOMKilled"))
-    assert see(word=failed, pods=pods(killed)).cause is Cause.HOST_OOM
+    assert see(status=failed, pods=pods(killed)).cause is Cause.HOST_OOM
 
 
 @pytest.mark.parametrize(
@@ -162,7 +168,7 @@ def test_a_container_that_was_killed_for_its_memory_names_that():
 def test_an_eviction_by_the_node_is_told_by_its_recorded_status(message, cause):
     failed = JobStatus(lifecycle=Lifecycle.FAILED, raw="Failed", because="")
     evicted = living(phase="Failed", reason="Evicted", message=message, containerStatuses=[])
-    seen = see(word=failed, pods=pods(evicted))
+    seen = see(status=failed, pods=pods(evicted))
     assert seen.cause is cause
     assert message[:20] in seen.because
 
@@ -172,8 +178,8 @@ def test_what_ended_a_pod_that_another_has_followed_is_over():
     new["metadata"] |= {"name": "newer", "uid": "newer", "creationTimestamp": "2027-01-01T00:00:00Z"}
     new["status"] |= {"phase": "Failed", "containerStatuses": terminated(1, message="Traceback")}
     failed = JobStatus(lifecycle=Lifecycle.FAILED, raw="Failed", because="")
-    assert see(word=failed, pods=pods(old)).cause is Cause.HOST_OOM
-    seen = see(word=failed, pods=pods(old, new))
+    assert see(status=failed, pods=pods(old)).cause is Cause.HOST_OOM
+    seen = see(status=failed, pods=pods(old, new))
     assert seen.cause is Cause.AGENT_LOST
     assert "pod newer" in seen.because
 
@@ -241,11 +247,11 @@ def test_a_container_that_could_not_start_at_all_is_stuck():
 def test_an_operator_that_could_make_no_pod_says_why_in_an_event(message, words, stuck):
     event = {"reason": "FailedCreatePod", "message": message, "involvedObject": {"name": "orch-tiny-1"}}
     other = {"reason": "FailedCreatePod", "message": "x", "involvedObject": {"name": "orch-tiny-12"}}
-    found = events.trouble_of(events.by_name([other, event])["orch-tiny-1"], missing=True)
+    found = events.trouble_of(events.by_name(warnings(other, event))["orch-tiny-1"], missing=True)
     assert found is not None
-    assert words in found.words
+    assert words in found.message
     assert found.stuck is stuck
-    assert "orch-tiny-1" not in events.by_name([other])
+    assert "orch-tiny-1" not in events.by_name(warnings(other))
 
 
 def test_the_newest_event_is_believed():
@@ -256,30 +262,31 @@ def test_the_newest_event_is_believed():
         "involvedObject": {"name": "a"},
     }
     found = events.trouble_of(
-        [{**old, "lastTimestamp": "2026-01-01T00:00:00Z"}, {**new, "lastTimestamp": "2026-01-02T00:00:00Z"}],
+        warnings({**old, "lastTimestamp": "2026-01-01T00:00:00Z"}, {**new, "lastTimestamp": "2026-01-02T00:00:00Z"}),
         missing=True,
     )
     assert found is not None
-    assert "quota" in found.words
+    assert "quota" in found.message
 
 
 def test_conditions_are_believed_in_the_operators_order():
-    def status(*true: str) -> dict[str, Any]:
-        return {"status": {"conditions": [{"type": name, "status": "True", "message": name} for name in true]}}
+    def status(*true: str) -> JobObject:
+        conditions = [{"type": name, "status": "True", "message": name} for name in true]
+        return read(JobObject, {"status": {"conditions": conditions}})
 
-    job = KINDS["pytorchjob"]
+    job = JOB_RESOURCES["pytorchjob"]
     assert status_of(job, status("Created", "Running", "Failed", "Succeeded")).lifecycle is Lifecycle.FAILED
     assert status_of(job, status("Created", "Suspended", "Running")).lifecycle is Lifecycle.WAITING
     assert status_of(job, status("Created", "Restarting")).raw == "Restarting"
-    assert status_of(job, {}).lifecycle is Lifecycle.LIVE
-    assert status_of(KINDS["jobset"], status("Completed")).lifecycle is Lifecycle.SUCCEEDED
-    assert status_of(KINDS["trainjob"], status("Complete")).lifecycle is Lifecycle.SUCCEEDED
+    assert status_of(job, JobObject()).lifecycle is Lifecycle.LIVE
+    assert status_of(JOB_RESOURCES["jobset"], status("Completed")).lifecycle is Lifecycle.SUCCEEDED
+    assert status_of(JOB_RESOURCES["trainjob"], status("Complete")).lifecycle is Lifecycle.SUCCEEDED
 
 
 def test_a_handle_names_the_kind():
-    assert kind_of("jobset/orch-tiny-1") is KINDS["jobset"]
-    assert kind_of("cancelled") is None
-    assert kind_of(None) is None
+    assert resource_of("jobset/orch-tiny-1") is JOB_RESOURCES["jobset"]
+    assert resource_of("cancelled") is None
+    assert resource_of(None) is None
 
 
 def test_a_report_of_a_later_generation_or_with_an_end_is_the_newer_one():
@@ -304,7 +311,7 @@ def test_kueue_tells_the_place_and_why_it_was_lost():
             ]
         },
     }
-    words = events.kueue_of(events.by_owner([workload])["u"], {"w": 2})
+    words = events.kueue_of(events.by_owner([read(Workload, workload)])["u"], {"w": 2})
     assert "Preempted" in words
     assert "place 3" in words
     assert "insufficient quota" in words

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.clusters.slurm import answers, reasons, sbatch
-from orchestrator.clusters.slurm.polling import Rhythm
-from orchestrator.clusters.slurm.states import STATES, Standing, state_of
+from orchestrator.clusters.slurm.polling import PollTimer
+from orchestrator.clusters.slurm.states import STATES, JobStage, state_of
 from orchestrator.job.protocol.operations import CommandResult, RunCommand
 from orchestrator.job.remote import commands
 from orchestrator.model.run import Cause, Submission
@@ -87,32 +87,32 @@ def test_nodes_that_take_jobs_are_those_that_are_up_and_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "standing", "cause"),
+    ("word", "stage", "cause"),
     [
-        ("COMPLETED", Standing.OVER, Cause.AGENT_LOST),
-        ("FAILED", Standing.OVER, Cause.AGENT_LOST),
-        ("CANCELLED by 1001", Standing.OVER, Cause.CANCELLED),
-        ("CANCELLED", Standing.OVER, Cause.CANCELLED),
-        ("CANCELLED+", Standing.OVER, Cause.CANCELLED),
-        ("TIMEOUT", Standing.OVER, Cause.TIME_LIMIT),
-        ("NODE_FAIL", Standing.OVER, Cause.NODE_LOST),
-        ("PREEMPTED", Standing.OVER, Cause.PREEMPTED),
-        ("OUT_OF_MEMORY", Standing.OVER, Cause.HOST_OOM),
-        ("REQUEUED", Standing.WAITING, Cause.NONE),
-        ("PENDING", Standing.WAITING, Cause.NONE),
-        ("RUNNING", Standing.LIVE, Cause.NONE),
-        ("COMPLETING", Standing.ENDING, Cause.NONE),
-        ("SUSPENDED", Standing.SUSPENDED, Cause.NONE),
+        ("COMPLETED", JobStage.OVER, Cause.AGENT_LOST),
+        ("FAILED", JobStage.OVER, Cause.AGENT_LOST),
+        ("CANCELLED by 1001", JobStage.OVER, Cause.CANCELLED),
+        ("CANCELLED", JobStage.OVER, Cause.CANCELLED),
+        ("CANCELLED+", JobStage.OVER, Cause.CANCELLED),
+        ("TIMEOUT", JobStage.OVER, Cause.TIME_LIMIT),
+        ("NODE_FAIL", JobStage.OVER, Cause.NODE_LOST),
+        ("PREEMPTED", JobStage.OVER, Cause.PREEMPTED),
+        ("OUT_OF_MEMORY", JobStage.OVER, Cause.HOST_OOM),
+        ("REQUEUED", JobStage.WAITING, Cause.NONE),
+        ("PENDING", JobStage.WAITING, Cause.NONE),
+        ("RUNNING", JobStage.LIVE, Cause.NONE),
+        ("COMPLETING", JobStage.ENDING, Cause.NONE),
+        ("SUSPENDED", JobStage.SUSPENDED, Cause.NONE),
     ],
 )
-def test_a_state_of_slurm_has_its_standing_and_cause(word: str, standing: Standing, cause: Cause) -> None:
-    assert (state_of(word).standing, state_of(word).cause) == (standing, cause)
+def test_a_state_of_slurm_has_its_stage_and_cause(word: str, stage: JobStage, cause: Cause) -> None:
+    assert (state_of(word).stage, state_of(word).cause) == (stage, cause)
 
 
 @given(st.text())
 def test_a_word_that_slurm_may_learn_ends_nothing(word: str) -> None:
     if not any(word.strip().startswith(known) for known in STATES):
-        assert state_of(word).standing is Standing.UNKNOWN
+        assert state_of(word).stage is JobStage.UNKNOWN
 
 
 # --- reasons
@@ -263,7 +263,7 @@ def test_the_id_of_a_job_is_read(said: str) -> None:
 def test_a_no_of_slurms_is_told_in_its_words(said: str) -> None:
     answer = sbatch.answer(ran(1, "", said))
     assert (answer.job, answer.sure) == (None, True)
-    assert said.splitlines()[-1].removeprefix("sbatch: ").removeprefix("error: ") in answer.words
+    assert said.splitlines()[-1].removeprefix("sbatch: ").removeprefix("error: ") in answer.message
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_no_of_slurms_is_told_in_its_words(said: str) -> None:
 def test_an_answer_that_leaves_open_whether_a_job_was_made_is_no_no(told: dict[str, object]) -> None:
     answer = sbatch.answer(told)
     assert (answer.job, answer.sure) == (None, False)
-    assert answer.words
+    assert answer.message
 
 
 def test_the_real_sbatch_without_a_controller_is_unsure(tmp_path: Path) -> None:
@@ -323,15 +323,15 @@ def test_the_real_sbatch_without_a_controller_is_unsure(tmp_path: Path) -> None:
     assert not sbatch.answer(ran(done.returncode, done.stdout, done.stderr)).sure
 
 
-# --- rhythm
+# --- timer
 
 
 def test_slurm_is_asked_soon_after_a_change_and_seldom_without() -> None:
-    rhythm, now, asked = Rhythm(None), 0.0, []
+    timer, now, asked = PollTimer(None), 0.0, []
     while now < 600:
-        if rhythm.is_due(now, urgent=False):
+        if timer.is_due(now, urgent=False):
             asked.append(now)
-            rhythm.answered(now, changed=now < 20)
+            timer.answered(now, changed=now < 20)
         now += 1
     pauses = [after - before for before, after in itertools.pairwise(asked)]
     assert pauses[:4] == [5, 5, 5, 5]
@@ -341,19 +341,19 @@ def test_slurm_is_asked_soon_after_a_change_and_seldom_without() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0, 30)), max_size=60), st.floats(0.5, 120))
 def test_the_floor_lies_between_any_two_questions(steps: list[tuple[bool, bool, float]], floor: float) -> None:
-    rhythm, now, last = Rhythm(floor), 0.0, None
+    timer, now, last = PollTimer(floor), 0.0, None
     for urgent, answered, pause in steps:
         now += pause
-        if rhythm.is_due(now, urgent=urgent):
+        if timer.is_due(now, urgent=urgent):
             assert last is None or now - last >= floor
             last = now
-            rhythm.answered(now, changed=urgent) if answered else rhythm.failed(now)
+            timer.answered(now, changed=urgent) if answered else timer.failed(now)
 
 
 def test_what_is_urgent_waits_for_the_floor_alone() -> None:
-    rhythm = Rhythm(10)
+    timer = PollTimer(10)
     for moment in (0.0, 100.0, 200.0):
-        rhythm.answered(moment, changed=False)
-    assert not rhythm.is_due(215.0, urgent=False)
-    assert rhythm.is_due(215.0, urgent=True)
-    assert not rhythm.is_due(209.0, urgent=True)
+        timer.answered(moment, changed=False)
+    assert not timer.is_due(215.0, urgent=False)
+    assert timer.is_due(215.0, urgent=True)
+    assert not timer.is_due(209.0, urgent=True)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from orchestrator.clusters.kubernetes.api import Api
+from orchestrator.clusters.kubernetes.check.objects import SelfSubjectReview
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
 from testbeds.kubernetes.access import Access
@@ -52,8 +53,8 @@ def give(cluster: Access, place: Path, seconds: float) -> None:
 
 def who(api: Api) -> str:
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    answer = api.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
-    return str(answer["status"]["userInfo"]["username"])
+    answer = api.review(SelfSubjectReview, "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+    return str(answer.username)
 
 
 def calls(place: Path) -> int:

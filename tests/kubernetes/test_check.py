@@ -144,7 +144,7 @@ def test_what_an_account_may_not_do_is_told_with_what_is_lost(
     one = told(found)
     assert one["account"]["found"] == f"system:serviceaccount:{space.name}:{ACCOUNT}"
     assert one["namespace"]["found"].startswith(f"{space.name}, that of the kubeconfig's context: namespaces")
-    assert one["nodes"]["found"].startswith("cannot be looked at: nodes is forbidden")
+    assert one["nodes"]["found"].startswith("cannot be listed: nodes is forbidden")
     permissions = {
         one["found"].partition(" is not allowed")[0]: one for one in found["findings"] if one["what"] == "permission"
     }

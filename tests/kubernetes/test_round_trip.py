@@ -23,7 +23,7 @@ from orchestrator.clusters import PROFILES
 from orchestrator.clusters.kubernetes import objects
 from orchestrator.clusters.kubernetes.api import JSON, Api
 from orchestrator.clusters.kubernetes.check.answers import amount
-from orchestrator.clusters.kubernetes.kinds import KINDS
+from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES
 from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
 from orchestrator.clusters.kubernetes.render import manifests
 from orchestrator.config import configfile, specfile
@@ -221,9 +221,9 @@ def served(api: Api, space: str, kind: JobKind) -> dict[tuple[str, str], Any]:
     paths = {
         "ConfigMap": f"/api/v1/namespaces/{space}/configmaps",
         "PersistentVolumeClaim": f"/api/v1/namespaces/{space}/persistentvolumeclaims",
-        {"pytorchjob": "PyTorchJob", "jobset": "JobSet", "trainjob": "TrainJob"}[kind]: KINDS[kind].path(space),
+        {"pytorchjob": "PyTorchJob", "jobset": "JobSet", "trainjob": "TrainJob"}[kind]: JOB_RESOURCES[kind].path(space),
     }
-    return {(name, one["metadata"]["name"]): one for name, path in paths.items() for one in api.list(path).items}
+    return {(name, one["metadata"]["name"]): one for name, path in paths.items() for one in api.list(dict, path).items}
 
 
 def differences(wanted: Any, found: Any, at: str = "") -> Iterator[str]:

@@ -1,46 +1,48 @@
-"""Requests to an API server by the official client: raw JSON, a time-out on every call, three kinds of answers.
+"""Requests to an API server by the official client: dataclasses out of its JSON, a time-out on every call.
 
-What it answered, that it said no (Refused), and that nobody knows (Unreachable).
+A request ends in one of three ways: an answer, a refusal (Refused), or not knowing (Unreachable).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from orchestrator.clusters.kubernetes.answers import KubeContext, Listed, Page, Status
+from orchestrator.clusters.kubernetes.binding import Json, Malformed, Manifest, read
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
 LOG_SECONDS = 5.0  # of a kubelet, which may be away
-CONNECTIONS = 128  # that are kept open: every stream has one to itself
+CONNECTIONS = 128  # in the pool: every stream has one to itself
 PAGE = 500  # objects in one answer to a list
-MANAGER = "orch"  # as field manager
+MANAGER = "orch"  # the field manager
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _NEVER = (  # in the message of a 500
     "failed to create typed patch object",  # a field that no schema has
-    "request is too large",  # etcd's own words
+    "request is too large",  # of etcd
     "message larger than max",
 )
-_NOT_LET_IN, _FORBIDDEN = 401, 403
-_NOBODY = '"system:anonymous"'  # who asks without credentials, as when a kubeconfig's plugin has failed
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+_ANONYMOUS = '"system:anonymous"'  # the user of a request without credentials, as when a kubeconfig's plugin failed
 _UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 Query = Sequence[tuple[str, str]]
+T = TypeVar("T")
 
 
 class Refused(ClusterError):
-    """The server said no. `status` is that of HTTP, `reason` the server's word (as in NotFound)."""
+    """The server refused a request. `status` is that of HTTP, `reason` the server's (as in NotFound)."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -60,17 +62,8 @@ class Refused(ClusterError):
         return self.status == 409
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """The objects of a list, and the server's clock when it gave the last page, in seconds since the epoch."""
-
-    items: list[dict[str, Any]]
-    at: float
-    version: str
-
-
 class Api:
-    """Holds the connections. Opened on first use: to render and to plan contacts nothing."""
+    """Holds the connections, which open on first use: rendering and planning contact nothing."""
 
     def __init__(self, name: str, profile: KubernetesProfile) -> None:
         self._name = name
@@ -102,43 +95,46 @@ class Api:
         return str(self._open().configuration.host)
 
     def core(self, plural: str, name: str = "") -> str:
-        """The path of all objects of a kind of the core group in the namespace, or of one."""
+        """The path of a resource of the core group in the namespace, or of one object of it."""
         base = f"/api/v1/namespaces/{self.namespace}/{plural}"
         return f"{base}/{name}" if name else base
 
-    def get(self, path: str, query: Query = (), *, metadata_only: bool = False) -> dict[str, Any]:
+    def get(self, kind: type[T], path: str, *, metadata_only: bool = False) -> T:
         """One object. Raises Refused and Unreachable."""
         accept = _METADATA_ONLY if metadata_only else JSON
-        return self._json(self._request("GET", path, query=query, accept=accept))
+        return read(kind, self._json(self._request("GET", path, accept=accept)))
 
-    def list(self, path: str, query: Query = (), *, metadata_only: bool = False) -> Listed:
+    def list(self, kind: type[T], path: str, query: Query = (), *, metadata_only: bool = False) -> Listed[T]:
         """All objects, page by page. Raises Refused and Unreachable."""
         accept = _METADATA_LIST if metadata_only else JSON
-        items: list[dict[str, Any]] = []
+        items: tuple[T, ...] = ()
         more: Query = ()
         while True:
             response = self._request("GET", path, query=(*query, ("limit", str(PAGE)), *more), accept=accept)
-            page = self._json(response)
-            items += page.get("items") or ()
-            metadata = page.get("metadata") or {}
-            if not metadata.get("continue"):
-                return Listed(items=items, at=_clock(response), version=metadata.get("resourceVersion", ""))
-            more = (("continue", metadata["continue"]),)
+            page = read(Page, self._json(response))
+            items += tuple(read(kind, item) for item in page.items)
+            if not page.more:
+                return Listed(items=items, at=_clock(response), version=page.version)
+            more = (("continue", page.more),)
 
-    def create(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    def create(self, path: str, document: Manifest) -> None:
         """A new object. Raises Refused, also when the name is taken, and Unreachable."""
-        return self._write("POST", path, document, JSON)
+        self._write("POST", path, document, JSON)
 
-    def apply(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Server-side apply, without taking over what others own. Raises Refused and Unreachable."""
-        return self._write("PATCH", path, document, APPLY)
+    def review(self, kind: type[T], path: str, document: Manifest) -> T:
+        """Create an object whose status is the answer to a question. Raises Refused and Unreachable."""
+        return read(kind, self._write("POST", path, document, JSON))
 
-    def merge(self, path: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+    def apply(self, path: str, document: Manifest) -> None:
+        """Server-side apply, which takes over no field of another owner. Raises Refused and Unreachable."""
+        self._write("PATCH", path, document, APPLY)
+
+    def merge(self, path: str, patch: Manifest) -> None:
         """A JSON merge patch. Raises Refused and Unreachable."""
-        return self._write("PATCH", path, patch, MERGE)
+        self._write("PATCH", path, patch, MERGE)
 
-    def delete(self, path: str, options: Mapping[str, Any] | None = None) -> bool:
-        """Ask for an object's end; False when there is none. Raises Refused and Unreachable."""
+    def delete(self, path: str, options: Manifest | None = None) -> bool:
+        """Delete an object; False when there is none. Raises Refused and Unreachable."""
         try:
             self._request("DELETE", path, body=options or {}, content_type=JSON)
         except Refused as refused:
@@ -153,9 +149,9 @@ class Api:
         return content
 
     def lines(self, path: str, query: Query, *, seconds: float) -> Iterator[Sequence[bytes]]:
-        """The lines of a stream as they come, those that come at once together.
+        """The lines of a stream in the batches in which they arrive.
 
-        It ends when the server ends it, or nothing came for so many seconds. Raises Refused and Unreachable.
+        It ends when the server ends it, or after so many seconds without a line. Raises Refused and Unreachable.
         """
         from urllib3.exceptions import HTTPError
 
@@ -173,7 +169,7 @@ class Api:
         if rest:
             yield [rest]
 
-    def _write(self, method: str, path: str, document: Mapping[str, Any], content_type: str) -> dict[str, Any]:
+    def _write(self, method: str, path: str, document: Manifest, content_type: str) -> Json:
         query = (("fieldManager", MANAGER), ("fieldValidation", "Strict"))
         body = _yaml(document) if content_type == APPLY else document
         return self._json(self._request(method, path, query=query, body=body, content_type=content_type))
@@ -184,7 +180,7 @@ class Api:
         path: str,
         *,
         query: Query = (),
-        body: str | Mapping[str, Any] | None = None,
+        body: str | Manifest | None = None,
         content_type: str | None = None,
         accept: str = JSON,
         read_seconds: float = READ_SECONDS,
@@ -202,36 +198,36 @@ class Api:
             response = client.call_api(*arguments, _request_timeout=(CONNECT_SECONDS, read_seconds)).response
             if whole or response.status >= 300:
                 _ = response.data  # read, so that the connection can be used again
-        except (ApiException, HTTPError, OSError) as error:  # the first where TLS fails
+        except (ApiException, HTTPError, OSError) as error:  # ApiException: TLS failed
             raise Unreachable(
-                f"the API server of {self._name} ({client.configuration.host}) {_silence(error)}"
+                f"the API server of {self._name} ({client.configuration.host}) {_failure(error)}"
             ) from error
         if response.status < 300:
             return response
         raise self._refusal(response)
 
-    def _json(self, response: Any) -> dict[str, Any]:
+    def _json(self, response: Any) -> Json:
         try:
-            value: dict[str, Any] = json.loads(response.data)
+            value: Json = json.loads(response.data)
         except ValueError as error:
-            raise Unreachable(f"the API server of {self._name} answered something that is no JSON") from error
+            raise Unreachable(f"the API server of {self._name} answered something that is not JSON") from error
         return value
 
     def _refusal(self, response: Any) -> ClusterError:
         try:
-            said = json.loads(response.data)
-            reason, message = str(said.get("reason", "")), str(said.get("message", ""))
-        except (ValueError, AttributeError):
-            reason, message = "", response.data.decode(errors="replace")[:300]
+            answer = read(Status, json.loads(response.data))
+        except (ValueError, Malformed):
+            answer = Status(message=response.data.decode(errors="replace")[:300])
+        message = answer.message
         status = int(response.status)
         if status in _PASSING and not any(words in message for words in _NEVER):
             return Unreachable(f"the API server of {self._name} cannot answer now ({status}): {message}")
-        if status == _NOT_LET_IN or (status == _FORBIDDEN and _NOBODY in message):
+        if status == _UNAUTHORIZED or (status == _FORBIDDEN and _ANONYMOUS in message):
             return Unreachable(
                 f"the API server of {self._name} does not know who asks ({status}): {message}",
                 hint="log in again; kubectl auth whoami shows what it thinks",
             )
-        return Refused(status, reason, message or f"HTTP status {status}")
+        return Refused(status, answer.reason, message or f"HTTP status {status}")
 
     def _open(self) -> Any:
         if self._client is None:
@@ -240,9 +236,9 @@ class Api:
 
 
 def _connect(name: str, profile: KubernetesProfile) -> tuple[Any, str | None, str | None]:
-    """A client by the profile's kubeconfig or context, the usual kubeconfig, or the service account of this pod.
+    """A client, the kubeconfig's context, and the namespace of the context or of this pod.
 
-    Beside it the context, and the namespace that it or this pod is in.
+    By the profile's kubeconfig or context, the usual kubeconfig, or the service account of this pod.
     """
     try:
         from kubernetes.client.api_client import ApiClient
@@ -255,7 +251,7 @@ def _connect(name: str, profile: KubernetesProfile) -> tuple[Any, str | None, st
             hint="pip install 'orch-deepspeed[kubernetes]'",
         ) from error
     configuration = Configuration()
-    configuration.retries = False  # a call is repeated by whoever knows what it did
+    configuration.retries = False  # only the caller knows whether a request may be repeated
     configuration.connection_pool_maxsize = CONNECTIONS
     context = namespace = None
     try:
@@ -277,7 +273,8 @@ def _connect(name: str, profile: KubernetesProfile) -> tuple[Any, str | None, st
             if profile.kubeconfig
             else f"set KUBECONFIG, or kubeconfig and context of {name}; by hand: orch render job.yaml -c {name}",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError, Malformed) as error:
+        # The client checks little of a kubeconfig before it uses it.
         raise ClusterError(
             f"the kubeconfig of {name} cannot be read: {' '.join(str(error).split())}",
             hint=f"see what kubectl config view says of {profile.kubeconfig or 'it'}",
@@ -312,33 +309,35 @@ def _context_of(profile: KubernetesProfile) -> tuple[str | None, str | None]:
     """The name of the context that is used, and its namespace."""
     from kubernetes.config import kube_config
 
-    contexts, active = kube_config.list_kube_config_contexts(profile.kubeconfig)  # type: ignore[no-untyped-call]  # theirs - untyped
-    chosen = active
+    listed, active = kube_config.list_kube_config_contexts(profile.kubeconfig)  # type: ignore[no-untyped-call]  # theirs - untyped
+    chosen = read(KubeContext, active or {})
     if profile.context is not None:
-        chosen = next((one for one in contexts if one["name"] == profile.context), active)
-    name, found = (chosen or {}).get("name"), ((chosen or {}).get("context") or {}).get("namespace")
-    return (str(name) if name else None), (str(found) if found else None)
+        chosen = next(
+            (one for one in (read(KubeContext, one) for one in listed) if one.name == profile.context), chosen
+        )
+    return chosen.name or None, chosen.namespace or None
 
 
-def _yaml(document: Mapping[str, Any]) -> str:
-    """JSON that YAML reads alike: it knows no pairs of surrogates, and some characters only as escapes."""
+def _yaml(document: Manifest) -> str:
+    """JSON that is the same in YAML, which has no surrogate pairs and takes some characters only as escapes."""
     text = json.dumps(document, ensure_ascii=False)
     return _UNSAFE_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _clock(response: Any) -> float:
+    """By the Date header; 0 where there is none."""
     try:
-        return parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, TypeError, ValueError):
+        return parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except ValueError:
         return 0.0
 
 
-def _silence(error: Exception) -> str:
-    """What became of a request, in few words."""
+def _failure(error: Exception) -> str:
+    """Why a request had no answer, in a few words."""
     cause = getattr(error, "reason", None) or error
-    words = " ".join(str(cause).rpartition(">: ")[2].split())
-    if "timed out" in words:
+    text = " ".join(str(cause).rpartition(">: ")[2].split())
+    if "timed out" in text:
         return (
-            "does not answer: it is reached, and says nothing" if "Read" in words else "does not answer: no connection"
+            "does not answer: it is reached, and says nothing" if "Read" in text else "does not answer: no connection"
         )
-    return f"does not answer: {words[:200] or type(cause).__name__}"
+    return f"does not answer: {text[:200] or type(cause).__name__}"

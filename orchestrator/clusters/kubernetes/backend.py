@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.kubernetes import nodes, objects, reading
+from orchestrator.clusters.kubernetes.answers import Node
 from orchestrator.clusters.kubernetes.api import Api, Refused
 from orchestrator.clusters.kubernetes.discovery import Discovery
-from orchestrator.clusters.kubernetes.kinds import KINDS, kind_of
+from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, resource_of
 from orchestrator.clusters.kubernetes.log_records import RecordLog
 from orchestrator.clusters.kubernetes.logfiles import Reader
 from orchestrator.clusters.kubernetes.logs import PodLogs
 from orchestrator.clusters.kubernetes.pod_watch import PodWatch
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
-from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, look, pods_of_attempt
+from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, pods_of_attempt, take
 from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError
 from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints, LogTexts, Operation, ReadLogs
@@ -30,22 +31,22 @@ from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Que
 
 T = TypeVar("T")
 
-CALM = 10.0  # seconds between two looks while every run trains or waits as before; a change of a pod rings before
+CALM = 10.0  # seconds between two polls while every run trains or waits as before; a changed pod triggers an early one
 BUSY = 2.0  # while something starts, changes or ends, and while somebody follows a run
-WORDLESS = 3  # pods of one node that end before their agents could say a word, after which the next will, too
-READS = 100  # of logs of runs that nobody follows, in one look
+SILENT_PODS = 3  # of one node, which ended before their agents began; the next one will, too
+READS = 100  # of logs of runs that nobody follows, in one poll
 
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """What was seen of an attempt and may be gone from the lists since."""
+    """What was seen of an attempt and may have left the lists since."""
 
     words: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     started: bool = False
     unstartable: str = ""
-    wordless: dict[int, set[str]] = field(default_factory=dict)
-    wordless_end: str = ""
+    silent: dict[int, set[str]] = field(default_factory=dict)
+    silent_end: str = ""
 
     def see(self, pods: Iterable[Pod], attempt: int) -> None:
         for pod in pods:
@@ -59,24 +60,22 @@ class _Attempt:
             elif pod.running:
                 self.unstartable = ""
             if pod.word is not None:
-                self.wordless.pop(pod.number, None)
+                self.silent.pop(pod.number, None)
             elif pod.phase == "Failed" and not pod.leaving and pod.ended_by is not Cause.PREEMPTED:
-                self.wordless.setdefault(pod.number, set()).add(pod.uid)
-                self.wordless_end = f"pod {pod.name}: {pod.because}"
+                self.silent.setdefault(pod.number, set()).add(pod.uid)
+                self.silent_end = f"pod {pod.name}: {pod.because}"
 
     def cannot_start(self, report: Mapping[str, Any] | None, attempt: int) -> str:
-        """Why none of its containers can start, or none of its agents begin, though its operator tries it for ever."""
+        """Why none of its containers can start, or none of its agents begin, while its operator goes on trying."""
         began = report is not None and report.get("attempt") == attempt
-        again = max((len(uids) for uids in self.wordless.values()), default=0)
-        if self.unstartable or began or again < WORDLESS:
+        again = max((len(uids) for uids in self.silent.values()), default=0)
+        if self.unstartable or began or again < SILENT_PODS:
             return self.unstartable
-        return (
-            f"{again} pods of a node have ended one after another before orch could begin in them; {self.wordless_end}"
-        )
+        return f"{again} pods of a node have ended one after another before orch could begin in them; {self.silent_end}"
 
 
 class KubernetesBackend:
-    """Holds the connection and what was last seen; forgetting it is safe."""
+    """Holds the connection and a cache of what was last seen, which is safe to lose."""
 
     kind = "kubernetes"
     at_once = 4
@@ -95,10 +94,10 @@ class KubernetesBackend:
         self._home = Path(home)
         self._api = api or Api(name, profile)
         self._clock = clock
-        self._served = Discovery(name, profile, self._api)
-        self._bell = PodWatch(self._api)
+        self._discovery = Discovery(name, profile, self._api)
+        self._watch = PodWatch(self._api)
         self._pace = BUSY
-        self._standing: Mapping[str, tuple[Phase, str]] = {}  # as of the last look
+        self._phases: Mapping[str, tuple[Phase, str]] = {}  # of the last poll, with their reasons
         self._attempts: dict[Key, _Attempt] = {}
         self._reports: dict[str, Mapping[str, Any]] = {}  # the newest of each run, some from pods that are gone
         self._logs: dict[str, PodLogs] = {}
@@ -107,16 +106,16 @@ class KubernetesBackend:
 
     @property
     def pace(self) -> float:
-        """None to wait when a pod has changed since the last look."""
-        return 0.0 if self._bell.is_rung else self._pace
+        """Seconds until the next poll; 0 when a pod has changed since the last one."""
+        return 0.0 if self._watch.is_set else self._pace
 
     def ready(self) -> None:
-        self._served.check()
+        self._discovery.check()
 
     def probe(self) -> Cluster:
-        """What the profile says. Only which kind `auto` means is asked of the cluster, where there is a way to it."""
+        """The profile as a cluster. Only the kind that `auto` stands for is asked of the API server, if it answers."""
         try:
-            kind = self._served.job_kind()
+            kind = self._discovery.job_kind()
         except ClusterError:
             kind = None
         profile = self._profile if kind is None else dataclasses.replace(self._profile, job_kind=kind)
@@ -124,29 +123,29 @@ class KubernetesBackend:
 
     def hosts(self) -> Sequence[str]:
         try:
-            listed = self._api.list("/api/v1/nodes").items
+            listed = self._api.list(Node, "/api/v1/nodes").items
         except Refused as refused:
             if refused.is_forbidden:
                 return ()
             raise
-        return sorted(node["metadata"]["name"] for node in listed if nodes.fits(node, self._profile))
+        return sorted(node.name for node in listed if nodes.fits(node, self._profile))
 
     def run_dir(self, run: str) -> str:
         return f"/shared/runs/{run}"
 
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
-        self._bell.wake()
+        self._watch.wake()
         return objects.submit(self._api, submission, bundle, cluster=self._name)
 
     def cancel(self, submission: Submission, *, now: bool) -> None:
-        self._bell.wake()
-        objects.leave_word(self._api, submission)
+        self._watch.wake()
+        objects.mark_cancelled(self._api, submission)
         self._asked.add(key_of(submission))
         pods = pods_of_attempt(self._api, submission.run_id, submission.attempt)
         self._logs_of(submission.run).keep_all(pods)
-        kind = kind_of(submission.handle)
-        kinds = [kind] if kind is not None else [one for one in KINDS.values() if self._served.serves(one)]
-        for one in kinds:
+        resource = resource_of(submission.handle)
+        served = (one for one in JOB_RESOURCES.values() if self._discovery.serves(one))
+        for one in [resource] if resource is not None else served:
             objects.delete_job(self._api, submission, one)
         if now:
             objects.end_pods(self._api, pods, force=self._profile.force_delete)
@@ -155,9 +154,9 @@ class KubernetesBackend:
         if not questions:
             return {}
         submissions = [question.submission for question in questions]
-        self._bell.begin()
-        found = look(self._api, submissions, self._profile)
-        self._bell.watch_from(found.version)
+        self._watch.begin()
+        found = take(self._api, submissions, self._profile)
+        self._watch.watch_from(found.version)
         read = self._turns(submissions, found)
         seen = observation.each(questions, lambda one: self._observe(one, found, read=one.submission.run in read))
         self._forget_others(submissions)
@@ -165,23 +164,23 @@ class KubernetesBackend:
         return seen
 
     def _turns(self, submissions: Sequence[Submission], found: Snapshot) -> set[str]:
-        """Runs whose log is read now, those that have waited longest: a look is no slower for a thousand of them."""
+        """Runs whose log is read in this poll, those that have waited longest: a thousand runs do not slow it down."""
         unread = {one.run: self._logs_of(one.run).unread(one.attempt, found.pods_of(one)) for one in submissions}
         due = [run for run, seconds in unread.items() if seconds]
         return set(sorted(due, key=lambda run: unread[run], reverse=True)[:READS])
 
     def _pace_after(self, seen: Mapping[str, Observation]) -> float:
-        standing = {run: (one.phase, one.because) for run, one in seen.items()}
-        before, self._standing = self._standing, standing
+        phases = {run: (one.phase, one.because) for run, one in seen.items()}
+        before, self._phases = self._phases, phases
         waits_or_trains = all(
             not one.partial and (one.phase is Phase.QUEUED or (one.phase is Phase.RUNNING and not one.because))
             for one in seen.values()
         )
         watched = any(logs.is_watched for logs in self._logs.values())
-        return CALM if waits_or_trains and standing == before and not watched else BUSY
+        return CALM if waits_or_trains and phases == before and not watched else BUSY
 
     def _forget_others(self, submissions: Sequence[Submission]) -> None:
-        """A controller lives for months: it keeps in memory what it looks after."""
+        """Drop the caches of runs that are not observed any more: a controller lives for months."""
         keys = {key_of(submission) for submission in submissions}
         self._attempts = {key: seen for key, seen in self._attempts.items() if key in keys}
         self._asked &= keys
@@ -191,11 +190,11 @@ class KubernetesBackend:
 
     def _observe(self, question: Question, found: Snapshot, *, read: bool) -> Observation:
         submission = question.submission
-        pods, word = found.pods_of(submission), found.status_of(submission)
+        pods = found.pods_of(submission)
         attempt = self._attempts.setdefault(key_of(submission), _Attempt())
         attempt.see(pods, submission.attempt)
         logs = self._logs_of(submission.run)
-        logs.keep(pods, self._bell.wake, read=read)
+        logs.keep(pods, self._watch.wake, read=read)
         told = logs.kept.fold()
         report = reading.newer(told.report, self._reports.get(submission.run))
         for last in attempt.words.values():
@@ -205,7 +204,7 @@ class KubernetesBackend:
         state = reading.observe(
             submission,
             reading.AttemptView(
-                word=word,
+                status=found.status_of(submission),
                 pods=pods,
                 asked=self._is_asked(submission, found),
                 report=report,
@@ -226,7 +225,7 @@ class KubernetesBackend:
         )
 
     def _is_asked(self, submission: Submission, found: Snapshot) -> bool:
-        """Whether orch has ended this attempt: where its object is gone, the files that stay behind say so."""
+        """Whether orch has ended this attempt: a label on its files says so after its object is gone."""
         key = key_of(submission)
         if key in found.asked:
             self._asked.add(key)

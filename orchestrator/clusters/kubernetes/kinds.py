@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal
+from typing import Literal
 
+from orchestrator.clusters.kubernetes.answers import Condition, JobObject
 from orchestrator.clusters.kubernetes.profile import JobKind
 
 
 class Lifecycle(Enum):
-    """What an operator thinks of its object. WAITING: it is suspended, and has no pods or shall have none."""
+    """An operator's view of its object. WAITING: it is suspended, and has no pods or is losing them."""
 
     WAITING = "waiting"
     LIVE = "live"
@@ -20,10 +21,10 @@ class Lifecycle(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """`complete`: the condition of an object that has succeeded. `Failed` is believed before it, `Suspended` after."""
+class JobResource:
+    """The API resource of a kind of job objects. `complete`: the type of the condition of an object that succeeded."""
 
-    word: JobKind
+    kind: JobKind
     group: str
     version: str
     plural: str
@@ -37,33 +38,33 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """What an object's status says: the operator's own word kept, with its reason and message."""
+    """What an object's status says. `raw` is the operator's condition, `because` its message or reason."""
 
     lifecycle: Lifecycle
-    raw: str
-    because: str
+    raw: str = ""
+    because: str = ""
 
 
-# The order in which `auto` takes them.
-KINDS: Mapping[JobKind, Kind] = {
-    kind.word: kind
-    for kind in (
-        Kind(
-            word="trainjob",
+# The order in which `auto` tries them.
+JOB_RESOURCES: Mapping[JobKind, JobResource] = {
+    one.kind: one
+    for one in (
+        JobResource(
+            kind="trainjob",
             group="trainer.kubeflow.org",
             version="v1alpha1",
             plural="trainjobs",
             complete="Complete",
         ),
-        Kind(
-            word="jobset",
+        JobResource(
+            kind="jobset",
             group="jobset.x-k8s.io",
             version="v1alpha2",
             plural="jobsets",
             complete="Completed",
         ),
-        Kind(
-            word="pytorchjob",
+        JobResource(
+            kind="pytorchjob",
             group="kubeflow.org",
             version="v1",
             plural="pytorchjobs",
@@ -73,49 +74,42 @@ KINDS: Mapping[JobKind, Kind] = {
 }
 
 
-def taken(
-    wanted: Literal["auto"] | JobKind, *, serves: Callable[[Kind], bool], suits_trainjob: Callable[[], bool]
+def choose_kind(
+    wanted: Literal["auto"] | JobKind, *, serves: Callable[[JobResource], bool], suits_trainjob: Callable[[], bool]
 ) -> JobKind | None:
-    """What jobs are made as; None where `auto` finds none. `suits_trainjob`: its runtime is there, and fits."""
+    """The kind of a profile's jobs; None where `auto` finds none. `suits_trainjob`: its runtime is there, and fits."""
     if wanted != "auto":
         return wanted
-    for word, kind in KINDS.items():
-        if serves(kind) and (word != "trainjob" or suits_trainjob()):
-            return word
+    for kind, resource in JOB_RESOURCES.items():
+        if serves(resource) and (kind != "trainjob" or suits_trainjob()):
+            return kind
     return None
 
 
-def is_among(kind: Kind, resources: Mapping[str, Any]) -> bool:
-    """Whether a version of its group, as the API server lists its resources, serves it."""
-    return any(one.get("name") == kind.plural for one in resources.get("resources") or ())
+def status_of(resource: JobResource, job: JobObject) -> JobStatus:
+    """The status of a job object; one without conditions is LIVE. Failed wins over complete, that over Suspended."""
+    by_type = {one.type: one for one in job.conditions if one.status == "True"}
+    for name, lifecycle in (
+        ("Failed", Lifecycle.FAILED),
+        (resource.complete, Lifecycle.SUCCEEDED),
+        ("Suspended", Lifecycle.WAITING),
+    ):
+        if name in by_type:
+            return _status(lifecycle, by_type[name])
+    newest = sorted(by_type.values(), key=lambda one: one.changed)[-1:]  # the last of equals
+    return _status(Lifecycle.LIVE, newest[0]) if newest else JobStatus(lifecycle=Lifecycle.LIVE)
 
 
-def status_of(kind: Kind, document: Mapping[str, Any]) -> JobStatus:
-    """What an operator says of its object; nothing yet is LIVE, with an empty word."""
-    found: Sequence[Mapping[str, Any]] = (document.get("status") or {}).get("conditions") or ()
-    true = {str(one.get("type")): one for one in found if str(one.get("status")) == "True"}
-    believed = (("Failed", Lifecycle.FAILED), (kind.complete, Lifecycle.SUCCEEDED), ("Suspended", Lifecycle.WAITING))
-    for name, standing in believed:
-        if name in true:
-            return _word(standing, name, true[name])
-    newest = sorted(true.values(), key=lambda one: str(one.get("lastTransitionTime", "")))[-1:]  # of equals the last
-    if not newest:
-        return JobStatus(lifecycle=Lifecycle.LIVE, raw="", because="")
-    return _word(Lifecycle.LIVE, str(newest[0]["type"]), newest[0])
+def _status(lifecycle: Lifecycle, condition: Condition) -> JobStatus:
+    return JobStatus(lifecycle=lifecycle, raw=condition.type, because=condition.message or condition.reason)
 
 
-def _word(standing: Lifecycle, name: str, condition: Mapping[str, Any]) -> JobStatus:
-    return JobStatus(
-        lifecycle=standing, raw=name, because=str(condition.get("message") or condition.get("reason") or "")
-    )
+def handle_of(resource: JobResource, name: str) -> str:
+    """A submission's handle once its object exists."""
+    return f"{resource.kind}/{name}"
 
 
-def handle_of(kind: Kind, name: str) -> str:
-    """What a submission is known by once its object exists."""
-    return f"{kind.word}/{name}"
-
-
-def kind_of(handle: str | None) -> Kind | None:
-    """The kind that a handle names; None for an attempt that has none, or was cancelled before it had one."""
-    word = (handle or "").partition("/")[0]
-    return next((kind for kind in KINDS.values() if kind.word == word), None)
+def resource_of(handle: str | None) -> JobResource | None:
+    """The resource that a handle names; None for an attempt that has no handle or was cancelled before it had one."""
+    kind = (handle or "").partition("/")[0]
+    return next((one for one in JOB_RESOURCES.values() if one.kind == kind), None)

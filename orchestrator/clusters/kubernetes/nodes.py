@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.clusters.kubernetes.answers import Node, Taint, condition
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
-_KEEPS_OFF = frozenset({"NoSchedule", "NoExecute"})
+_BLOCKING = frozenset({"NoSchedule", "NoExecute"})
 _PASSING = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")  # not ready, under pressure, being set up
-
-Node = Mapping[str, Any]
 
 
 def fits(node: Node, profile: KubernetesProfile) -> bool:
@@ -18,50 +17,39 @@ def fits(node: Node, profile: KubernetesProfile) -> bool:
 
     A taint named as the GPUs are does not count: some servers add the toleration of it to pods that ask for GPUs.
     """
-    has_devices = profile.device == "cpu" or str(allocatable(node).get(profile.gpu_resource, "0")) != "0"
+    has_devices = profile.device == "cpu" or node.allocatable.get(profile.gpu_resource, "0") != "0"
     tainted = set(hindering(node, profile)) - {profile.gpu_resource}
     return is_chosen(node, profile) and is_usable(node) and has_devices and not tainted
 
 
 def may_return(node: Node, profile: KubernetesProfile) -> bool:
-    """Whether nothing keeps pods off but what Kubernetes itself has said of the node, and takes back by itself."""
+    """Whether only taints that Kubernetes sets and removes by itself keep pods off."""
     taints = hindering(node, profile)
     return is_chosen(node, profile) and bool(taints) and all(taint.startswith(_PASSING) for taint in taints)
 
 
 def is_chosen(node: Node, profile: KubernetesProfile) -> bool:
     """Whether it has the labels that the profile wants."""
-    labels = (node.get("metadata") or {}).get("labels") or {}
-    return all(labels.get(key) == value for key, value in profile.node_selector.items())
+    return all(node.labels.get(key) == value for key, value in profile.node_selector.items())
 
 
 def is_usable(node: Node) -> bool:
     """Whether it is ready and takes pods."""
-    if (node.get("spec") or {}).get("unschedulable"):
-        return False
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    return not node.unschedulable and condition(node.conditions, "Ready").status == "True"
 
 
 def hindering(node: Node, profile: KubernetesProfile) -> list[str]:
-    """Its taints that keep pods off which have the profile's tolerations, and no others."""
+    """The keys of its taints that keep pods with the profile's tolerations off."""
     return [
-        str(taint.get("key"))
-        for taint in (node.get("spec") or {}).get("taints") or ()
-        if taint.get("effect") in _KEEPS_OFF and not any(_tolerates(one, taint) for one in profile.tolerations)
+        taint.key
+        for taint in node.taints
+        if taint.effect in _BLOCKING and not any(_tolerates(one, taint) for one in profile.tolerations)
     ]
 
 
-def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    if toleration.get("effect") not in (None, "", taint.get("effect")):
+def _tolerates(toleration: Mapping[str, Any], taint: Taint) -> bool:
+    if toleration.get("effect") not in (None, "", taint.effect):
         return False
     if toleration.get("operator") == "Exists":
-        return toleration.get("key") in (None, "", taint.get("key"))
-    same_key = toleration.get("key") == taint.get("key")
-    return same_key and (toleration.get("value") or "") == (taint.get("value") or "")
-
-
-def allocatable(node: Node) -> Mapping[str, Any]:
-    """What of its resources is for pods, by name."""
-    found: Mapping[str, Any] = (node.get("status") or {}).get("allocatable") or {}
-    return found
+        return toleration.get("key") in (None, "", taint.key)
+    return toleration.get("key") == taint.key and (toleration.get("value") or "") == taint.value

@@ -1,4 +1,4 @@
-"""A watch on pods that makes the next look come sooner. Whatever becomes of it, the looks go on."""
+"""A pod watch that triggers an early poll; polling goes on if the watch fails."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from orchestrator.errors import ClusterError
 
 SECONDS = 240  # of one watch
 PAUSE = 10.0  # after one that failed
-_ERROR = b'{"type":"ERROR"'  # as where the version is too old: nothing has changed
+_ERROR = b'{"type":"ERROR"'  # as for a version that is too old
 
 
 class PodWatch:
-    """Rung when a pod of orch's has changed since the last look."""
+    """Set when a pod of orch's has changed since the last poll."""
 
     def __init__(self, api: Api, pause: Callable[[float], None] = time.sleep) -> None:
         self._api = api
         self._pause = pause
-        self._rung = threading.Event()
+        self._changed = threading.Event()
         self._watching = False
-        self._looks = 0
+        self._polls = 0
 
     @property
-    def is_rung(self) -> bool:
-        return self._rung.is_set()
+    def is_set(self) -> bool:
+        return self._changed.is_set()
 
     def wake(self) -> None:
-        self._rung.set()
+        self._changed.set()
 
     def begin(self) -> None:
-        """A look begins: what has changed until now, it sees."""
-        self._rung.clear()
+        """A poll begins, which sees all changes until now."""
+        self._changed.clear()
 
     def watch_from(self, version: str) -> None:
-        """Ring at changes after a list. Who looks once and goes needs no watch: it begins with the second look."""
-        self._looks += 1
-        if self._watching or self._looks < 2:
+        """Watch for changes after a list, from the second poll on: a process that polls once needs no watch."""
+        self._polls += 1
+        if self._watching or self._polls < 2:
             return
         self._watching = True
         threading.Thread(target=self._watch, args=(version,), name="watch of pods", daemon=True).start()
@@ -52,7 +52,7 @@ class PodWatch:
                 if any(line.startswith(_ERROR) for line in lines):
                     self._pause(PAUSE)
                     break
-                self._rung.set()
+                self._changed.set()
         except (ClusterError, OSError):
             self._pause(PAUSE)
         finally:

@@ -1,22 +1,29 @@
-"""One look at a namespace for all attempts: a list of each kind in use, one of pods, and why what waits does wait."""
+"""A snapshot of a namespace for all attempts: job objects, pods, and why those that wait do wait."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from orchestrator.clusters.kubernetes import events, nodes
-from orchestrator.clusters.kubernetes.api import Api, Listed, Refused
-from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle, kind_of, status_of
+from orchestrator.clusters.kubernetes.answers import (
+    Event,
+    JobObject,
+    Node,
+    ObjectMeta,
+    PendingWorkloads,
+    PodObject,
+    Workload,
+)
+from orchestrator.clusters.kubernetes.api import Api, Refused
+from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle, resource_of, status_of
 from orchestrator.clusters.kubernetes.manifests import ASKED, ATTEMPT, MANAGED, RUN_ID
-from orchestrator.clusters.kubernetes.objects import labels_of
 from orchestrator.clusters.kubernetes.pods import TAINTED, Pod, newest_of, pods_of
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import Unreachable
 from orchestrator.model.run import Submission
 
-MANY = 200  # runs, above which a selector names them no more
+MANY = 200  # runs; a selector for more of them does not name them
 _VERSIONS = ("v1beta2", "v1beta1")  # of Kueue
 
 Key = tuple[str, int]
@@ -29,33 +36,28 @@ def key_of(submission: Submission) -> Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
-    """What Kueue says: its workloads by their owners' uid and their places, or `words` about why it says nothing.
+    """Kueue's workloads by their owners' uid and their places in the queue, or `error`: why they are not known.
 
-    `workloads` is None where it was not asked.
+    `workloads` is None where Kueue was not asked.
     """
 
-    workloads: Mapping[str, Mapping[str, Any]] | None = None
+    workloads: Mapping[str, Workload] | None = None
     positions: Mapping[str, int] = field(default_factory=dict)
-    words: str = ""
-
-    def words_of(self, job: Mapping[str, Any]) -> str:
-        if self.words or self.workloads is None:
-            return self.words
-        return events.kueue_of(self.workloads.get(str(job["metadata"].get("uid"))), self.positions)
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything that was listed, warnings by the name of what they are about.
+    """Everything that was listed, warnings by the name of the object that they are about.
 
-    `asked`: attempts without an object whose files say that orch has ended them. `version` is the pods' resource
-    version, from which a watch goes on.
+    `asked`: attempts without an object that orch has ended, by their files. `version` is the pods' resource version,
+    at which a watch starts.
     """
 
-    jobs: Mapping[Key, Mapping[str, Any]]
+    jobs: Mapping[Key, JobObject]
     asked: frozenset[Key]
     pods: Mapping[Key, Sequence[Pod]]
-    warnings: Mapping[str, Sequence[Mapping[str, Any]]]
+    warnings: Mapping[str, Sequence[Event]]
     queues: Queues
     version: str
 
@@ -63,8 +65,8 @@ class Snapshot:
         return self.pods.get(key_of(submission), ())
 
     def status_of(self, submission: Submission) -> JobStatus | None:
-        """What the operator says; None where there is no object."""
-        return _word(submission, self.jobs)
+        """The job object's status; None where there is no object."""
+        return _status(submission, self.jobs)
 
     def trouble_of(self, submission: Submission) -> events.Trouble | None:
         """Why an attempt lacks pods, or some of its pods have not started."""
@@ -74,44 +76,46 @@ class Snapshot:
         return events.trouble_of(self.warnings.get(submission.name, ()), missing=len(pods) < submission.nodes)
 
     def kueue_of(self, submission: Submission) -> str:
-        word, job = self.status_of(submission), self.jobs.get(key_of(submission))
-        if job is None or word is None or word.lifecycle is not Lifecycle.WAITING:
+        """Why Kueue does not admit an attempt; empty where it is not suspended, or has no queue."""
+        if not _is_suspended(submission, self.jobs):
             return ""
-        return self.queues.words_of(job)
+        if self.queues.workloads is None:
+            return self.queues.error
+        workload = self.queues.workloads.get(self.jobs[key_of(submission)].uid)
+        return events.kueue_of(workload, self.queues.positions)
 
 
-def look(api: Api, submissions: Sequence[Submission], profile: KubernetesProfile) -> Snapshot:
-    """Raises Unreachable, also where the cluster no longer lets its objects be listed; Refused for its pods."""
-    queue = profile.queue
+def take(api: Api, submissions: Sequence[Submission], profile: KubernetesProfile) -> Snapshot:
+    """List everything. Raises Unreachable, also where job objects may not be listed; Refused where pods may not."""
     selector = (("labelSelector", _selector(submissions)),)
     jobs = _jobs(api, submissions, selector)
-    listed = api.list(api.core("pods"), selector)
+    listed = api.list(PodObject, api.core("pods"), selector)
     pods: dict[Key, list[Pod]] = {}
-    for pod in _hopeful(api, pods_of(listed.items, listed.at), profile):
+    for pod in _without_passing_taints(api, pods_of(listed.items, listed.at), profile):
         pods.setdefault((pod.run_id, pod.attempt), []).append(pod)
-    silent = any(
+    incomplete = any(
         key_of(one) in jobs and _started(newest_of(pods.get(key_of(one), ())).values()) < one.nodes
         for one in submissions
     )
-    waiting = any((word := _word(one, jobs)) is not None and word.lifecycle is Lifecycle.WAITING for one in submissions)
+    suspended = any(_is_suspended(one, jobs) for one in submissions)
     return Snapshot(
         jobs=jobs,
         asked=_asked(api, [one for one in submissions if key_of(one) not in jobs]),
         pods=pods,
-        warnings=events.by_name(_warnings(api)) if silent else {},
-        queues=_queues(api, queue) if waiting and queue is not None else Queues(),
+        warnings=events.by_name(_warnings(api)) if incomplete else {},
+        queues=_queues(api, profile.queue) if suspended and profile.queue is not None else Queues(),
         version=listed.version,
     )
 
 
-def _hopeful(api: Api, pods: list[Pod], profile: KubernetesProfile) -> list[Pod]:
-    """The pods, of which those wait that only nodes have no place for which are away just now: one more list."""
+def _without_passing_taints(api: Api, pods: list[Pod], profile: KubernetesProfile) -> list[Pod]:
+    """The pods; those that only tainted nodes keep waiting are not stuck while such a node may return."""
     if not any(TAINTED in pod.stuck for pod in pods):
         return pods
     try:
-        listed = api.list("/api/v1/nodes").items
+        listed = api.list(Node, "/api/v1/nodes").items
     except Refused:
-        return pods  # told by `orch clusters check`
+        return pods  # reported by `orch clusters check`
     if not any(nodes.may_return(node, profile) for node in listed):
         return pods
     return [replace(pod, stuck="") if TAINTED in pod.stuck else pod for pod in pods]
@@ -123,7 +127,7 @@ def _started(pods: Iterable[Pod]) -> int:
 
 def pods_of_attempt(api: Api, run_id: str, attempt: int) -> list[Pod]:
     """The pods of one attempt, oldest first."""
-    listed: Listed = api.list(api.core("pods"), (("labelSelector", f"{RUN_ID}={run_id},{ATTEMPT}={attempt}"),))
+    listed = api.list(PodObject, api.core("pods"), (("labelSelector", f"{RUN_ID}={run_id},{ATTEMPT}={attempt}"),))
     return pods_of(listed.items, listed.at)
 
 
@@ -135,64 +139,66 @@ def _selector(submissions: Sequence[Submission]) -> str:
     return f"{managed},{RUN_ID} in ({runs})"
 
 
-def _word(submission: Submission, jobs: Mapping[Key, Mapping[str, Any]]) -> JobStatus | None:
-    kind, job = kind_of(submission.handle), jobs.get(key_of(submission))
-    return status_of(kind, job) if kind is not None and job is not None else None
+def _status(submission: Submission, jobs: Mapping[Key, JobObject]) -> JobStatus | None:
+    resource, job = resource_of(submission.handle), jobs.get(key_of(submission))
+    return status_of(resource, job) if resource is not None and job is not None else None
 
 
-def _jobs(
-    api: Api, submissions: Sequence[Submission], selector: tuple[tuple[str, str], ...]
-) -> dict[Key, dict[str, Any]]:
+def _is_suspended(submission: Submission, jobs: Mapping[Key, JobObject]) -> bool:
+    status = _status(submission, jobs)
+    return status is not None and status.lifecycle is Lifecycle.WAITING
+
+
+def _jobs(api: Api, submissions: Sequence[Submission], selector: tuple[tuple[str, str], ...]) -> dict[Key, JobObject]:
     """The job objects by run and attempt: one list for each kind that is in use."""
-    kinds = {kind.word: kind for one in submissions if (kind := kind_of(one.handle)) is not None}
-    found: dict[Key, dict[str, Any]] = {}
-    for kind in kinds.values():
+    resources = {one.kind: one for one in (resource_of(one.handle) for one in submissions) if one is not None}
+    found: dict[Key, JobObject] = {}
+    for resource in resources.values():
         try:
-            listed = api.list(kind.path(api.namespace), selector)
+            listed = api.list(JobObject, resource.path(api.namespace), selector)
         except Refused as refused:
-            raise Unreachable(f"{kind.plural} of {api.namespace} cannot be listed: {refused.message}") from refused
-        found.update((key, document) for document in listed.items if (key := _key(document)) is not None)
+            raise Unreachable(f"{resource.plural} of {api.namespace} cannot be listed: {refused.message}") from refused
+        found.update((key, job) for job in listed.items if (key := _key(job.labels)) is not None)
     return found
 
 
-def _key(document: Mapping[str, Any]) -> Key | None:
+def _key(labels: Mapping[str, str]) -> Key | None:
     """The attempt that an object is of, by its labels."""
-    labels = labels_of(document)
-    attempt = str(labels.get(ATTEMPT, ""))
-    return (str(labels.get(RUN_ID)), int(attempt)) if attempt.isdigit() else None
+    attempt = labels.get(ATTEMPT, "")
+    return (labels.get(RUN_ID, ""), int(attempt)) if attempt.isdigit() else None
 
 
 def _asked(api: Api, missing: Sequence[Submission]) -> frozenset[Key]:
-    """Those of the attempts without an object that orch has ended: one list, however many wait to be handed over."""
+    """Which attempts without an object orch has ended: one list, however many wait to be dispatched."""
     if not missing:
         return frozenset()
     selector = (("labelSelector", f"{ASKED},{_selector(missing)}"),)
     try:
-        listed = api.list(api.core("configmaps"), selector, metadata_only=True)
+        listed = api.list(ObjectMeta, api.core("configmaps"), selector, metadata_only=True)
     except Refused:
         return frozenset()
-    keys = {key for document in listed.items if (key := _key(document)) is not None}
-    return frozenset(keys & {key_of(one) for one in missing})
+    keys = {_key(files.labels) for files in listed.items}
+    return frozenset(key for one in missing if (key := key_of(one)) in keys)
 
 
-def _warnings(api: Api) -> Sequence[Mapping[str, Any]]:
-    """Events: where an attempt has an object and no pod of it has run, only they say why."""
+def _warnings(api: Api) -> Sequence[Event]:
+    """Events of type Warning: the only reason that an object without running pods has."""
     try:
-        return api.list(api.core("events"), (("fieldSelector", "type=Warning"),)).items
+        return api.list(Event, api.core("events"), (("fieldSelector", "type=Warning"),)).items
     except Refused:
-        return ()  # told by `orch clusters check`
+        return ()  # reported by `orch clusters check`
 
 
 def _queues(api: Api, queue: str) -> Queues:
     for version in _VERSIONS:
         try:
-            workloads = api.list(f"/apis/kueue.x-k8s.io/{version}/namespaces/{api.namespace}/workloads").items
+            listed = api.list(Workload, f"/apis/kueue.x-k8s.io/{version}/namespaces/{api.namespace}/workloads")
         except Refused as refused:
             if refused.is_missing:
                 continue
-            return Queues(words=f"Kueue's workloads cannot be listed: {refused.message}")
-        return Queues(workloads=events.by_owner(workloads), positions=_positions(api, queue))
-    return Queues(words="it is suspended, and this cluster serves no workloads of Kueue's")
+            return Queues(error=f"Kueue's workloads cannot be listed: {refused.message}")
+        return Queues(workloads=events.by_owner(listed.items), positions=_positions(api, queue))
+    return Queues(error="it is suspended, and this cluster serves no workloads of Kueue's")
 
 
 def _positions(api: Api, queue: str) -> Mapping[str, int]:
@@ -200,12 +206,8 @@ def _positions(api: Api, queue: str) -> Mapping[str, int]:
     for version in _VERSIONS:
         place = f"/apis/visibility.kueue.x-k8s.io/{version}/namespaces/{api.namespace}/localqueues/{queue}"
         try:
-            found = api.get(f"{place}/pendingworkloads")
+            found = api.get(PendingWorkloads, f"{place}/pendingworkloads")
         except (Refused, Unreachable):
             continue
-        return {
-            item["metadata"]["name"]: int(item["positionInLocalQueue"])
-            for item in found.get("items") or ()
-            if "positionInLocalQueue" in item
-        }
+        return {one.name: one.place for one in found.items if one.place is not None}
     return {}

@@ -1,4 +1,4 @@
-"""What squeue and sacct are asked, and what they answered. Only formats that Slurm 20.11 and newer share."""
+"""The commands for squeue, sacct and sinfo, and their output. Only formats that Slurm 20.11 and newer share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.job.protocol.operations import CommandResult, RunCommand
 
-# Suffixes instead of widths, so that nothing is cut; what may hold a | comes last.
+# Suffixes instead of widths, so that nothing is cut; fields that may contain a | come last.
 _QUEUE = ("JobID", "RestartCnt", "State", "NodeList", "Reason", "Comment", "WorkDir", "Name")
 _FIRST = 5
 _BAR = "|"
@@ -18,8 +18,8 @@ SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A job as squeue shows it. `restarts`: how often Slurm has queued it again; `tag`: comment, directory and name."""
+class SqueueJob:
+    """A job in squeue. `restarts`: how often Slurm has requeued it; `tag`: comment, directory and name."""
 
     id: str
     restarts: int
@@ -35,8 +35,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """A job, or one start of it, as sacct has it."""
+class SacctRecord:
+    """A job, or one start of it, in sacct."""
 
     id: str
     state: str
@@ -50,62 +50,62 @@ def command(*argv: str) -> RunCommand:
 
 
 def queue_command() -> RunCommand:
-    """One question for all jobs of this user, those too that ended a short while ago or are in a hidden partition."""
+    """List all jobs of this user, also those that ended a short while ago or are in a hidden partition."""
     form = ",".join(f"{name}:{_BAR}" for name in _QUEUE)
     return command("squeue", "--noheader", "--me", "--all", "--states=all", f"--Format={form}")
 
 
 def tag(comment: str, directory: str, name: str) -> str:
-    """What marks a job as that of one attempt, as `Job.tag` has it."""
+    """The tag of an attempt's jobs, as in `SqueueJob.tag`."""
     return _BAR.join((comment, directory, name))
 
 
-def queue(text: str) -> list[Job]:
-    """The jobs in an answer of squeue. Lines whose id is no number are of array tasks, and orch submits none."""
+def queue(text: str) -> list[SqueueJob]:
+    """The jobs in squeue's output. Ids that are not numbers are those of array tasks, which orch does not submit."""
     return [job for job in map(_job, text.splitlines()) if job is not None]
 
 
-def _job(line: str) -> Job | None:
+def _job(line: str) -> SqueueJob | None:
     fields = line.strip().removesuffix(_BAR).split(_BAR, _FIRST)
     if len(fields) <= _FIRST or not fields[0].isdigit():
         return None
     job, restarts, state, nodes, reason, tagged = fields
     count = int(restarts) if restarts.isdigit() else 0
-    return Job(id=job, restarts=count, state=state, nodes=nodes, reason=reason, tag=tagged)
+    return SqueueJob(id=job, restarts=count, state=state, nodes=nodes, reason=reason, tag=tagged)
 
 
 def account_command(jobs: Iterable[str]) -> RunCommand:
-    """One question about jobs that squeue knows no more. -D: also starts before the last one."""
+    """List jobs that have left squeue, with every start of each (--duplicates)."""
     form = ",".join(_ACCOUNT)
     chosen = f"--jobs={','.join(sorted(jobs))}"
     return command("sacct", "--parsable2", "--noheader", "--allocations", "--duplicates", chosen, f"--format={form}")
 
 
-def accounts(text: str) -> dict[str, list[Account]]:
-    """The records in an answer of sacct by job, in its order, which is that of the starts."""
-    found: dict[str, list[Account]] = {}
+def accounts(text: str) -> dict[str, list[SacctRecord]]:
+    """The records in sacct's output by job, in the order of the starts."""
+    found: dict[str, list[SacctRecord]] = {}
     for line in text.splitlines():
         fields = line.split(_BAR)
         if len(fields) == len(_ACCOUNT) and fields[0].isdigit():
-            record = Account(id=fields[0], state=fields[1], exit=fields[2], nodes=fields[3])
+            record = SacctRecord(id=fields[0], state=fields[1], exit=fields[2], nodes=fields[3])
             found.setdefault(record.id, []).append(record)
     return found
 
 
 def has_none(ran: CommandResult) -> bool:
-    """Whether sacct says that this cluster keeps no accounts."""
+    """Whether sacct failed because this cluster has no accounting."""
     return ran.status != 0 and "accounting storage is disabled" in ran.stderr
 
 
 def named_command(name: str) -> RunCommand:
-    """A question to sacct for the jobs of a name. Without a window it would leave out those that wait."""
+    """List the jobs of a name in sacct, which without a time window omits waiting ones."""
     form = ",".join(_NAMED)
     window = ["--starttime=now-7days", "--endtime=now"]
     return command("sacct", "--parsable2", "--noheader", "--allocations", f"--name={name}", *window, f"--format={form}")
 
 
 def named(text: str, mark: str, since: str | None) -> list[str]:
-    """The ids in an answer to `named_command` of the jobs that `mark` (of `tag`) is on, oldest first.
+    """The ids in the output of `named_command` of the jobs with the tag `mark`, oldest first.
 
     Not every site keeps comments in its accounting. A job without one counts by its name and directory, unless it was
     submitted before `since`: an older run of the same name had both.
@@ -122,13 +122,13 @@ def named(text: str, mark: str, since: str | None) -> list[str]:
 
 
 def nodes_command(partition: str | None) -> RunCommand:
-    """A question for the nodes of a partition, of the cluster's default ones without one, and their states."""
-    chosen = [f"--partition={partition}"] if partition else []  # which shows a hidden one, too; with --all it fails
+    """List the nodes of a partition (without one of the default partitions) and their states."""
+    chosen = [f"--partition={partition}"] if partition else []  # also a hidden one; --all would fail
     return command("sinfo", "--noheader", "--Node", "--format=%N|%T", *chosen)
 
 
 def usable(text: str) -> list[str]:
-    """The nodes in an answer of sinfo that take jobs now or soon: a * is a node that does not respond."""
+    """The nodes in sinfo's output that take jobs now or soon: a * marks a node that does not respond."""
     found = set()
     for line in text.splitlines():
         node, _, state = line.strip().partition(_BAR)

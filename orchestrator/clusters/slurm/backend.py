@@ -13,10 +13,10 @@ from typing import TypeVar
 from orchestrator.clusters import observation
 from orchestrator.clusters.attempts import refuse_other_run, upload_of
 from orchestrator.clusters.slurm import answers, reading, sbatch
-from orchestrator.clusters.slurm.answers import Account, Job
-from orchestrator.clusters.slurm.polling import Rhythm
+from orchestrator.clusters.slurm.answers import SacctRecord, SqueueJob
+from orchestrator.clusters.slurm.polling import PollTimer
 from orchestrator.clusters.slurm.profile import SlurmProfile
-from orchestrator.clusters.slurm.states import Standing, state_of
+from orchestrator.clusters.slurm.states import JobStage, state_of
 from orchestrator.clusters.transport import SECONDS, LocalTransport, SshTransport, Transport
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.job.protocol.operations import (
@@ -57,7 +57,7 @@ class _Gone:
     """A job that has left the queue: since when, what sacct says of it, and whether it has said how the job ended."""
 
     since: float
-    accounts: list[Account]
+    accounts: list[SacctRecord]
     settled: bool
 
 
@@ -80,10 +80,10 @@ class SlurmBackend:
         self._profile = profile
         self._reach = reach or _reach(profile)
         self._clock = clock
-        self._rhythm = Rhythm(profile.poll)
-        self._jobs: list[Job] = []
-        self._by_tag: dict[str, list[Job]] = {}
-        self._by_id: dict[str, Job] = {}
+        self._timer = PollTimer(profile.poll)
+        self._jobs: list[SqueueJob] = []
+        self._by_tag: dict[str, list[SqueueJob]] = {}
+        self._by_id: dict[str, SqueueJob] = {}
         self._answered: float | None = None
         self._silence = "Slurm was not asked yet"
         self._stirred = True  # something was done since the last answer
@@ -109,7 +109,7 @@ class SlurmBackend:
             )
         if not Path(shared).is_dir():
             raise ClusterError(
-                f"the shared_dir of {self._name}, {shared}, is no directory on this machine",
+                f"the shared_dir of {self._name}, {shared}, is not a directory on this machine",
                 hint="create it, or set login where it is only seen on the cluster",
             )
 
@@ -121,7 +121,7 @@ class SlurmBackend:
     def hosts(self) -> Sequence[str]:
         ran = self._reach.call(answers.nodes_command(self._profile.partition))
         if ran.status != 0:
-            raise Unreachable(f"the nodes of {self._name} cannot be listed, sinfo fails: {_said(ran)}")
+            raise Unreachable(f"the nodes of {self._name} cannot be listed, sinfo fails: {_failure(ran)}")
         return [node for node in answers.usable(ran.stdout) if node not in self._profile.exclude]
 
     def run_dir(self, run: str) -> str:
@@ -142,7 +142,7 @@ class SlurmBackend:
             return first.job
         return self._look_up(submission, first, submitted.since)
 
-    def _look_up(self, submission: Submission, said: sbatch.Answer | None, since: str | None) -> str:
+    def _look_up(self, submission: Submission, said: sbatch.SbatchAnswer | None, since: str | None) -> str:
         """The job of an attempt that sbatch was, or may have been, called for before; else one more try."""
         found = None if said is not None and said.sure else self._find(submission, since)
         if found is not None:
@@ -159,11 +159,11 @@ class SlurmBackend:
             with contextlib.suppress(ClusterError):  # nobody observes an attempt that never was: its secrets go now
                 self._reach.call(DeleteSecrets(submission.dir, submission.attempt))
             raise ClusterError(
-                f"Slurm refused attempt {submission.attempt} of {submission.run}: {said.words}",
-                hint=f"mend the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
+                f"Slurm refused attempt {submission.attempt} of {submission.run}: {said.message}",
+                hint=f"fix the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
             )
         raise Unreachable(
-            f"sbatch{where} did not submit {submission.name}, or did not say so ({said.words}); it is tried again"
+            f"sbatch{where} did not submit {submission.name}, or did not say so ({said.message}); it is tried again"
         )
 
     def _find(self, submission: Submission, since: str | None) -> str | None:
@@ -171,7 +171,7 @@ class SlurmBackend:
         named = answers.named_command(submission.name)
         ran, accounted = self._reach.call(answers.queue_command(), named, seconds=3 * answers.SECONDS)
         if ran.status != 0:
-            raise Unreachable(f"{submission.name} may be with Slurm already, and squeue does not say: {_said(ran)}")
+            raise Unreachable(f"{submission.name} may be with Slurm already, and squeue does not say: {_failure(ran)}")
         jobs = reading.jobs_of(submission, answers.queue(ran.stdout), claimed=None)
         known = [job.id for job in sorted(jobs, key=reading.rank)]
         if accounted.status == 0:
@@ -188,7 +188,7 @@ class SlurmBackend:
         if not questions:
             return {}
         submissions = [question.submission for question in questions]
-        asked = self._rhythm.is_due(self._clock(), urgent=self._is_urgent(submissions))
+        asked = self._timer.is_due(self._clock(), urgent=self._is_urgent(submissions))
         self._look(questions, queue=asked)
         if asked:
             self._account(submissions)
@@ -212,12 +212,12 @@ class SlurmBackend:
         shown = reading.chosen(watched.look, self._jobs_of(submission))
         if shown is None:
             return job not in known
-        report, standing = watched.look.report, state_of(shown.state).standing
+        report, stage = watched.look.report, state_of(shown.state).stage
         claimed = shown.restarts == 0 and watched.look.job == shown.id
-        begun = standing is Standing.WAITING and (claimed or report["start"] == shown.start)
-        ended = report["result"] is not None and report["start"] == shown.start and standing is Standing.LIVE
-        still = standing is Standing.LIVE and report["beat"] > 0 and self._clock() - watched.still_since > STILL
-        return begun or ended or still or standing is Standing.ENDING
+        begun = stage is JobStage.WAITING and (claimed or report["start"] == shown.start)
+        ended = report["result"] is not None and report["start"] == shown.start and stage is JobStage.LIVE
+        still = stage is JobStage.LIVE and report["beat"] > 0 and self._clock() - watched.still_since > STILL
+        return begun or ended or still or stage is JobStage.ENDING
 
     def _look(self, questions: Sequence[Question], *, queue: bool) -> None:
         """Slurm's word first, then the records, so that these are never older. Raises Unreachable."""
@@ -251,9 +251,9 @@ class SlurmBackend:
         if watched is None or watched.question != question or now - watched.read_at >= IDLE:
             return False
         shown = reading.chosen(watched.look, self._jobs_of(question.submission))
-        return shown is not None and state_of(shown.state).standing is Standing.WAITING
+        return shown is not None and state_of(shown.state).stage is JobStage.WAITING
 
-    def _jobs_of(self, submission: Submission) -> list[Job]:
+    def _jobs_of(self, submission: Submission) -> list[SqueueJob]:
         watched = self._watched.get(_key(submission))
         claimed = watched.look.job if watched is not None else None
         by_tag = self._by_tag.get(reading.tag_of(submission), [])
@@ -290,11 +290,11 @@ class SlurmBackend:
         """An answer of squeue, or none."""
         now = self._clock()
         if ran.status != 0:
-            self._silence = f"Slurm does not answer: {_said(ran)}"
-            self._rhythm.failed(now)
+            self._silence = f"Slurm does not answer: {_failure(ran)}"
+            self._timer.failed(now)
             return
         jobs = answers.queue(ran.stdout)
-        self._rhythm.answered(now, changed=jobs != self._jobs)
+        self._timer.answered(now, changed=jobs != self._jobs)
         self._jobs, self._answered = jobs, now
         self._by_id = {job.id: job for job in jobs}
         self._by_tag = {}
@@ -327,7 +327,7 @@ class SlurmBackend:
             for asked in wanted:
                 gone = self._gone[asked]
                 gone.accounts = found.get(asked, gone.accounts)
-                gone.settled = reading.is_told(gone.accounts) or answers.has_none(ran)
+                gone.settled = reading.has_ended(gone.accounts) or answers.has_none(ran)
 
     def _read(self, submissions: Sequence[Submission]) -> list[Submission]:
         """Those whose records the last look could read."""
@@ -384,18 +384,18 @@ class SlurmBackend:
         self._stirred = True
         requested, ran = self._reach.call(request, answers.queue_command(), seconds=2 * answers.SECONDS)
         if ran.status != 0:
-            raise Unreachable(f"the job of {submission.name} cannot be found, squeue fails: {_said(ran)}")
+            raise Unreachable(f"the job of {submission.name} cannot be found, squeue fails: {_failure(ran)}")
         jobs = reading.jobs_of(submission, answers.queue(ran.stdout), claimed=requested.job)
-        left = [job for job in jobs if state_of(job.state).standing is not Standing.OVER]
+        left = [job for job in jobs if state_of(job.state).stage is not JobStage.OVER]
         commands = self._ending(left, now=now)
         answered = self._reach.call_all([answers.command(*argv) for argv in commands]) if commands else []
         for done in answered:
-            if done.status != 0 and (done.status is None or sbatch.is_unanswered(_said(done))):
-                raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_said(done)}")
+            if done.status != 0 and (done.status is None or sbatch.is_unanswered(_failure(done))):
+                raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_failure(done)}")
         if all(done.status == 0 for done in answered):
             self._told.update((job.start, job.state) for job in left)
 
-    def _ending(self, left: Sequence[Job], *, now: bool) -> list[list[str]]:
+    def _ending(self, left: Sequence[SqueueJob], *, now: bool) -> list[list[str]]:
         """What ends the jobs of an attempt: those that wait at once; the others `now`, or when they have saved."""
         if not left:
             return []
@@ -405,7 +405,7 @@ class SlurmBackend:
             return [["scancel", "--signal=KILL", *(f"{job}.0" for job in ids)], ["scancel", *ids]]
         booting = [job.id for job in left if job.state in _BOOTING]
         commands = [["scancel", *booting]] if booting else []
-        waiting = [job.id for job in left if job.id not in booting and state_of(job.state).standing is Standing.WAITING]
+        waiting = [job.id for job in left if job.id not in booting and state_of(job.state).stage is JobStage.WAITING]
         if waiting:
             commands.append(["scancel", "--state=PENDING", *waiting])
         untold = [job for job in left if (job.start, job.state) not in self._told]
@@ -430,7 +430,7 @@ def _key(submission: Submission) -> tuple[str, int]:
     return (submission.run, submission.attempt)
 
 
-def _said(ran: CommandResult) -> str:
+def _failure(ran: CommandResult) -> str:
     if ran.status is None:
         return "it did not answer in time"
     lines = [line.strip() for line in ran.stderr.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""A Slurm cluster: what is asked of it, and what its answers mean for a profile. Pure."""
+"""The check of a Slurm cluster: its questions, and what the answers mean for a profile. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from orchestrator.clusters import interpreter, shared_directory
 from orchestrator.clusters.findings import Answer, Finding, ok, problem, warning
-from orchestrator.clusters.slurm.facts import SlurmFacts, facts_of, seconds_of
+from orchestrator.clusters.slurm.facts import Partition, SlurmFacts, facts_of, seconds_of
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.errors import ClusterError
 from orchestrator.job.protocol.operations import RunCommand
 
 SECONDS = 15.0
-LITTLE_MEMORY = 1024.0  # MiB a CPU; with two CPUs a rank, what torch and a launcher need to be loaded
-FORGOTTEN_SOON = 60.0  # seconds of MinJobAge below which a job may be gone before it was looked at
+LITTLE_MEMORY = 1024.0  # MiB a CPU: with two CPUs a rank, just enough to load torch and a launcher
+FORGOTTEN_SOON = 60.0  # seconds of MinJobAge below which a job may be gone before the next poll
 _ASK_USER = 'exec sacctmgr -nP show assoc user="$(id -un)" format=account,partition,qos'
 _COMMANDS: Mapping[str, tuple[str, ...]] = {
     "version": ("sinfo", "--version"),
@@ -38,7 +38,7 @@ REST = _commands(*(name for name in _COMMANDS if name not in FIRST))
 
 
 def questions(profile: SlurmProfile) -> dict[str, RunCommand]:
-    """What is asked about the machine and not about Slurm, by name."""
+    """The questions about the machine rather than Slurm, by name."""
     asked: dict[str, RunCommand] = {}
     if profile.shared_dir is not None:
         asked["shared"] = shared_directory.question(profile.shared_dir)
@@ -55,7 +55,7 @@ def judge(profile: SlurmProfile, answers: Mapping[str, Answer]) -> tuple[list[Fi
         findings += _cluster(profile, facts)
     findings += shared_directory.judge(profile.shared_dir, answers.get("shared"))
     if profile.container is not None:
-        found = f"in the image {profile.container.image}, where nobody looked"
+        found = f"in the image {profile.container.image}, which was not checked"
         findings.append(ok("python", found))
     else:
         cpu = profile.device == "cpu"
@@ -66,7 +66,7 @@ def judge(profile: SlurmProfile, answers: Mapping[str, Answer]) -> tuple[list[Fi
 
 
 def filled_in(profile: SlurmProfile, answers: Mapping[str, Answer]) -> dict[str, Any]:
-    """Keys of a profile that a cluster itself can tell, where the profile does not. Raises ClusterError."""
+    """The missing keys of a profile that the cluster itself can tell. Raises ClusterError."""
     facts = facts_of(answers)
     if facts.trouble:
         raise ClusterError(facts.trouble)
@@ -102,7 +102,7 @@ def _cluster(profile: SlurmProfile, facts: SlurmFacts) -> Iterator[Finding]:
     yield _preemption(profile, facts)
     yield from _timeouts(facts)
     yield _accounting(facts)
-    if facts.config.get("AuthType", "") == "auth/munge":
+    if facts.config.auth_type == "auth/munge":
         yield _munge(facts)
 
 
@@ -117,11 +117,11 @@ def _partition(profile: SlurmProfile, facts: SlurmFacts, name: str | None) -> It
         return
     usable = sum(group.nodes for group in facts.groups_of(name) if group.usable)
     total = sum(group.nodes for group in facts.groups_of(name))
-    limit = partition.get("MaxTime", "UNLIMITED")
+    limit = partition.max_time
     default = "" if profile.partition else ", the default"
     found = f"{name}{default}: {usable} of {total} nodes can be used, time limit {limit}"
-    if partition.get("State") != "UP":
-        yield problem("partition", f"{name} is {partition.get('State')}", "choose another, or wait for it")
+    if partition.state != "UP":
+        yield problem("partition", f"{name} is {partition.state}", "choose another, or wait for it")
     elif usable == 0:
         yield problem("partition", found, "no job can start there now: sinfo -R says why")
     else:
@@ -131,10 +131,10 @@ def _partition(profile: SlurmProfile, facts: SlurmFacts, name: str | None) -> It
     yield from _memory(profile, facts, name)
 
 
-def _time(profile: SlurmProfile, partition: Mapping[str, str], name: str, limit: str) -> Finding:
+def _time(profile: SlurmProfile, partition: Partition, name: str, limit: str) -> Finding:
     if profile.time_limit is None:
-        default = partition.get("DefaultTime", "NONE")
-        return ok("time limit", f"{limit if default == 'NONE' else default}: the profile sets none")
+        default = limit if partition.default_time == "NONE" else partition.default_time
+        return ok("time limit", f"{default}: the profile sets none")
     if seconds_of(profile.time_limit) > seconds_of(limit):
         found = f"{profile.time_limit}, and {name} allows {limit}"
         return problem("time limit", found, f"set `time_limit` to at most {limit}: training goes on in the next job")
@@ -172,7 +172,7 @@ def _memory(profile: SlurmProfile, facts: SlurmFacts, name: str) -> Iterator[Fin
     if most and wanted > most:
         found = f"{wanted >> 20} MiB on a node by the profile, {most >> 20} MiB in {name}"
         yield problem("memory", found, f"ask for less than {most >> 20}MiB: no node could ever give more")
-    default = _number(facts, "DefMemPerCPU")
+    default = facts.config.memory_per_cpu
     if not wanted and not profile.exclusive and 0 < default < LITTLE_MEMORY:
         found = f"{default:.0f} MiB a CPU where a job asks for none (DefMemPerCPU)"
         yield warning(
@@ -181,9 +181,9 @@ def _memory(profile: SlurmProfile, facts: SlurmFacts, name: str) -> Iterator[Fin
 
 
 def _accounts(profile: SlurmProfile, facts: SlurmFacts) -> Iterator[Finding]:
-    enforced = facts.config.get("AccountingStorageEnforce", "")
+    enforced = facts.config.accounting_enforce
     if profile.account is not None:
-        accounts = None if facts.associations is None else sorted({account for account, _, _ in facts.associations})
+        accounts = None if facts.associations is None else sorted({one.account for one in facts.associations})
         yield _named("account", profile.account, accounts, enforced="associations" in enforced)
     elif "associations" in enforced and facts.associations == ():
         todo = "ask the administrator for an account, then set `account`"
@@ -196,7 +196,7 @@ def _accounts(profile: SlurmProfile, facts: SlurmFacts) -> Iterator[Finding]:
 
 
 def _named(what: str, name: str, names: list[str] | None, *, enforced: bool) -> Finding:
-    """`names`: those that there are for this user, None where nobody said; `enforced`: another one is refused."""
+    """`names`: those of this user, None where they are not known; `enforced`: Slurm refuses any other."""
     if names is None:
         return warning(what, f"{name}: accounting did not say whether there is one", "see whether a job is refused")
     if name in names:
@@ -207,25 +207,24 @@ def _named(what: str, name: str, names: list[str] | None, *, enforced: bool) -> 
 
 
 def _requeue(facts: SlurmFacts) -> Iterator[Finding]:
-    if facts.config.get("JobRequeue") == "1":
+    if facts.config.requeue:
         yield ok("requeue", "on")
     else:
         yield ok("requeue", "off unless a job asks for it, and orch's jobs do")
 
 
 def preemption(profile: SlurmProfile, facts: SlurmFacts) -> tuple[str, float]:
-    """What happens to a preempted job of a profile (OFF, REQUEUE, CANCEL, SUSPEND), and the seconds it is given."""
-    partition = facts.partitions.get(profile.partition or facts.default or "", {})
-    kind = facts.config.get("PreemptType", "preempt/none")
+    """What happens to a preempted job of a profile (OFF, REQUEUE, CANCEL, SUSPEND), and its grace in seconds."""
+    partition = facts.partitions.get(profile.partition or facts.default or "")
+    kind, mode, grace = facts.config.preempt_type, facts.config.preempt_mode, partition.grace if partition else 0.0
     if kind == "preempt/none":
         return "OFF", 0.0
-    mode, grace = facts.config.get("PreemptMode", "OFF"), float(partition.get("GraceTime", "0") or 0)
     qos = (facts.qos or {}).get(profile.qos or "normal") if kind == "preempt/qos" else None
     if kind == "preempt/partition_prio":
-        mode = partition.get("PreemptMode", mode)
+        mode = (partition.preempt_mode if partition else None) or mode
     elif qos is not None:
         mode, grace = (qos.mode if qos.mode.lower() != "cluster" else mode), qos.grace
-    modes = [word for word in mode.upper().split(",") if word not in ("GANG", "WITHIN")]
+    modes = [one for one in mode.upper().split(",") if one not in ("GANG", "WITHIN")]
     return (modes[0] if modes else "OFF"), grace
 
 
@@ -233,8 +232,8 @@ def _preemption(profile: SlurmProfile, facts: SlurmFacts) -> Finding:
     mode, grace = preemption(profile, facts)
     if mode == "OFF":
         return ok("preemption", "jobs of this kind are not preempted")
-    told = "the batch script is told, too" if _tells_script(facts) else "only the agents are told"
-    found = f"{mode.lower()}, {grace:.0f} s of grace, {told}"
+    whom = "the batch script is told, too" if _tells_script(facts) else "only the agents are told"
+    found = f"{mode.lower()}, {grace:.0f} s of grace, {whom}"
     if mode == "SUSPEND":
         todo = (
             "raise `timeouts` of the job (heartbeat, hang): training stands still meanwhile; or use another partition"
@@ -246,17 +245,12 @@ def _preemption(profile: SlurmProfile, facts: SlurmFacts) -> Finding:
 
 
 def _tells_script(facts: SlurmFacts) -> bool:
-    return "preempt_send_user_signal" in facts.config.get("SlurmctldParameters", "")
-
-
-def _number(facts: SlurmFacts, name: str) -> float:
-    digits = facts.config.get(name, "").split()[:1]
-    return float(digits[0]) if digits and digits[0].isdigit() else 0.0
+    return "preempt_send_user_signal" in facts.config.controller_parameters
 
 
 def _timeouts(facts: SlurmFacts) -> Iterator[Finding]:
-    yield ok("node loss", f"noticed {_number(facts, 'SlurmdTimeout'):.0f} s after a node fell silent (SlurmdTimeout)")
-    age = _number(facts, "MinJobAge")
+    yield ok("node loss", f"noticed {facts.config.node_timeout:.0f} s after a node fell silent (SlurmdTimeout)")
+    age = facts.config.job_age
     if age < FORGOTTEN_SOON:
         todo = "keep a controller running: what it has not seen by then only the job's own records tell"
         yield warning("memory of jobs", f"{age:.0f} s after their end (MinJobAge)", todo)
@@ -265,7 +259,7 @@ def _timeouts(facts: SlurmFacts) -> Iterator[Finding]:
 
 
 def _accounting(facts: SlurmFacts) -> Finding:
-    if facts.config.get("AccountingStorageType", "").endswith("/none"):
+    if facts.config.accounting_type.endswith("/none"):
         return warning("accounting", "none", "how a job ended is known from the queue and from its own records only")
     if facts.accounting:
         return warning("accounting", facts.accounting, "orch does without it; ask the administrator about slurmdbd")
@@ -281,7 +275,7 @@ def _munge(facts: SlurmFacts) -> Finding:
 def promises(profile: SlurmProfile, facts: SlurmFacts) -> tuple[list[str], list[str]]:
     """What orch can and cannot promise on this cluster, in sentences."""
     mode, grace = preemption(profile, facts)
-    timeout = _number(facts, "SlurmdTimeout")
+    timeout = facts.config.node_timeout
     can = [
         "A rank that dies is started again inside the job, from the newest proven checkpoint.",
         f"After a lost node Slurm starts the job again, about {timeout:.0f} s later, without any orch process.",
@@ -300,14 +294,14 @@ def promises(profile: SlurmProfile, facts: SlurmFacts) -> tuple[list[str], list[
         cannot.append("A preempted job stands still for as long as the other one runs.")
     if mode not in ("OFF", "SUSPEND") and not _tells_script(facts):
         cannot.append("The batch script is not told of a preemption (no preempt_send_user_signal); the agents are.")
-    if facts.accounting or facts.config.get("AccountingStorageType", "").endswith("/none"):
-        age = _number(facts, "MinJobAge")
+    if facts.accounting or facts.config.accounting_type.endswith("/none"):
+        age = facts.config.job_age
         cannot.append(
             f"Why a job ended that Slurm forgot ({age:.0f} s) is known only where the job itself could say it."
         )
     else:
         can.append("How a job ended is known even after Slurm's controller forgot it, from accounting.")
-    if "cgroup" not in facts.config.get("ProctrackType", ""):
+    if "cgroup" not in facts.config.process_tracking:
         cannot.append(
             "Processes that a job leaves behind are not ended by Slurm; orch's next agents on the node end them."
         )

@@ -1,4 +1,4 @@
-"""What Slurm's commands print -> SlurmFacts. In formats that every release since 20.11 shares. Pure."""
+"""The output of Slurm's commands as SlurmFacts. Only formats that every release since 20.11 shares. Pure."""
 
 from __future__ import annotations
 
@@ -48,8 +48,44 @@ class NodeGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """slurm.conf as slurmctld has it. Seconds, and MiB of memory; 0 where a value is not a number."""
+
+    auth_type: str = ""
+    accounting_type: str = ""
+    accounting_enforce: str = ""
+    controller_parameters: str = ""
+    process_tracking: str = ""
+    preempt_type: str = "preempt/none"
+    preempt_mode: str = "OFF"
+    requeue: bool = False
+    node_timeout: float = 0
+    job_age: float = 0
+    memory_per_cpu: float = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """`preempt_mode` is None where it is that of the cluster; `grace`: seconds before a preempted job is killed."""
+
+    is_default: bool
+    state: str
+    max_time: str
+    default_time: str
+    preempt_mode: str | None
+    grace: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Association:
+    account: str
+    partition: str
+    qos: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Qos:
-    """A quality of service: what happens to its jobs when they are preempted, "cluster" as everywhere."""
+    """A quality of service. `mode`: what happens to its preempted jobs; "cluster": as in slurm.conf."""
 
     mode: str
     grace: float  # seconds
@@ -57,30 +93,30 @@ class Qos:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmFacts:
-    """`trouble` is what the controller's silence was; "" where it answered. `accounting`: the same for sacct."""
+    """`trouble`: why slurmctld did not answer, "" where it did; `accounting`: the same for sacct."""
 
     version: str | None
     trouble: str
-    config: Mapping[str, str] = field(default_factory=dict)
-    partitions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    config: Config = field(default_factory=Config)
+    partitions: Mapping[str, Partition] = field(default_factory=dict)
     groups: tuple[NodeGroup, ...] = ()
     reservations: frozenset[str] = frozenset()
     accounting: str = ""
-    associations: tuple[tuple[str, str, frozenset[str]], ...] | None = None  # account, partition, qos; None: not known
+    associations: tuple[Association, ...] | None = None  # None: not known
     qos: Mapping[str, Qos] | None = None  # None: not known
-    munge: str | None = None  # the user that munge names, None where it was not asked
+    munge: str | None = None  # the user by munge; None: not known
 
     @property
     def default(self) -> str | None:
         """The partition of a job that names none."""
-        return next((name for name, facts in self.partitions.items() if facts.get("Default") == "YES"), None)
+        return next((name for name, one in self.partitions.items() if one.is_default), None)
 
     def groups_of(self, partition: str | None) -> tuple[NodeGroup, ...]:
         return tuple(group for group in self.groups if group.partition == partition)
 
 
 def facts_of(answers: Mapping[str, Answer]) -> SlurmFacts:
-    """Everything that was asked, by name of the question."""
+    """The facts in the answers, which are by the name of their question."""
     version = answers["version"]
     config = answers["config"]
     if version.status != 0 or config.status != 0:
@@ -91,7 +127,7 @@ def facts_of(answers: Mapping[str, Answer]) -> SlurmFacts:
         version=_version(version),
         trouble="",
         config=config_of(config.stdout),
-        partitions={record["PartitionName"]: record for record in records_of(answers["partitions"].stdout)},
+        partitions=partitions_of(answers["partitions"].stdout),
         groups=groups_of(answers["nodes"].stdout),
         reservations=frozenset(
             record["ReservationName"]
@@ -110,18 +146,46 @@ def _version(answer: Answer) -> str | None:
     return match.group() if answer.status == 0 and match else None
 
 
-def config_of(text: str) -> dict[str, str]:
-    """`scontrol show config`: Key = value, a line each; the first of a name counts."""
+def config_of(text: str) -> Config:
+    """`scontrol show config`: lines of Key = value; the first of a key counts."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
         if equals and name.strip() and " " not in name.strip():
             found.setdefault(name.strip(), value.strip())
-    return found
+    return Config(
+        auth_type=found.get("AuthType", ""),
+        accounting_type=found.get("AccountingStorageType", ""),
+        accounting_enforce=found.get("AccountingStorageEnforce", ""),
+        controller_parameters=found.get("SlurmctldParameters", ""),
+        process_tracking=found.get("ProctrackType", ""),
+        preempt_type=found.get("PreemptType", "preempt/none"),
+        preempt_mode=found.get("PreemptMode", "OFF"),
+        requeue=found.get("JobRequeue") == "1",
+        node_timeout=_number(found.get("SlurmdTimeout", "")),
+        job_age=_number(found.get("MinJobAge", "")),
+        memory_per_cpu=_number(found.get("DefMemPerCPU", "")),
+    )
+
+
+def partitions_of(text: str) -> dict[str, Partition]:
+    """`scontrol -o show partition`, by name."""
+    return {
+        record["PartitionName"]: Partition(
+            is_default=record.get("Default") == "YES",
+            state=record.get("State", "unknown"),
+            max_time=record.get("MaxTime", "UNLIMITED"),
+            default_time=record.get("DefaultTime", "NONE"),
+            preempt_mode=record.get("PreemptMode"),
+            grace=_number(record.get("GraceTime", "")),
+        )
+        for record in records_of(text)
+        if "PartitionName" in record
+    }
 
 
 def records_of(text: str) -> list[dict[str, str]]:
-    """`scontrol -o show ...`: a line each, Key=value apart by blanks, which a value may hold too."""
+    """`scontrol -o show ...`: lines of Key=value separated by blanks, which values may contain, too."""
     return [record for line in text.splitlines() if (record := dict(_PAIR.findall(line)))]
 
 
@@ -171,12 +235,12 @@ def seconds_of(text: str) -> float:
     return parts[0] * 60 + (parts[1] if len(parts) == 2 else 0)
 
 
-def associations_of(answer: Answer) -> tuple[tuple[str, str, frozenset[str]], ...] | None:
+def associations_of(answer: Answer) -> tuple[Association, ...] | None:
     """`sacctmgr -nP show assoc user=... format=account,partition,qos`."""
     if answer.status != 0:
         return None
     rows = [line.split("|") for line in answer.stdout.splitlines() if line.count("|") >= 2]
-    return tuple((row[0], row[1], frozenset(row[2].split(","))) for row in rows)
+    return tuple(Association(account=row[0], partition=row[1], qos=frozenset(row[2].split(","))) for row in rows)
 
 
 def qos_of(answer: Answer) -> dict[str, Qos] | None:

@@ -1,4 +1,4 @@
-"""What an attempt is doing: where its job stands in Slurm, and within that what its own records say."""
+"""The observation of an attempt, from the state of its job in Slurm and from its own records."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.slurm import reasons, sbatch
-from orchestrator.clusters.slurm.answers import Account, Job, tag
-from orchestrator.clusters.slurm.states import FORGOTTEN, FORGOTTEN_WORD, Standing, State, state_of
+from orchestrator.clusters.slurm.answers import SacctRecord, SqueueJob, tag
+from orchestrator.clusters.slurm.states import FORGOTTEN, FORGOTTEN_STATE, JobStage, State, state_of
 from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 
-_NOT_WRITABLE = "53"  # what Slurm ends a job with whose output file it cannot open
+_NOT_WRITABLE = "53"  # the exit status of a job whose output file Slurm could not open
 _ORDINARY = ("None", "")
 
 
-def jobs_of(submission: Submission, jobs: Iterable[Job], *, claimed: str | None) -> list[Job]:
-    """The jobs that were submitted for an attempt. More than one, where an sbatch that timed out was not in vain.
+def jobs_of(submission: Submission, jobs: Iterable[SqueueJob], *, claimed: str | None) -> list[SqueueJob]:
+    """The jobs that were submitted for an attempt. There may be several: an sbatch that timed out may have submitted.
 
-    A site may write its own comment on jobs, and anybody may rename theirs. Such a job counts when it has `claimed` the
-    attempt or is its handle, and works in the attempt's directory.
+    Sites may replace comments and users may rename jobs. Such a job counts if it works in the attempt's directory and
+    has `claimed` the attempt or is its handle.
     """
     mine, ids = tag_of(submission), {claimed, submission.handle}
     place = tag("", sbatch.attempt_dir(submission), "")
@@ -28,144 +28,144 @@ def jobs_of(submission: Submission, jobs: Iterable[Job], *, claimed: str | None)
 
 
 def tag_of(submission: Submission) -> str:
-    """What marks the jobs that were submitted for an attempt."""
+    """The tag of the jobs that were submitted for an attempt."""
     return tag(sbatch.comment(submission.run_id), sbatch.attempt_dir(submission), submission.name)
 
 
 def job_id(submission: Submission, look: AttemptRecords) -> str | None:
-    """The id of the job that is the attempt: the one that claimed it, else the one that it was handed over as."""
+    """The id of an attempt's job: the one that claimed the attempt, else its handle."""
     known = look.job or submission.handle
     return known if known is not None and known.isdigit() else None
 
 
-def chosen(look: AttemptRecords, mine: Sequence[Job]) -> Job | None:
-    """Of an attempt's jobs the one that is it: the claimant, else one that is not over, the first."""
+def chosen(look: AttemptRecords, mine: Sequence[SqueueJob]) -> SqueueJob | None:
+    """The attempt's job: the one that claimed the attempt, else the first live one."""
     if look.job is not None:
         return next((job for job in mine if job.id == look.job), None)
     return min(mine, key=rank, default=None)
 
 
-def rank(job: Job) -> tuple[bool, int]:
-    """Of the jobs of an attempt that nobody has claimed, the least is the attempt: one that is not over, the oldest."""
-    return (_standing(job) is Standing.OVER, int(job.id))
+def rank(job: SqueueJob) -> tuple[bool, int]:
+    """Sort key for an unclaimed attempt's jobs: live ones first, then the oldest."""
+    return (_stage(job) is JobStage.OVER, int(job.id))
 
 
-def superfluous(look: AttemptRecords, mine: Sequence[Job]) -> list[str]:
-    """Jobs that wait for nothing: another one has claimed the attempt."""
+def superfluous(look: AttemptRecords, mine: Sequence[SqueueJob]) -> list[str]:
+    """Waiting jobs of an attempt that another job has claimed."""
     if look.job is None:
         return []
-    return [job.id for job in mine if job.id != look.job and _standing(job) is Standing.WAITING]
+    return [job.id for job in mine if job.id != look.job and _stage(job) is JobStage.WAITING]
 
 
-def observe(submission: Submission, look: AttemptRecords, job: Job | None) -> Observation:
-    """An attempt whose job Slurm shows, or that was not handed over (None)."""
+def observe(submission: Submission, look: AttemptRecords, job: SqueueJob | None) -> Observation:
+    """An attempt whose job is in squeue, or that was not dispatched (None)."""
     if submission.handle is None and not look.asked:
         return Observation(phase=Phase.PENDING, raw=_raw(job), report=_history(submission, look))
     if job is None:
-        return _over(submission, look, start=None, raw="", cause=Cause.AGENT_LOST, because="it was never handed over")
+        return _over(submission, look, start=None, raw="", cause=Cause.AGENT_LOST, because="it was never submitted")
     state = state_of(job.state)
-    if state.standing is Standing.OVER:
+    if state.stage is JobStage.OVER:
         return _ended(submission, look, state, job)
-    if state.standing is Standing.ENDING and look.report["success"]:
+    if state.stage is JobStage.ENDING and look.report["success"]:
         return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because="")
-    return _LIVING[state.standing](submission, look, job)
+    return _LIVING[state.stage](submission, look, job)
 
 
-def vanished(submission: Submission, look: AttemptRecords, job: str, accounts: Sequence[Account]) -> Observation:
-    """An attempt whose job squeue shows no more; `accounts` are its records in sacct, of each start one, or none."""
-    if not is_told(accounts):
+def vanished(submission: Submission, look: AttemptRecords, job: str, accounts: Sequence[SacctRecord]) -> Observation:
+    """An attempt whose job has left squeue; `accounts` are its records in sacct, one for each start, if any."""
+    if not has_ended(accounts):
         because = f"Slurm no longer knows job {job}, and none of its agents said how it ended"
         restarts = _restarts(look, job)
         start = None if restarts is None else f"{job}.{restarts}"
         return _over(submission, look, start=start, raw=f"{job} gone", cause=Cause.AGENT_LOST, because=because)
     last = accounts[-1]
-    state = FORGOTTEN if last.state == FORGOTTEN_WORD else state_of(last.state)
-    restarts = max(len(accounts) - 1, _restarts(look, job) or 0)  # a site may have purged the first ones
-    shown = Job(id=job, restarts=restarts, state=last.state, nodes=last.nodes, reason=f"exit {last.exit}", tag="")
+    state = FORGOTTEN if last.state == FORGOTTEN_STATE else state_of(last.state)
+    restarts = max(len(accounts) - 1, _restarts(look, job) or 0)  # a site may have purged older records
+    shown = SqueueJob(id=job, restarts=restarts, state=last.state, nodes=last.nodes, reason=f"exit {last.exit}", tag="")
     return _ended(submission, look, state, shown)
 
 
-def is_told(accounts: Sequence[Account]) -> bool:
-    """Whether sacct says how a job ended. It may be behind, and then shows an end as still running or waiting."""
-    return bool(accounts) and state_of(accounts[-1].state).standing is Standing.OVER
+def has_ended(accounts: Sequence[SacctRecord]) -> bool:
+    """Whether sacct knows how a job ended. It may lag, and then shows an ended job as running or waiting."""
+    return bool(accounts) and state_of(accounts[-1].state).stage is JobStage.OVER
 
 
-def unsettled(submission: Submission, look: AttemptRecords, job: str, accounts: Sequence[Account]) -> Observation:
-    """An attempt whose job squeue shows no more, and of which sacct does not say yet that it is over."""
-    said = f"shows it as {accounts[-1].state}" if accounts else "does not know it or does not answer"
-    return unanswered(submission, look, f"job {job} is no longer in the queue, and sacct {said}")
+def unsettled(submission: Submission, look: AttemptRecords, job: str, accounts: Sequence[SacctRecord]) -> Observation:
+    """An attempt whose job has left squeue and has not ended yet in sacct."""
+    state = f"shows it as {accounts[-1].state}" if accounts else "does not know it or does not answer"
+    return unanswered(submission, look, f"job {job} is no longer in the queue, and sacct {state}")
 
 
 def just_submitted(submission: Submission, look: AttemptRecords) -> Observation:
-    """An attempt that was handed over after Slurm's last answer: the next one shows it."""
+    """An attempt that was submitted after the last poll; the next one shows it."""
     phase = Phase.STOPPING if look.asked else Phase.QUEUED
     return Observation(phase=phase, report=_history(submission, look))
 
 
 def unanswered(submission: Submission, look: AttemptRecords, because: str) -> Observation:
-    """An attempt about which Slurm said nothing; its success alone needs no other word."""
+    """An attempt of which Slurm's state is not known; only a recorded success needs no confirmation."""
     if look.report["success"] and look.owner is None:
         return _over(submission, look, start=None, raw="", cause=Cause.NONE, because="")
     report = observation.report_of_attempt(look, submission.attempt)
     return Observation(phase=Phase.UNKNOWN, because=because, report=report)
 
 
-def _waiting(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
+def _waiting(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
     phase = Phase.STOPPING if look.asked else Phase.QUEUED
     because = reasons.advice(job.reason, job.id)
     return Observation(phase=phase, raw=_raw(job), because=because, report=_history(submission, look))
 
 
-def _living(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
+def _living(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
     if look.report["start"] == job.start:
         return observation.live_observation(look, submission.attempt, raw=_raw(job))
     phase = Phase.STOPPING if look.asked else Phase.STARTING
     return Observation(phase=phase, raw=_raw(job), report=_history(submission, look))
 
 
-def _suspended(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
+def _suspended(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
     seen = _living(submission, look, job)
     report = seen.report and dataclasses.replace(seen.report, beat=0)
     return dataclasses.replace(seen, report=report, because=f"job {job.id} is suspended by Slurm")
 
 
-def _ending(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
-    """Over, or about to be queued again: which of the two, the next answer says."""
+def _ending(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
+    """It has ended or will be requeued; the next poll shows which."""
     return Observation(phase=Phase.STOPPING, raw=_raw(job), report=_history(submission, look))
 
 
-def _unknown(submission: Submission, look: AttemptRecords, job: Job) -> Observation:
+def _unknown(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
     because = f"Slurm says of job {job.id} that it is {job.state}, which this version of orch does not know"
     report = observation.report_of_attempt(look, submission.attempt)
     return Observation(phase=Phase.UNKNOWN, raw=_raw(job), because=because, report=report)
 
 
 _LIVING = {
-    Standing.WAITING: _waiting,
-    Standing.LIVE: _living,
-    Standing.SUSPENDED: _suspended,
-    Standing.ENDING: _ending,
-    Standing.UNKNOWN: _unknown,
+    JobStage.WAITING: _waiting,
+    JobStage.LIVE: _living,
+    JobStage.SUSPENDED: _suspended,
+    JobStage.ENDING: _ending,
+    JobStage.UNKNOWN: _unknown,
 }
 
 
-def _ended(submission: Submission, look: AttemptRecords, state: State, job: Job) -> Observation:
-    because = _words(submission, state, job)
+def _ended(submission: Submission, look: AttemptRecords, state: State, job: SqueueJob) -> Observation:
+    because = _end_message(submission, state, job)
     return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because=because)
 
 
-def _words(submission: Submission, state: State, job: Job) -> str:
+def _end_message(submission: Submission, state: State, job: SqueueJob) -> str:
     if job.reason.endswith(f":{_NOT_WRITABLE}") or f":{_NOT_WRITABLE}(" in job.reason:
         directory = sbatch.attempt_dir(submission)
         return f"Slurm could not open the job's log in {directory}: see that {job.nodes or 'the nodes'} can write there"
     shown = job.state if job.reason in _ORDINARY else f"{job.state}, {job.reason}"
-    return f"{state.words} (job {job.id}: {shown})"
+    return f"{state.message} (job {job.id}: {shown})"
 
 
 def _over(
     submission: Submission, look: AttemptRecords, *, start: str | None, raw: str, cause: Cause, because: str
 ) -> Observation:
-    """The end, by the records of the start that ended. What an earlier start of the same job said is not its end."""
+    """The end, by the records of the start that ended, not by those of an earlier start of the same job."""
     report = look.report
     final = report["success"] or report["attempt"] != submission.attempt or not report["retry"]
     if start is not None and not look.asked:
@@ -179,7 +179,7 @@ def _over(
 
 
 def _restarts(look: AttemptRecords, job: str) -> int | None:
-    """The number of the last start of a job that its records know."""
+    """The number of the last start in a job's records."""
     named = [look.report["start"], *(record.get("start") for record in look.ended.values())]
     starts = [str(start).rpartition(".") for start in named]
     counts = [int(count) for owner, _, count in starts if owner == job and count.isdigit()]
@@ -187,15 +187,15 @@ def _restarts(look: AttemptRecords, job: str) -> int | None:
 
 
 def _history(submission: Submission, look: AttemptRecords) -> Report:
-    """What the run has come to, without the heartbeats and the end of a start that is not this one."""
+    """The run's progress, without the heartbeats and the end of another start."""
     return observation.only_history(observation.report_of_attempt(look, submission.attempt))
 
 
-def _standing(job: Job) -> Standing:
-    return state_of(job.state).standing
+def _stage(job: SqueueJob) -> JobStage:
+    return state_of(job.state).stage
 
 
-def _raw(job: Job | None) -> str:
+def _raw(job: SqueueJob | None) -> str:
     if job is None:
         return ""
     more = job.nodes or (job.reason if job.reason not in _ORDINARY else "")

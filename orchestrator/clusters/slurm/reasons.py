@@ -1,12 +1,12 @@
-"""Why a job waits, where that is more than its turn: reasons of squeue that somebody should do something about."""
+"""Why a job waits, where somebody should act: reasons of squeue other than waiting for its turn."""
 
 from __future__ import annotations
 
 import re
 
-# Slurm's word as a pattern, and a sentence for the user. The first that fits; what fits none is ordinary waiting.
+# A pattern for Slurm's reason, and a sentence for the user. The first match counts; no match is ordinary waiting.
 _NEVER = "it can never start as it is"
-_TOLD: tuple[tuple[str, str], ...] = (
+_SENTENCES: tuple[tuple[str, str], ...] = (
     (
         "PartitionNodeLimit",
         (
@@ -26,15 +26,15 @@ _TOLD: tuple[tuple[str, str], ...] = (
         "BadConstraints",
         (
             f"no nodes of the cluster are what it asks for (constraint, GPUs, CPUs, memory), so {_NEVER}: cancel it, "
-            "and mend the profile"
+            "and fix the profile"
         ),
     ),
     ("DependencyNeverSatisfied", f"a job that it depends on did not end as asked for, so {_NEVER}: cancel it"),
-    ("InvalidAccount|AccountNotAllowed", f"its account may not be used here, so {_NEVER}: cancel it, and mend account"),
-    ("InvalidQOS|QOSNotAllowed", f"its qos may not be used here, so {_NEVER}: cancel it, and mend qos"),
+    ("InvalidAccount|AccountNotAllowed", f"its account may not be used here, so {_NEVER}: cancel it, and fix account"),
+    ("InvalidQOS|QOSNotAllowed", f"its qos may not be used here, so {_NEVER}: cancel it, and fix qos"),
     (
         "InvalidReservation|ReservationDeleted|Reservation_deleted",
-        "its reservation is gone: cancel it, and mend reservation",
+        "its reservation is gone: cancel it, and fix reservation",
     ),
     ("JobHeldUser", "it is held; let it go with: scontrol release {job}"),
     ("job.requeued.in.held.state", "an administrator has queued it again and holds it: scontrol release {job}"),
@@ -66,9 +66,9 @@ _TOLD: tuple[tuple[str, str], ...] = (
 
 
 def advice(reason: str, job: str) -> str:
-    """A sentence about a job that waits for more than its turn, with Slurm's own word; empty for ordinary waiting."""
+    """What to do about a job that waits, with Slurm's own reason; empty for ordinary waiting."""
     bare = reason.strip("()")
-    for pattern, sentence in _TOLD:
-        if re.fullmatch(pattern, bare):  # compiled when the first job waits, which no submission sees
+    for pattern, sentence in _SENTENCES:
+        if re.fullmatch(pattern, bare):  # compiled when the first job waits, not on import
             return f"job {job} does not start ({bare}): {sentence.format(job=job)}"
     return ""

@@ -1,4 +1,4 @@
-"""The command that hands an attempt over, and what its answer means."""
+"""The sbatch command of an attempt, and the meaning of its output."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from orchestrator.model.run import Submission
 
 SECONDS = 60.0  # sbatch gives up by itself after Slurm's MessageTimeout, 10 s on most clusters
 
-# Slurm's "no", in words (of slurm_errno and of sbatch's own reading of options) that mean nothing else and that no
-# waiting changes. All others, those of Slurm's to come too, leave open whether a job was made or can be made later.
+# Final refusals (of slurm_errno and of sbatch's own options), which waiting does not change. After any other message,
+# also one of a later Slurm, a job may have been created or may be created later.
 _REFUSALS = (
     r"invalid (generic resource|trackable resource|partition name|account or|qos|wckey|(preferred |cluster )?feature|"
     r"license|node (name|count)|core|count|memory|time limit|time[^;]*specification|deadline|(array|block|mcs|switch)|"
@@ -24,7 +24,7 @@ _REFUSALS = (
     r"invalid numeric value|is not a valid |job dependency problem|"
     r"unrecognized option|invalid option|option [^;]*(requires an argument|is ambiguous|doesn't allow an argument)"
 )
-# A command that was not answered, rather than answered with no.
+# Failures to reach Slurm, rather than refusals.
 _UNANSWERED = (
     r"timed out|time ?out|contact slurm controller|connect(ion)? failure|connection refused|standby mode|zero bytes|"
     r"temporarily un|communication|send failure|receive failure|transport|shutdown|not responding|try again|"
@@ -35,16 +35,16 @@ _PREFIX = re.compile(r"^sbatch: (error: )?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """`job` is the id of the job that was made. Without one: `sure` that none was, and the words of sbatch."""
+class SbatchAnswer:
+    """`job` is the id of the created job. Without one: `sure`, whether there is none, and the message of sbatch."""
 
     job: str | None
     sure: bool
-    words: str
+    message: str
 
 
 def comment(run_id: str) -> str:
-    """What a job says of the run that it belongs to."""
+    """A job's comment, which names its run."""
     return f"orch:{run_id}"
 
 
@@ -56,10 +56,10 @@ def attempt_dir(submission: Submission) -> str:
 def command(
     submission: Submission, exclude: Sequence[str], *, options: Sequence[str] = (), after_others: bool
 ) -> RunCommand:
-    """The call of sbatch. `after_others`: not beside a job of the same name, which an earlier try may have made.
+    """The call of sbatch. `after_others`: after any job of the same name, which an earlier try may have created.
 
-    The header's own --exclude and --dependency, of which `options` of the profile may have the latter, do not count
-    beside those of the command line: these hold them, too.
+    The command line replaces the header's --exclude and --dependency, so it repeats them (`options` of the profile may
+    have a dependency).
     """
     directory = attempt_dir(submission)
     argv = ["sbatch", "--parsable", f"--job-name={submission.name}", f"--comment={comment(submission.run_id)}"]
@@ -79,7 +79,7 @@ def command(
 def _after_others(options: Sequence[str]) -> list[str]:
     found = [value for name, value in map(_split, options) if name.startswith("dep") and "dependency".startswith(name)]
     if found and "?" in found[-1]:
-        return []  # "any of these" cannot be joined with "and behind that one"; the claim alone decides then
+        return []  # an "or" of dependencies takes no further "and"; only the claim prevents a second job then
     return [f"--dependency={','.join([*found[-1:], 'singleton'])}"]
 
 
@@ -88,24 +88,24 @@ def _split(option: str) -> tuple[str, str]:
     return name, value
 
 
-def answer(ran: CommandResult) -> Answer:
+def answer(ran: CommandResult) -> SbatchAnswer:
     """What an sbatch that was run has said."""
     job = next((found[1] for found in map(_ID.match, ran.stdout.splitlines()) if found), None)
     if ran.status == 0 and job is not None:
-        return Answer(job=job, sure=True, words="")
+        return SbatchAnswer(job=job, sure=True, message="")
     lines = [_PREFIX.sub("", line).strip() for line in ran.stderr.splitlines() if line.strip()]
-    words = "; ".join(dict.fromkeys(lines)) or f"exit status {ran.status}"
+    message = "; ".join(dict.fromkeys(lines)) or f"exit status {ran.status}"
     if ran.status is None:
-        words = f"it did not answer within {SECONDS:.0f} s"
-    refused = ran.status not in {None, 0} and ran.status > 0 and is_refusal(words)
-    return Answer(job=None, sure=refused, words=words)
+        message = f"it did not answer within {SECONDS:.0f} s"
+    refused = ran.status not in {None, 0} and ran.status > 0 and is_refusal(message)
+    return SbatchAnswer(job=None, sure=refused, message=message)
 
 
-def is_refusal(words: str) -> bool:
-    """Whether sbatch says that there is no such job and will be none, however often it is tried."""
-    return bool(re.search(_REFUSALS, words, re.IGNORECASE)) and not is_unanswered(words)
+def is_refusal(message: str) -> bool:
+    """Whether sbatch refused the job for good."""
+    return bool(re.search(_REFUSALS, message, re.IGNORECASE)) and not is_unanswered(message)
 
 
-def is_unanswered(words: str) -> bool:
-    """Whether a command of Slurm's says that it was not answered, rather than answered with no."""
-    return bool(re.search(_UNANSWERED, words, re.IGNORECASE))
+def is_unanswered(message: str) -> bool:
+    """Whether a command of Slurm's could not reach Slurm, rather than being refused."""
+    return bool(re.search(_UNANSWERED, message, re.IGNORECASE))

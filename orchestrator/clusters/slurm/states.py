@@ -1,4 +1,4 @@
-"""Every state of a Slurm job, in the words of squeue and sacct, and what it means for an attempt."""
+"""Every state of a Slurm job, as squeue and sacct print it, and what it means for an attempt."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from enum import Enum
 from orchestrator.model.run import Cause
 
 
-class Standing(Enum):
-    """WAITING: it has no processes yet, or none again. ENDING: over or about to wait again; Slurm tidies up."""
+class JobStage(Enum):
+    """WAITING: without processes, before a start or between two. ENDING: Slurm cleans up before an end or a requeue."""
 
     WAITING = "waiting"
     LIVE = "live"
@@ -22,22 +22,22 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """`cause` and `words` tell of an end that the job's own records say nothing about."""
+    """`cause` and `message` describe an end that the job itself has not recorded."""
 
-    standing: Standing
+    stage: JobStage
     cause: Cause = Cause.NONE
-    words: str = ""
+    message: str = ""
 
 
-_WAITING = State(standing=Standing.WAITING)
-_LIVE = State(standing=Standing.LIVE)
-_ENDING = State(standing=Standing.ENDING)
-_SUSPENDED = State(standing=Standing.SUSPENDED)
-_UNKNOWN = State(standing=Standing.UNKNOWN)
+_WAITING = State(stage=JobStage.WAITING)
+_LIVE = State(stage=JobStage.LIVE)
+_ENDING = State(stage=JobStage.ENDING)
+_SUSPENDED = State(stage=JobStage.SUSPENDED)
+_UNKNOWN = State(stage=JobStage.UNKNOWN)
 
 
-def _over(cause: Cause, words: str) -> State:
-    return State(standing=Standing.OVER, cause=cause, words=words)
+def _over(cause: Cause, message: str) -> State:
+    return State(stage=JobStage.OVER, cause=cause, message=message)
 
 
 STATES: Mapping[str, State] = {
@@ -69,12 +69,11 @@ STATES: Mapping[str, State] = {
 }
 
 
-# What sacct says of a job that nobody cancelled: slurmctld came back without its records. Else it adds who it was.
-FORGOTTEN_WORD = "CANCELLED"
+# In sacct, of a job that nobody cancelled: slurmctld came back without its records. Otherwise sacct adds the user.
+FORGOTTEN_STATE = "CANCELLED"
 FORGOTTEN = _over(Cause.AGENT_LOST, "Slurm has forgotten the job, nobody cancelled it")
 
 
-def state_of(word: str) -> State:
-    """What a state means; sacct adds who cancelled, and a + where it cut the word. An unknown word is UNKNOWN."""
-    words = word.split()
-    return STATES.get(words[0].rstrip("+"), _UNKNOWN) if words else _UNKNOWN
+def state_of(printed: str) -> State:
+    """The meaning of a printed state; sacct adds who cancelled, and a + where it cut it. An unknown one is UNKNOWN."""
+    return STATES.get(printed.partition(" ")[0].rstrip("+"), _UNKNOWN)

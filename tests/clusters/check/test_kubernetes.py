@@ -12,20 +12,26 @@ import pytest
 import yaml
 
 from orchestrator.clusters.findings import Finding
+from orchestrator.clusters.kubernetes.answers import Listed
+from orchestrator.clusters.kubernetes.binding import read
+from orchestrator.clusters.kubernetes.check import answers as lookups
 from orchestrator.clusters.kubernetes.check import judge, rights
 from orchestrator.clusters.kubernetes.check.answers import (
+    CLUSTER_QUEUE,
+    QUEUE,
+    RUNTIME,
     Answers,
+    Lookup,
     No,
     Right,
-    Said,
     amount,
     first,
     of_cluster_queue,
     of_queues,
 )
-from orchestrator.clusters.kubernetes.kinds import KINDS
+from orchestrator.clusters.kubernetes.check.objects import AccessReview
+from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile, Rdma
-from orchestrator.model.cluster import Profile
 
 ROOT = Path(__file__).parents[3]
 OWN_RUNTIME = yaml.safe_load((ROOT / "manifests" / "runtime.yaml").read_text())
@@ -33,38 +39,56 @@ PROFILE = KubernetesProfile(
     kind="kubernetes", namespace="train", image="registry.example/train:1", claim="shared", queue="training"
 )
 BARE = replace(PROFILE, queue=None)
-GRANTED = {"kind": "SelfSubjectAccessReview", "status": {"allowed": True}}
-DENIED = {"kind": "SelfSubjectAccessReview", "status": {"allowed": False}}
-FORBIDDEN = No(status=403, words='nodes is forbidden: User "me" cannot list resource "nodes" at the cluster scope')
-GONE = No(status=404, words="the server could not find the requested resource")
+GRANTED, DENIED = AccessReview(allowed=True), AccessReview(allowed=False)
+FORBIDDEN = No(status=403, message='nodes is forbidden: User "me" cannot list resource "nodes" at the cluster scope')
+GONE = No(status=404, message="the server could not find the requested resource")
 
 
-def recorded() -> dict[str, Said]:
+def recorded() -> dict[str, Any]:
     """A fresh copy: a cluster with the three kinds, a claim, a runtime, Kueue, and GPUs on its two workers."""
     text = (Path(__file__).parent / "data" / "kubernetes-1.36.3.json").read_text()
-    said: dict[str, Said] = {name: No(**one) if "words" in one else one for name, one in json.loads(text).items()}
+    said: dict[str, Any] = {name: No(**one) if "message" in one else one for name, one in json.loads(text).items()}
     for node in said["nodes"]["items"]:
         if node["metadata"]["name"] != "control":
             node["status"]["allocatable"]["nvidia.com/gpu"] = "8"
     return {**said, "runtime": OWN_RUNTIME}
 
 
+LOOKUPS = {one.name: one for one in (*vars(lookups).values(), *lookups.RESOURCES.values()) if isinstance(one, Lookup)}
+
+
+def typed(documents: Mapping[str, Any]) -> dict[Lookup[Any], object]:
+    """Answers in JSON, by the names of their lookups, as they are read."""
+    return {LOOKUPS[name]: as_read(LOOKUPS[name], document) for name, document in documents.items()}
+
+
+def as_read(lookup: Lookup[Any], document: Any) -> object:
+    if isinstance(document, No):
+        return document
+    if lookup.many:
+        return Listed(items=tuple(read(lookup.kind, one) for one in document["items"]))
+    return read(lookup.kind, document)
+
+
 def answers(
-    changes: Mapping[str, Said] | None = None, *, profile: Profile = PROFILE, denied: tuple[tuple[str, str], ...] = ()
+    changes: Mapping[str, Any] | None = None,
+    *,
+    profile: KubernetesProfile = PROFILE,
+    denied: tuple[tuple[str, str], ...] = (),
 ) -> Answers:
     """The recorded answers with others in their place; `denied` are verbs and resources."""
-    found = Answers(host="https://k8s.example", namespace="train", said={**recorded(), **(changes or {})})
+    found = Answers(host="https://k8s.example", namespace="train", found=typed({**recorded(), **(changes or {})}))
     asked = rights.rights(profile, found)
     granted = {right: DENIED if (right.verb, right.resource) in denied else GRANTED for right in asked}
     return replace(found, rights=granted)
 
 
-def findings(profile: Profile, found: Answers) -> dict[str, Finding]:
+def findings(profile: KubernetesProfile, found: Answers) -> dict[str, Finding]:
     judged, _, _ = judge.judge(profile, found)
     return {one.what: one for one in judged}
 
 
-def changed(name: str, change: Callable[[Any], object]) -> dict[str, Said]:
+def changed(name: str, change: Callable[[Any], object]) -> dict[str, Any]:
     """The recorded answer to a question, changed in place."""
     document = recorded()[name]
     change(document)
@@ -74,7 +98,7 @@ def changed(name: str, change: Callable[[Any], object]) -> dict[str, Said]:
 ENFORCED = "pod-security.kubernetes.io/enforce"
 
 
-def level(name: str | None) -> dict[str, Said]:
+def level(name: str | None) -> dict[str, Any]:
     return changed("namespace", lambda one: one["metadata"].update(labels={ENFORCED: name} if name else {}))
 
 
@@ -114,7 +138,7 @@ def test_every_finding_that_is_not_fine_says_what_to_do() -> None:
             KubernetesProfile(kind="kubernetes"),
             replace(PROFILE, gang="volcano", rdma=RDMA),
         ):
-            every = Answers(host="h", namespace="train", said=found)
+            every = Answers(host="h", namespace="train", found=typed(found))
             every = replace(every, rights=dict.fromkeys(rights.rights(profile, every), FORBIDDEN))
             judged, can, cannot = judge.judge(profile, every)
             assert all(one.todo for one in judged if one.level != "ok")
@@ -128,8 +152,8 @@ RDMA = Rdma(resource="rdma/hca_shared_devices_a")
 # --- kinds and the runtime
 
 
-def served(*words: str) -> dict[str, Said]:
-    return {word: GONE for word in KINDS if word not in words}
+def served(*words: str) -> dict[str, Any]:
+    return {word: GONE for word in JOB_RESOURCES if word not in words}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +162,7 @@ def served(*words: str) -> dict[str, Said]:
         ({}, served("jobset", "pytorchjob"), "ok", "JobSet (jobset.x-k8s.io/v1alpha2), the first that auto takes"),
         ({}, served("jobset"), "ok", "TrainJob: not served"),
         ({}, {"runtime": GONE}, "ok", "TrainJob: there is no runtime orch-torch (manifests/runtime.yaml)"),
-        ({}, {"runtime": FORBIDDEN}, "ok", "TrainJob: its runtime orch-torch cannot be looked at: nodes is forbidden"),
+        ({}, {"runtime": FORBIDDEN}, "ok", "TrainJob: its runtime orch-torch cannot be read: nodes is forbidden"),
         ({"priority_class": "high"}, {}, "ok", "TrainJob: priority_class: a TrainJob cannot set it"),
         ({"runtime": "torch-distributed"}, {}, "ok", "TrainJob: runtime: torch-distributed is not orch's own"),
         (
@@ -149,7 +173,12 @@ def served(*words: str) -> dict[str, Said]:
         ),
         ({}, served(), "problem", "the cluster serves none of TrainJob, JobSet and PyTorchJob"),
         ({}, {**served("trainjob"), "runtime": GONE}, "problem", "only TrainJob is served, but there is no runtime"),
-        ({}, dict.fromkeys(KINDS, FORBIDDEN), "problem", "whether TrainJob is served is not known: nodes is forbidden"),
+        (
+            {},
+            dict.fromkeys(JOB_RESOURCES, FORBIDDEN),
+            "problem",
+            "whether TrainJob is served is not known: nodes is forbidden",
+        ),
         ({"job_kind": "jobset"}, {}, "ok", "as the profile says; TrainJob and PyTorchJob would be served, too"),
         ({"job_kind": "jobset"}, served("pytorchjob"), "problem", "JobSet (jobset.x-k8s.io/v1alpha2) is not served"),
     ],
@@ -161,7 +190,7 @@ def test_the_kind_of_a_job_is_told_and_why_it_is_that(profile, changes, level: s
     assert words in one.found
 
 
-def without(*path: str) -> dict[str, Said]:
+def without(*path: str) -> dict[str, Any]:
     """Orch's runtime without one of its fields."""
     document = json.loads(json.dumps(OWN_RUNTIME))
     at = document
@@ -178,7 +207,7 @@ NODE = ("spec", "template", "spec", "replicatedJobs", "0", "template", "spec")
     ("runtime", "level", "words"),
     [
         ({"runtime": GONE}, "problem", "there is no orch-torch"),
-        ({"runtime": FORBIDDEN}, "warning", "orch-torch cannot be looked at"),
+        ({"runtime": FORBIDDEN}, "warning", "orch-torch cannot be read"),
         (without(*NODE, "podFailurePolicy"), "warning", "counts an eviction as a failure"),
         (without(*NODE, "backoffLimit"), "warning", "backoffLimit is not set, and then is 6"),
         (without(*NODE, "template", "spec", "restartPolicy"), "warning", "restartPolicy is not Never"),
@@ -201,10 +230,10 @@ def test_a_runtime_is_compared_with_what_orch_relies_on(runtime, level: str, wor
 
 
 def test_a_runtime_of_the_namespace_is_asked_for_there() -> None:
-    asked = first(replace(PROFILE, runtime="TrainingRuntime/mine"), "train")["runtime"]
-    assert asked.path == "/apis/trainer.kubeflow.org/v1alpha1/namespaces/train/trainingruntimes/mine"
-    cluster = first(replace(PROFILE, runtime="ClusterTrainingRuntime/ours"), "train")["runtime"]
-    assert cluster.path == "/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/ours"
+    asked = first(replace(PROFILE, runtime="TrainingRuntime/mine"), "train")[RUNTIME]
+    assert asked == "/apis/trainer.kubeflow.org/v1alpha1/namespaces/train/trainingruntimes/mine"
+    cluster = first(replace(PROFILE, runtime="ClusterTrainingRuntime/ours"), "train")[RUNTIME]
+    assert cluster == "/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/ours"
 
 
 # --- PodSecurity and the namespace
@@ -214,7 +243,7 @@ def test_a_runtime_of_the_namespace_is_asked_for_there() -> None:
     ("profile", "changes", "level", "words"),
     [
         ({}, level("restricted"), "ok", "orch's pods pass it"),
-        ({"overlay": {"spec": {}}}, level("restricted"), "ok", "nobody looked at what `overlay` adds"),
+        ({"overlay": {"spec": {}}}, level("restricted"), "ok", "what `overlay` adds was not checked"),
         ({"job_kind": "pytorchjob"}, level("restricted"), "warning", "the init container of PyTorchJob's operator"),
         ({"job_kind": "pytorchjob"}, level("baseline"), "ok", "baseline is enforced, and orch's pods pass it"),
         ({}, level(None), "ok", "the namespace enforces no level"),
@@ -254,7 +283,7 @@ def test_a_clock_that_is_apart_is_a_note() -> None:
 # --- storage
 
 
-def claim(**changes: Any) -> dict[str, Said]:
+def claim(**changes: Any) -> dict[str, Any]:
     return changed("claim", lambda one: [one[part].update(values) for part, values in changes.items()])
 
 
@@ -262,7 +291,7 @@ def claim(**changes: Any) -> dict[str, Said]:
     ("changes", "level", "words"),
     [
         ({"claim": GONE}, "problem", "there is no shared in train"),
-        ({"claim": FORBIDDEN}, "warning", "shared cannot be looked at"),
+        ({"claim": FORBIDDEN}, "warning", "shared cannot be read"),
         (claim(status={"accessModes": ["ReadWriteOnce"]}), "warning", "shared: ReadWriteOnce, bound"),
         (claim(status={"accessModes": ["ReadOnlyMany"]}), "problem", "nothing can be written there"),
         (claim(status={"phase": "Lost"}), "problem", "its volume is gone"),
@@ -286,7 +315,7 @@ def storage_class(name: str, provisioner: str, *, default: bool = False) -> dict
     }
 
 
-def classes(name: str, provisioner: str) -> dict[str, Said]:
+def classes(name: str, provisioner: str) -> dict[str, Any]:
     return {"classes": {"items": [storage_class(name, provisioner)]}}
 
 
@@ -297,11 +326,11 @@ def classes(name: str, provisioner: str) -> dict[str, Said]:
          "ok", "nfs, the default: nfs.csi.k8s.io, which makes ReadWriteMany volumes"),
         ({}, {"classes": {"items": [storage_class("a", "x.io")]}}, "problem", "none is the cluster's default"),
         ({}, {"classes": {"items": []}}, "problem", "none is the cluster's default"),
-        ({}, {"classes": FORBIDDEN}, "warning", "the default one cannot be looked at"),
+        ({}, {"classes": FORBIDDEN}, "warning", "the default one cannot be read"),
         ({"storage_class": "gp3"}, classes("gp3", "ebs.csi.aws.com"), "problem", "for one node"),
         ({"storage_class": "own"}, classes("own", "example.org/x"), "ok", "when a claim is bound"),
         ({"storage_class": "hand"}, {"classes": {"items": []}}, "warning", "only volumes made by hand"),
-        ({"storage_class": "hand"}, {"classes": FORBIDDEN}, "warning", "hand cannot be looked at"),
+        ({"storage_class": "hand"}, {"classes": FORBIDDEN}, "warning", "hand cannot be read"),
     ],
 )  # fmt: skip
 def test_a_storage_class_makes_volumes_for_many(profile, changes, level: str, words: str) -> None:
@@ -314,12 +343,12 @@ def test_a_storage_class_makes_volumes_for_many(profile, changes, level: str, wo
 # --- nodes
 
 
-def on_nodes(change: Callable[[dict[str, Any]], object]) -> dict[str, Said]:
+def on_nodes(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """A change to each of the two workers."""
     return changed("nodes", lambda one: [change(node) for node in one["items"][1:]])
 
 
-def devices(**counts: str) -> dict[str, Said]:
+def devices(**counts: str) -> dict[str, Any]:
     def change(node: dict[str, Any]) -> None:
         del node["status"]["allocatable"]["nvidia.com/gpu"]
         node["status"]["allocatable"].update(counts)
@@ -327,7 +356,7 @@ def devices(**counts: str) -> dict[str, Said]:
     return on_nodes(change)
 
 
-def taint(key: str, effect: str = "NoSchedule", value: str = "") -> dict[str, Said]:
+def taint(key: str, effect: str = "NoSchedule", value: str = "") -> dict[str, Any]:
     return on_nodes(lambda node: node["spec"].update(taints=[{"key": key, "effect": effect, "value": value}]))
 
 
@@ -354,7 +383,7 @@ GPU = "nvidia.com/gpu"
         ({}, on_nodes(lambda node: node["status"]["conditions"][-1].update(status="Unknown")), "nodes", "warning", "not ready or cordoned"),  # noqa: E501 - one case
         ({"node_selector": {"orch-test/role": "worker"}}, {}, "nodes", "ok", "2 of 2 with orch-test/role=worker can be used"),  # noqa: E501 - one case
         ({"node_selector": {"pool": "a100"}}, {}, "nodes", "warning", "none of 3 has pool=a100"),
-        ({}, {"nodes": FORBIDDEN}, "nodes", "warning", "cannot be looked at: nodes is forbidden"),
+        ({}, {"nodes": FORBIDDEN}, "nodes", "warning", "cannot be listed: nodes is forbidden"),
         ({"rdma": RDMA}, {}, "RDMA", "warning", "no node has rdma/hca_shared_devices_a now"),
     ],
 )  # fmt: skip
@@ -380,7 +409,7 @@ def test_many_nodes_are_told_in_a_line() -> None:
 # --- queues and quotas
 
 
-def cluster_queue(change: Callable[[Any], object]) -> dict[str, Said]:
+def cluster_queue(change: Callable[[Any], object]) -> dict[str, Any]:
     return changed("cluster queue", change)
 
 
@@ -401,12 +430,12 @@ def inactive(message: str) -> Callable[[Any], object]:
         ({"kueue": GONE}, "queue", "problem", "the cluster serves no Kueue"),
         ({"kueue": FORBIDDEN}, "queue", "warning", "no Kueue of a version that orch knows"),
         ({"queue": GONE}, "queue", "problem", "there is no training in train"),
-        ({"queue": FORBIDDEN}, "queue", "warning", "training cannot be looked at"),
+        ({"queue": FORBIDDEN}, "queue", "warning", "training cannot be read"),
         (changed("queue", inactive("Can't submit new workloads to clusterQueue")), "queue", "problem",
          "it is not active: Can't submit new workloads to clusterQueue"),
         (changed("queue", lambda one: one["spec"].update(stopPolicy="Hold")), "queue", "problem", "stopped (Hold)"),
         ({"cluster queue": GONE}, QUOTA, "problem", "there is no ClusterQueue gpus"),
-        ({"cluster queue": FORBIDDEN}, QUOTA, "warning", "the ClusterQueue gpus cannot be looked at"),
+        ({"cluster queue": FORBIDDEN}, QUOTA, "warning", "the ClusterQueue gpus cannot be read"),
         (cluster_queue(inactive("references missing ResourceFlavor")), QUOTA, "problem", "missing"),
         (cluster_queue(lambda one: one["spec"].update(stopPolicy="HoldAndDrain")), QUOTA, "problem", "stopped"),
         (cluster_queue(lambda one: one["spec"].update(namespaceSelector=None)), QUOTA, "problem",
@@ -437,15 +466,13 @@ def test_a_namespace_with_queues_and_a_profile_without_is_told() -> None:
 
 def test_kueue_is_asked_in_the_version_that_it_serves() -> None:
     old = changed("kueue", lambda one: one.update(versions=[{"version": "v1beta1"}]))
-    found = Answers(host="h", namespace="train", said={**recorded(), **old})
-    assert of_queues(PROFILE, found)["queue"].path == (
-        "/apis/kueue.x-k8s.io/v1beta1/namespaces/train/localqueues/training"
-    )
-    assert of_cluster_queue(found)["cluster queue"].path == "/apis/kueue.x-k8s.io/v1beta1/clusterqueues/gpus"
-    assert of_queues(PROFILE, replace(found, said={**recorded(), "kueue": GONE})) == {}
+    found = Answers(host="h", namespace="train", found=typed({**recorded(), **old}))
+    assert of_queues(PROFILE, found)[QUEUE] == ("/apis/kueue.x-k8s.io/v1beta1/namespaces/train/localqueues/training")
+    assert of_cluster_queue(found)[CLUSTER_QUEUE] == "/apis/kueue.x-k8s.io/v1beta1/clusterqueues/gpus"
+    assert of_queues(PROFILE, replace(found, found=typed({**recorded(), "kueue": GONE}))) == {}
 
 
-def quota(hard: dict[str, str], used: dict[str, str], **spec: Any) -> dict[str, Said]:
+def quota(hard: dict[str, str], used: dict[str, str], **spec: Any) -> dict[str, Any]:
     document = {
         "metadata": {"name": "team"},
         "spec": {"hard": hard, **spec},
@@ -454,7 +481,7 @@ def quota(hard: dict[str, str], used: dict[str, str], **spec: Any) -> dict[str, 
     return {"quotas": {"items": [document]}}
 
 
-def limits(**of_container: dict[str, str]) -> dict[str, Said]:
+def limits(**of_container: dict[str, str]) -> dict[str, Any]:
     limit = {"type": "Container", **of_container}
     return {"limits": {"items": [{"metadata": {"name": "defaults"}, "spec": {"limits": [limit]}}]}}
 
@@ -538,8 +565,8 @@ def test_quantities_are_numbers(quantity: str, number: float) -> None:
 # --- permissions
 
 
-def asked(profile: Profile, changes: Mapping[str, Said] | None = None) -> set[tuple[str, str, str]]:
-    found = Answers(host="h", namespace="train", said={**recorded(), **(changes or {})})
+def asked(profile: KubernetesProfile, changes: Mapping[str, Any] | None = None) -> set[tuple[str, str, str]]:
+    found = Answers(host="h", namespace="train", found=typed({**recorded(), **(changes or {})}))
     return {(right.verb, right.resource, right.group) for right in rights.rights(profile, found)}
 
 
@@ -608,7 +635,7 @@ def test_what_is_not_allowed_is_told_by_resource_with_what_is_lost() -> None:
     assert not any("gets no pods" in sentence for sentence in can)
 
 
-@pytest.mark.parametrize("kind", ["auto", *KINDS])
+@pytest.mark.parametrize("kind", ["auto", *JOB_RESOURCES])
 def test_the_manifests_grant_each_verb_that_is_used(kind: Any) -> None:
     objects = list(yaml.safe_load_all((ROOT / "manifests" / "rbac.yaml").read_text()))
     rules = {scope: [one["rules"] for one in objects if one["kind"] == scope] for scope in ("Role", "ClusterRole")}
@@ -631,7 +658,7 @@ def test_reviews_that_nobody_answers_are_a_warning() -> None:
     one = findings(PROFILE, silent)["permission"]
     assert one.level == "warning"
     assert one.found.startswith(
-        "of 1 things that orch does nobody could say whether they are allowed: nodes is forbidden"
+        "of 1 things that orch does it is not known whether they are allowed: nodes is forbidden"
     )
 
 

@@ -1,19 +1,33 @@
-"""What an API server is asked, and what it said: a document for each question, or that it said no. Pure."""
+"""What is looked up at an API server, and the answers: an object, a list or a refusal for each lookup. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from orchestrator.clusters.kubernetes import runtimes
-from orchestrator.clusters.kubernetes.kinds import KINDS, Kind, is_among, taken
+from orchestrator.clusters.kubernetes.answers import ApiResources, Listed, Node, ObjectMeta, TrainingRuntime
+from orchestrator.clusters.kubernetes.binding import Quantity
+from orchestrator.clusters.kubernetes.check.objects import (
+    AccessReview,
+    ApiGroup,
+    Claim,
+    ClusterQueue,
+    LimitRange,
+    LocalQueue,
+    Namespace,
+    ResourceQuota,
+    SelfSubjectReview,
+    StorageClass,
+    Version,
+)
+from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobResource, choose_kind
 from orchestrator.clusters.kubernetes.profile import Gang, JobKind, KubernetesProfile
 from orchestrator.clusters.kubernetes.render import lost
 
-Document = Mapping[str, Any]
-QUEUES, VISIBILITY = "kueue.x-k8s.io", "visibility.kueue.x-k8s.io"
+KUEUE_GROUP, VISIBILITY_GROUP = "kueue.x-k8s.io", "visibility.kueue.x-k8s.io"
 GANGS: Mapping[Gang, tuple[str, str]] = {
     "volcano": ("scheduling.volcano.sh", "v1beta1"),
     "coscheduling": ("scheduling.x-k8s.io", "v1alpha1"),
@@ -24,31 +38,59 @@ _POWERS = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e1
     f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)
 }
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A path of the API. `many`: it is a list, which is read to its last page."""
+class Lookup(Generic[T]):
+    """`kind` is the type of the answer; `many`: the answer is a list of such objects, to its last page."""
 
-    path: str
+    name: str
+    kind: type[T]
     many: bool = False
+
+
+VERSION = Lookup(name="version", kind=Version)
+USER = Lookup(name="user", kind=SelfSubjectReview)
+RESOURCES = {kind: Lookup(name=kind, kind=ApiResources) for kind in JOB_RESOURCES}
+NAMESPACE = Lookup(name="namespace", kind=Namespace)
+QUOTAS = Lookup(name="quotas", kind=ResourceQuota, many=True)
+LIMITS = Lookup(name="limits", kind=LimitRange, many=True)
+NODES = Lookup(name="nodes", kind=Node, many=True)
+RUNTIME = Lookup(name="runtime", kind=TrainingRuntime)
+KUEUE = Lookup(name="kueue", kind=ApiGroup)
+VISIBILITY = Lookup(name="visibility", kind=ApiGroup)
+CLAIM = Lookup(name="claim", kind=Claim)
+CLAIMS = Lookup(name="claims", kind=Claim, many=True)
+CLASSES = Lookup(name="classes", kind=StorageClass, many=True)
+PRIORITY_CLASS = Lookup(name="priority class", kind=ObjectMeta)
+SERVICE_ACCOUNT = Lookup(name="service account", kind=ObjectMeta)
+GANG = Lookup(name="gang", kind=ApiResources)
+QUEUE = Lookup(name="queue", kind=LocalQueue)
+QUEUES = Lookup(name="queues", kind=LocalQueue, many=True)
+CLUSTER_QUEUE = Lookup(name="cluster queue", kind=ClusterQueue)
+WORKLOAD_PRIORITY = Lookup(name="workload priority", kind=ObjectMeta)
+
+Lookups = dict[Lookup[Any], str]  # with the path of each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class No:
-    """There is no document: the status of HTTP, 0 where nothing came back, and the server's words."""
+    """A lookup without an answer: the HTTP status, 0 where nothing came back, and the server's message."""
 
     status: int
-    words: str
+    message: str
 
 
-Said = Document | No
+_NOT_ASKED = No(status=0, message="it was not asked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Right:
-    """Something that orch does on a cluster. `needed`: without it jobs are not started, seen or ended.
+    """A verb that orch uses on a resource. `needed`: without it jobs are not started, seen or ended.
 
-    `resource` may have a part (pods/log); `name` where it is done to one object only; `everywhere`: to no namespace's.
+    `resource` may have a subresource (pods/log); `name`: only of this object; `everywhere`: in no namespace; `lost`:
+    what does not work without the right.
     """
 
     verb: str
@@ -62,142 +104,118 @@ class Right:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """`clock`: how many seconds the server's clock is ahead of this machine's, None where it did not tell."""
+    """`clock`: how many seconds the server's clock is ahead of this machine's, None where it is not known."""
 
     host: str
     namespace: str
-    said: Mapping[str, Said]
-    rights: Mapping[Right, Said] = field(default_factory=dict)
+    found: Mapping[Lookup[Any], object]
+    rights: Mapping[Right, AccessReview | No] = field(default_factory=dict)
     clock: float | None = None
 
-    def one(self, name: str) -> Document | None:
-        """The document that a question was answered with; None where there is none, or nobody may look."""
-        said = self.said.get(name)
-        return None if said is None or isinstance(said, No) else said
+    def one(self, lookup: Lookup[T]) -> T | None:
+        """The object; None where there is none or the account may not read it."""
+        answer = self.found.get(lookup)
+        return answer if isinstance(answer, lookup.kind) else None
 
-    def many(self, name: str) -> Sequence[Document] | None:
-        document = self.one(name)
-        return None if document is None else document.get("items") or ()
+    def many(self, lookup: Lookup[T]) -> tuple[T, ...] | None:
+        """The objects of a list; None where the account may not list them."""
+        answer = self.found.get(lookup)
+        return answer.items if isinstance(answer, Listed) else None
 
-    def lacks(self, name: str) -> bool:
-        """Whether the server said that there is no such thing."""
-        said = self.said.get(name)
-        return isinstance(said, No) and said.status == 404
+    def lacks(self, lookup: Lookup[Any]) -> bool:
+        """Whether the server answered that there is no such object."""
+        answer = self.found.get(lookup)
+        return isinstance(answer, No) and answer.status == 404
 
-    def why(self, name: str) -> str:
-        """Why there is no document, in the server's words."""
-        said = self.said.get(name)
-        return said.words if isinstance(said, No) else "it was not asked"
+    def why(self, lookup: Lookup[Any]) -> str:
+        """Why there is no answer, by the server's message."""
+        answer = self.found.get(lookup, _NOT_ASKED)
+        return answer.message if isinstance(answer, No) else _NOT_ASKED.message
 
-    def serves(self, kind: Kind) -> bool:
-        return is_among(kind, self.one(kind.word) or {})
+    def serves(self, resource: JobResource) -> bool:
+        return (self.one(RESOURCES[resource.kind]) or ApiResources()).has(resource.plural)
 
     @property
-    def served(self) -> tuple[Kind, ...]:
-        return tuple(kind for kind in KINDS.values() if self.serves(kind))
+    def served(self) -> tuple[JobResource, ...]:
+        return tuple(one for one in JOB_RESOURCES.values() if self.serves(one))
 
     def kind(self, profile: KubernetesProfile) -> JobKind | None:
-        """What jobs of a profile are made as here: what a submission finds, too."""
+        """The kind of a profile's job objects, as a submission chooses it."""
 
         def suits() -> bool:
             return not lost(profile, "trainjob") and self.misfits(profile) == ()
 
-        return taken(profile.job_kind, serves=self.serves, suits_trainjob=suits)
+        return choose_kind(profile.job_kind, serves=self.serves, suits_trainjob=suits)
 
     def misfits(self, profile: KubernetesProfile) -> tuple[str, ...] | None:
-        """What the runtime of TrainJobs lacks; None where it is not there, or nobody may look."""
-        document = self.one("runtime")
-        return None if document is None else runtimes.misfits(document, profile)
+        """What the runtime of TrainJobs lacks; None where there is none or the account may not read it."""
+        runtime = self.one(RUNTIME)
+        return None if runtime is None else runtimes.misfits(runtime, profile)
 
     def may(self, verb: str, resource: str) -> bool:
-        """Whether it is known to be granted."""
+        """Whether a right is known to be granted."""
         return any(
-            granted(said) is True
-            for right, said in self.rights.items()
+            isinstance(review, AccessReview) and review.allowed
+            for right, review in self.rights.items()
             if (right.verb, right.resource) == (verb, resource)
         )
 
 
-def granted(said: Said) -> bool | None:
-    """What a review of a right says; None where it was not answered."""
-    return None if isinstance(said, No) else bool((said.get("status") or {}).get("allowed"))
-
-
-def first(profile: KubernetesProfile, namespace: str) -> dict[str, Question]:
-    """What is asked whatever the answers are, by name."""
+def first(profile: KubernetesProfile, namespace: str) -> Lookups:
+    """The lookups that depend on no answer."""
     core = f"/api/v1/namespaces/{namespace}"
-    asked: dict[str, Question] = {
-        **{kind.word: Question(path=f"/apis/{kind.group}/{kind.version}") for kind in KINDS.values()},
-        "namespace": Question(path=core),
-        "quotas": Question(path=f"{core}/resourcequotas", many=True),
-        "limits": Question(path=f"{core}/limitranges", many=True),
-        "nodes": Question(path="/api/v1/nodes", many=True),
-        "runtime": Question(path=runtimes.path_of(profile.runtime, namespace)),
-        "kueue": Question(path=f"/apis/{QUEUES}"),
-        "visibility": Question(path=f"/apis/{VISIBILITY}"),
+    asked: Lookups = {
+        **{RESOURCES[one.kind]: f"/apis/{one.group}/{one.version}" for one in JOB_RESOURCES.values()},
+        NAMESPACE: core,
+        QUOTAS: f"{core}/resourcequotas",
+        LIMITS: f"{core}/limitranges",
+        NODES: "/api/v1/nodes",
+        RUNTIME: runtimes.path_of(profile.runtime, namespace),
+        KUEUE: f"/apis/{KUEUE_GROUP}",
+        VISIBILITY: f"/apis/{VISIBILITY_GROUP}",
     }
-    asked |= _storage(profile, core)
+    if profile.claim:
+        asked[CLAIM] = f"{core}/persistentvolumeclaims/{profile.claim}"
+    else:
+        asked[CLASSES] = "/apis/storage.k8s.io/v1/storageclasses"
     if profile.priority_class:
-        path = f"/apis/scheduling.k8s.io/v1/priorityclasses/{profile.priority_class}"
-        asked["priority class"] = Question(path=path)
+        asked[PRIORITY_CLASS] = f"/apis/scheduling.k8s.io/v1/priorityclasses/{profile.priority_class}"
     if profile.service_account:
-        asked["service account"] = Question(path=f"{core}/serviceaccounts/{profile.service_account}")
+        asked[SERVICE_ACCOUNT] = f"{core}/serviceaccounts/{profile.service_account}"
     if profile.gang:
-        asked["gang"] = Question(path="/apis/{}/{}".format(*GANGS[profile.gang]))
+        asked[GANG] = "/apis/{}/{}".format(*GANGS[profile.gang])
     return asked
 
 
-def _storage(profile: KubernetesProfile, core: str) -> dict[str, Question]:
-    if profile.claim:
-        return {"claim": Question(path=f"{core}/persistentvolumeclaims/{profile.claim}")}
-    return {"classes": Question(path="/apis/storage.k8s.io/v1/storageclasses", many=True)}
-
-
-def of_queues(profile: KubernetesProfile, answers: Answers) -> dict[str, Question]:
-    """What is asked of Kueue where it is."""
+def of_queues(profile: KubernetesProfile, answers: Answers) -> Lookups:
+    """The lookups to Kueue; none where it is not served."""
     version = queue_version(answers)
     if version is None:
         return {}
-    base = f"/apis/{QUEUES}/{version}"
+    base = f"/apis/{KUEUE_GROUP}/{version}"
     queues = f"{base}/namespaces/{answers.namespace}/localqueues"
-    asked = {"queues": Question(path=queues, many=True)}
+    asked: Lookups = {QUEUES: queues}
     if profile.queue:
-        asked["queue"] = Question(path=f"{queues}/{profile.queue}")
+        asked[QUEUE] = f"{queues}/{profile.queue}"
     if profile.workload_priority:
-        asked["workload priority"] = Question(path=f"{base}/workloadpriorityclasses/{profile.workload_priority}")
+        asked[WORKLOAD_PRIORITY] = f"{base}/workloadpriorityclasses/{profile.workload_priority}"
     return asked
 
 
-def of_cluster_queue(answers: Answers) -> dict[str, Question]:
-    version, queue = queue_version(answers), answers.one("queue")
-    name = ((queue or {}).get("spec") or {}).get("clusterQueue")
-    if version is None or not name:
+def of_cluster_queue(answers: Answers) -> Lookups:
+    version, queue = queue_version(answers), answers.one(QUEUE)
+    if version is None or queue is None or not queue.cluster_queue:
         return {}
-    return {"cluster queue": Question(path=f"/apis/{QUEUES}/{version}/clusterqueues/{name}")}
+    return {CLUSTER_QUEUE: f"/apis/{KUEUE_GROUP}/{version}/clusterqueues/{queue.cluster_queue}"}
 
 
 def queue_version(answers: Answers) -> str | None:
-    """Of Kueue's API; None where it is not served."""
-    served = {one.get("version") for one in (answers.one("kueue") or {}).get("versions") or ()}
+    """The version of Kueue's API; None where it is not served."""
+    served = {one.version for one in (answers.one(KUEUE) or ApiGroup()).versions}
     return next((version for version in _QUEUE_VERSIONS if version in served), None)
 
 
-def amount(quantity: Any) -> float:
+def amount(quantity: Quantity | str) -> float:
     """A quantity of Kubernetes (8, 500m, 200Gi, 1e3) as a number; 0 for what is none."""
-    match = _QUANTITY.fullmatch(str(quantity))
+    match = _QUANTITY.fullmatch(quantity)
     return float(match.group(1)) * _POWERS.get(match.group(2), 0.0) if match else 0.0
-
-
-def condition(document: Document, name: str) -> Document:
-    """A condition of an object's status, empty where it has none of that type."""
-    found = (document.get("status") or {}).get("conditions") or ()
-    return next((one for one in found if one.get("type") == name), {})
-
-
-def labels_of(document: Document) -> Mapping[str, str]:
-    found: Mapping[str, str] = (document.get("metadata") or {}).get("labels") or {}
-    return found
-
-
-def name_of(document: Document) -> str:
-    return str((document.get("metadata") or {}).get("name", ""))

@@ -9,8 +9,19 @@ from typing import Any
 
 from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes.check import nodes, queues, rights, storage
-from orchestrator.clusters.kubernetes.check.answers import Answers, Document, labels_of, name_of
-from orchestrator.clusters.kubernetes.kinds import KINDS, Kind
+from orchestrator.clusters.kubernetes.check.answers import (
+    CLAIMS,
+    NAMESPACE,
+    NODES,
+    QUEUES,
+    RESOURCES,
+    RUNTIME,
+    USER,
+    VERSION,
+    Answers,
+)
+from orchestrator.clusters.kubernetes.check.objects import Claim, SelfSubjectReview, Version
+from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobResource
 from orchestrator.clusters.kubernetes.manifests import RUN
 from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
 from orchestrator.clusters.kubernetes.render import DEFAULT_IMAGE, lost
@@ -49,30 +60,29 @@ def judge(profile: KubernetesProfile, answers: Answers) -> tuple[list[Finding], 
 def filled_in(profile: KubernetesProfile, said: Collection[str], answers: Answers) -> dict[str, Any]:
     """Keys of a profile that a cluster itself can tell, where nothing was `said` of them."""
     found: dict[str, Any] = {}
-    claims = [name_of(one) for one in answers.many("claims") or () if _is_for_all(one)]
+    claims = [one.name for one in answers.many(CLAIMS) or () if _is_for_all(one)]
     if not {"claim", "storage_class"} & set(said) and len(claims) == 1:
         found["claim"] = claims[0]
-    queues_there = [name_of(one) for one in answers.many("queues") or ()]
+    queues_there = [one.name for one in answers.many(QUEUES) or ()]
     if "queue" not in said and len(queues_there) == 1:
         found["queue"] = queues_there[0]
-    devices = nodes.devices_of(answers.many("nodes") or ())
+    devices = nodes.devices_of(answers.many(NODES) or ())
     if "gpu_resource" not in said and len(devices) == 1 and profile.gpu_resource not in devices:
         found["gpu_resource"] = next(iter(devices))
     return found
 
 
-def _is_for_all(claim: Document) -> bool:
-    """Whether many nodes can write to it, and it is not one that orch made for one run."""
-    modes = (claim.get("status") or {}).get("accessModes") or ()
-    return storage.MANY in modes and RUN not in labels_of(claim)
+def _is_for_all(claim: Claim) -> bool:
+    """Whether many nodes can write to it, and orch did not make it for one run."""
+    return storage.MANY in claim.modes and RUN not in claim.labels
 
 
 def _server(profile: KubernetesProfile, answers: Answers) -> Finding:
-    version = (answers.one("version") or {}).get("gitVersion")
+    version = (answers.one(VERSION) or Version()).git_version
     if version is None:
-        found = f"{answers.host} did not say its version: {answers.why('version')}"
+        found = f"{answers.host} did not say its version: {answers.why(VERSION)}"
         return warning("Kubernetes", found, f"see that it is {OLDEST[0]}.{OLDEST[1]} or newer: kubectl version")
-    match = re.match(r"v?(\d+)\.(\d+)", str(version))
+    match = re.match(r"v?(\d+)\.(\d+)", version)
     old = match is not None and (int(match[1]), int(match[2])) < OLDEST
     if old:
         found = f"{version}, older than {OLDEST[0]}.{OLDEST[1]}: pods do not learn which job they are of"
@@ -83,10 +93,10 @@ def _server(profile: KubernetesProfile, answers: Answers) -> Finding:
 
 
 def _user(answers: Answers) -> Finding:
-    name = (((answers.one("user") or {}).get("status") or {}).get("userInfo") or {}).get("username")
+    name = (answers.one(USER) or SelfSubjectReview()).username
     if name is None:
         return ok("account", "its name was not told, as older servers do not; the permissions below are its own")
-    return ok("account", str(name))
+    return ok("account", name)
 
 
 def _clock(answers: Answers) -> Iterator[Finding]:
@@ -100,14 +110,12 @@ def _clock(answers: Answers) -> Iterator[Finding]:
 def _namespace(profile: KubernetesProfile, answers: Answers) -> Finding:
     name = answers.namespace
     found = name if profile.namespace else f"{name}, that of the kubeconfig's context"
-    if answers.lacks("namespace"):
+    if answers.lacks(NAMESPACE):
         return problem("namespace", f"there is no {name}", "make it (manifests/namespace.yaml), or set `namespace`")
-    document = answers.one("namespace")
-    if document is None:
-        return warning(
-            "namespace", f"{found}: {answers.why('namespace')}", "its labels cannot be read: see it is there"
-        )
-    if (document.get("status") or {}).get("phase") == "Terminating":
+    namespace = answers.one(NAMESPACE)
+    if namespace is None:
+        return warning("namespace", f"{found}: {answers.why(NAMESPACE)}", "its labels cannot be read: see it is there")
+    if namespace.phase == "Terminating":
         return problem("namespace", f"{found}, which is being deleted", "wait, and make it again; or set `namespace`")
     return ok("namespace", found)
 
@@ -119,9 +127,9 @@ def _kind(profile: KubernetesProfile, answers: Answers) -> Finding:
     chosen = answers.kind(profile)
     if chosen is None:
         return _nothing_taken(profile, answers)
-    of = KINDS[chosen]
+    of = JOB_RESOURCES[chosen]
     named = f"{_NAMES[chosen]} ({of.group}/{of.version})"
-    others = [_NAMES[kind.word] for kind in answers.served if kind is not of]
+    others = [_NAMES[kind.kind] for kind in answers.served if kind is not of]
     if not answers.serves(of):
         there = f"{' and '.join(others)} would be" if others else "nor are the others"
         todo = f"install {_OPERATORS[chosen]}, or set `job_kind` to one that is there, or auto"
@@ -129,57 +137,58 @@ def _kind(profile: KubernetesProfile, answers: Answers) -> Finding:
     if profile.job_kind != "auto":
         more = f"; {' and '.join(others)} would be served, too" if others else ""
         return ok("job kind", f"{named}, as the profile says{more}")
-    before = takewhile(lambda kind: kind is not of, KINDS.values())
-    reasons = [f"{_NAMES[kind.word]}: {_not_taken(kind, profile, answers)}" for kind in before]
+    before = takewhile(lambda kind: kind is not of, JOB_RESOURCES.values())
+    reasons = [f"{_NAMES[kind.kind]}: {_not_taken(kind, profile, answers)}" for kind in before]
     return ok("job kind", "; ".join([f"{named}, the first that auto takes", *reasons]))
 
 
 def _nothing_taken(profile: KubernetesProfile, answers: Answers) -> Finding:
     """By auto."""
-    trainjob = KINDS["trainjob"]
+    trainjob = JOB_RESOURCES["trainjob"]
     if answers.serves(trainjob):
         found = f"auto takes nothing: only TrainJob is served, but {_not_taken(trainjob, profile, answers)}"
         return problem("job kind", found, "mend that, or install JobSet, or set `job_kind: trainjob`")
-    unknown = next(filter(None, (_unknown(word, answers) for word in KINDS)), None)
+    unknown = next(filter(None, (_unknown(kind, answers) for kind in JOB_RESOURCES)), None)
     todo = "install JobSet, the Training Operator, or Kubeflow Trainer with manifests/runtime.yaml"
     return unknown or problem("job kind", "the cluster serves none of TrainJob, JobSet and PyTorchJob", todo)
 
 
-def _unknown(word: JobKind, answers: Answers) -> Finding | None:
+def _unknown(kind: JobKind, answers: Answers) -> Finding | None:
     """That nobody could say whether a kind is served."""
-    if answers.one(word) is not None or answers.lacks(word):
+    lookup = RESOURCES[kind]
+    if answers.one(lookup) is not None or answers.lacks(lookup):
         return None
-    found = f"whether {_NAMES[word]} is served is not known: {answers.why(word)}"
+    found = f"whether {_NAMES[kind]} is served is not known: {answers.why(lookup)}"
     return problem("job kind", found, "see what kubectl api-resources says")
 
 
-def _not_taken(kind: Kind, profile: KubernetesProfile, answers: Answers) -> str:
+def _not_taken(kind: JobResource, profile: KubernetesProfile, answers: Answers) -> str:
     if not answers.serves(kind):
         return "not served"
-    if gone := lost(profile, kind.word):
+    if gone := lost(profile, kind.kind):
         return gone[0].partition(";")[0]
-    if answers.lacks("runtime"):
+    if answers.lacks(RUNTIME):
         return f"there is no runtime {profile.runtime} (manifests/runtime.yaml)"
     misfits = answers.misfits(profile)
     if misfits is None:
-        return f"its runtime {profile.runtime} cannot be looked at: {answers.why('runtime')}"
+        return f"its runtime {profile.runtime} cannot be read: {answers.why(RUNTIME)}"
     return f"its runtime {profile.runtime} does not fit: {misfits[0]}"
 
 
 def _runtime(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     """Of TrainJobs, where jobs are made as such."""
-    if answers.kind(profile) != "trainjob" or not answers.serves(KINDS["trainjob"]):
+    if answers.kind(profile) != "trainjob" or not answers.serves(JOB_RESOURCES["trainjob"]):
         return
     name, misfits = profile.runtime, answers.misfits(profile)
-    if answers.lacks("runtime"):
+    if answers.lacks(RUNTIME):
         todo = "kubectl apply --server-side -f manifests/runtime.yaml, or set `runtime` to one that is there"
         yield problem("runtime", f"there is no {name}: the webhook refuses TrainJobs that refer to it", todo)
     elif misfits is None:
         todo = "see that it is a copy of manifests/runtime.yaml, or have the ClusterRole of manifests/rbac.yaml bound"
-        yield warning("runtime", f"{name} cannot be looked at: {answers.why('runtime')}", todo)
+        yield warning("runtime", f"{name} cannot be read: {answers.why(RUNTIME)}", todo)
     elif misfits:
         todo = "set `runtime` to a copy of manifests/runtime.yaml, or take `job_kind: jobset`"
-        hopeless = any(words.startswith(("it has no", "its job", "it starts ranks")) for words in misfits)
+        hopeless = any(one.startswith(("it has no", "its job", "it starts ranks")) for one in misfits)
         yield (problem if hopeless else warning)("runtime", f"{name}: {'; '.join(misfits)}", todo)
     else:
         yield ok("runtime", f"{name} does all that orch's own does")
@@ -187,11 +196,11 @@ def _runtime(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
 
 def _security(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     """What is enforced in the namespace against what is rendered, which passes `restricted` but for rdma."""
-    document = answers.one("namespace")
-    if document is not None:
-        yield _level(profile, labels_of(document).get(_ENFORCED), answers)
-    elif not answers.lacks("namespace"):
-        found = f"the namespace's level is not known: {answers.why('namespace')}"
+    namespace = answers.one(NAMESPACE)
+    if namespace is not None:
+        yield _level(profile, namespace.labels.get(_ENFORCED), answers)
+    elif not answers.lacks(NAMESPACE):
+        found = f"the namespace's level is not known: {answers.why(NAMESPACE)}"
         todo = (
             "orch's pods pass `restricted`, but for rdma, for PyTorchJob's init container and for what `overlay` adds"
         )
@@ -213,7 +222,7 @@ def _level(profile: KubernetesProfile, level: str | None, answers: Answers) -> F
         return warning("PodSecurity", found, todo)
     if level not in ("baseline", "restricted"):
         return ok("PodSecurity", found)
-    more = "; nobody looked at what `overlay` adds" if profile.overlay else ""
+    more = "; what `overlay` adds was not checked" if profile.overlay else ""
     return ok("PodSecurity", f"{found}, and orch's pods pass it{more}")
 
 
@@ -221,7 +230,7 @@ def _image(profile: KubernetesProfile) -> Finding:
     if profile.image is None:
         todo = "set `image` to one that has Python, torch and deepspeed: manifests/README.md"
         return warning("image", f"the profile names none: {DEFAULT_IMAGE} is taken, as if nodes had it", todo)
-    return ok("image", f"{profile.image}, where nobody looked")
+    return ok("image", f"{profile.image}, which was not checked")
 
 
 # --- promises
@@ -230,7 +239,7 @@ def _image(profile: KubernetesProfile) -> Finding:
 def promises(profile: KubernetesProfile, answers: Answers) -> tuple[list[str], list[str]]:
     """What orch can and cannot promise on this cluster, in sentences."""
     kind = answers.kind(profile)
-    if kind is None or not answers.serves(KINDS[kind]):
+    if kind is None or not answers.serves(JOB_RESOURCES[kind]):
         return [], []
     return list(_can(profile, answers)), list(_cannot(profile, kind, answers))
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from orchestrator.clusters.findings import Finding, ok, problem, warning
-from orchestrator.clusters.kubernetes.check.answers import Answers, Document, amount, name_of
-from orchestrator.clusters.kubernetes.nodes import allocatable, hindering, is_chosen, is_usable
+from orchestrator.clusters.kubernetes.answers import Node
+from orchestrator.clusters.kubernetes.check.answers import NODES, Answers, amount
+from orchestrator.clusters.kubernetes.nodes import hindering, is_chosen, is_usable
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
 # What devices for training are called, by their vendors' plugins.
@@ -19,9 +20,9 @@ _MANY = 6  # names in a sentence
 
 
 def judge(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
-    nodes = answers.many("nodes")
+    nodes = answers.many(NODES)
     if nodes is None:
-        found = f"cannot be looked at: {answers.why('nodes')}"
+        found = f"cannot be listed: {answers.why(NODES)}"
         yield warning(
             "nodes", found, "ask for the ClusterRole of manifests/rbac.yaml: nodes and their GPUs are not known here"
         )
@@ -37,23 +38,23 @@ def judge(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
         yield _devices("RDMA", profile.rdma.resource, "rdma.resource", usable, ())
 
 
-def devices_of(nodes: Iterable[Document]) -> dict[str, dict[str, int]]:
-    """By resource, for those that are devices for training: how many each node has for pods."""
+def devices_of(nodes: Iterable[Node]) -> dict[str, dict[str, int]]:
+    """How many devices for training each node has for pods, by resource and node."""
     found: dict[str, dict[str, int]] = {}
     for node in nodes:
-        for resource, count in allocatable(node).items():
+        for resource, count in node.allocatable.items():
             if _DEVICES.fullmatch(resource) and amount(count):
-                found.setdefault(resource, {})[name_of(node)] = int(amount(count))
+                found.setdefault(resource, {})[node.name] = int(amount(count))
     return found
 
 
 def _nodes(
-    profile: KubernetesProfile, nodes: Sequence[Document], wanted: Sequence[Document], usable: Sequence[Document]
+    profile: KubernetesProfile, nodes: Sequence[Node], wanted: Sequence[Node], usable: Sequence[Node]
 ) -> Finding:
-    selected = f" with {_said(profile.node_selector)}" if profile.node_selector else ""
+    selected = f" with {_labels(profile.node_selector)}" if profile.node_selector else ""
     if not wanted and profile.node_selector:
         return warning(
-            "nodes", f"none of {len(nodes)} has {_said(profile.node_selector)}", "mend `node_selector`, or label nodes"
+            "nodes", f"none of {len(nodes)} has {_labels(profile.node_selector)}", "fix `node_selector`, or label nodes"
         )
     found = f"{len(usable)} of {len(wanted)}{selected} can be used"
     named = f": {_named(usable)}" if usable else ""
@@ -68,8 +69,8 @@ def _nodes(
     return warning("nodes", found, "no job can start there now: tolerate a taint in `tolerations`, or wait for nodes")
 
 
-def _devices(what: str, resource: str, key: str, usable: Sequence[Document], all_nodes: Sequence[Document]) -> Finding:
-    counts = {name_of(node): int(amount(allocatable(node).get(resource, 0))) for node in usable}
+def _devices(what: str, resource: str, key: str, usable: Sequence[Node], all_nodes: Sequence[Node]) -> Finding:
+    counts = {node.name: int(amount(node.allocatable.get(resource, "0"))) for node in usable}
     counts = {name: count for name, count in counts.items() if count}
     seen = devices_of(all_nodes)
     others = ", ".join(f"{sum(counts.values())} {name}" for name, counts in sorted(seen.items()) if name != resource)
@@ -96,8 +97,8 @@ def _each(counts: Mapping[str, int]) -> str:
     return "; ".join(f"{count} on {_names(names)}" for count, names in sorted(by_count.items(), reverse=True))
 
 
-def _named(nodes: Iterable[Document]) -> str:
-    return _names(sorted(map(name_of, nodes)))
+def _named(nodes: Iterable[Node]) -> str:
+    return _names(sorted(node.name for node in nodes))
 
 
 def _names(names: Sequence[str]) -> str:
@@ -105,5 +106,5 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_MANY]) + more
 
 
-def _said(labels: Mapping[str, str]) -> str:
+def _labels(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))

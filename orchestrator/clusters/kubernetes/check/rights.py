@@ -1,14 +1,22 @@
-"""What orch does on a cluster, verb by verb, and what is lost where an account may not. Pure."""
+"""The rights that orch needs on a cluster, verb by verb, and what does not work without each. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes import runtimes
-from orchestrator.clusters.kubernetes.check.answers import GANGS, QUEUES, VISIBILITY, Answers, Right, granted
-from orchestrator.clusters.kubernetes.kinds import KINDS
+from orchestrator.clusters.kubernetes.binding import Manifest
+from orchestrator.clusters.kubernetes.check.answers import (
+    GANGS,
+    KUEUE_GROUP,
+    VISIBILITY,
+    VISIBILITY_GROUP,
+    Answers,
+    No,
+    Right,
+)
+from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES
 from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
 
 WHAT = "permission"
@@ -36,7 +44,7 @@ _OF_JOBS = {
 
 
 def rights(profile: KubernetesProfile, answers: Answers) -> tuple[Right, ...]:
-    """All that a cluster is asked about."""
+    """All rights that a profile's jobs need."""
     chosen = answers.kind(profile)
     found = [*_ALWAYS, *_of_jobs(chosen, answers), *_of_claims(profile)]
     if profile.queue:
@@ -54,13 +62,13 @@ def rights(profile: KubernetesProfile, answers: Answers) -> tuple[Right, ...]:
 
 
 def _of_jobs(chosen: JobKind | None, answers: Answers) -> Iterator[Right]:
-    for kind in answers.served:
-        if kind.word == chosen:
+    for of in answers.served:
+        if of.kind == chosen:
             for verb, lost in _OF_JOBS.items():
-                yield Right(verb=verb, resource=kind.plural, group=kind.group, needed=True, lost=lost)
+                yield Right(verb=verb, resource=of.plural, group=of.group, needed=True, lost=lost)
         else:
-            lost = "a run that is cancelled before it was handed over is not looked for among them"
-            yield Right(verb="get", resource=kind.plural, group=kind.group, lost=lost)
+            lost = "a run that is cancelled before it was dispatched is not looked for among them"
+            yield Right(verb="get", resource=of.plural, group=of.group, lost=lost)
 
 
 def _of_claims(profile: KubernetesProfile) -> Iterator[Right]:
@@ -74,12 +82,12 @@ def _of_claims(profile: KubernetesProfile) -> Iterator[Right]:
 
 def _of_queues(profile: KubernetesProfile, answers: Answers) -> Iterator[Right]:
     lost = "why a job waits in its queue cannot be said"
-    yield Right(verb="list", resource="workloads", group=QUEUES, lost=lost)
+    yield Right(verb="list", resource="workloads", group=KUEUE_GROUP, lost=lost)
     lost = "nobody can say whether the queue is there"
-    yield Right(verb="get", resource="localqueues", group=QUEUES, name=profile.queue or "", lost=lost)
-    if answers.one("visibility") is not None:
+    yield Right(verb="get", resource="localqueues", group=KUEUE_GROUP, name=profile.queue or "", lost=lost)
+    if answers.one(VISIBILITY) is not None:
         of, lost = "localqueues/pendingworkloads", "a job's place in its queue cannot be said"
-        yield Right(verb="get", resource=of, group=VISIBILITY, name=profile.queue or "", lost=lost)
+        yield Right(verb="get", resource=of, group=VISIBILITY_GROUP, name=profile.queue or "", lost=lost)
 
 
 def _of_runtime(profile: KubernetesProfile) -> Right:
@@ -88,15 +96,15 @@ def _of_runtime(profile: KubernetesProfile) -> Right:
     return Right(
         verb="get",
         resource=runtimes.plural_of(profile.runtime),
-        group=KINDS["trainjob"].group,
+        group=JOB_RESOURCES["trainjob"].group,
         name=runtimes.name_of(profile.runtime),
         everywhere=everywhere,
         lost=lost if profile.job_kind == "auto" else lost.partition(": ")[2],
     )
 
 
-def review(right: Right, namespace: str) -> dict[str, Any]:
-    """The question whether whoever asks may do it: a SelfSubjectAccessReview."""
+def review(right: Right, namespace: str) -> Manifest:
+    """The SelfSubjectAccessReview that asks whether the account has a right."""
     resource, _, part = right.resource.partition("/")
     asked = {
         "verb": right.verb,
@@ -115,20 +123,20 @@ def review(right: Right, namespace: str) -> dict[str, Any]:
 
 def judge(answers: Answers) -> Iterator[Finding]:
     """One finding where all is granted, else one for each resource that something is missing of."""
-    grants = {right: granted(said) for right, said in answers.rights.items()}
-    unknown = [said for right, said in answers.rights.items() if grants[right] is None]
+    unknown = [review for review in answers.rights.values() if isinstance(review, No)]
     if unknown:
-        words = getattr(unknown[0], "words", "")
-        found = f"of {len(unknown)} things that orch does nobody could say whether they are allowed: {words}"
+        found = (
+            f"of {len(unknown)} things that orch does it is not known whether they are allowed: {unknown[0].message}"
+        )
         yield warning(WHAT, found, f"see what kubectl auth can-i --list -n {answers.namespace} says")
-    missing = [right for right, may in grants.items() if may is False]
+    missing = [right for right, review in answers.rights.items() if not isinstance(review, No) and not review.allowed]
     for needed in (True, False):
         for everywhere in (False, True):
             alike = [right for right in missing if (right.needed, right.everywhere) == (needed, everywhere)]
             for resource in dict.fromkeys((right.group, right.resource) for right in alike):
                 yield _missing([right for right in alike if (right.group, right.resource) == resource], answers)
-    if grants and not unknown and not missing:
-        yield ok(WHAT, f"all {len(grants)} things that orch does in {answers.namespace} are allowed")
+    if answers.rights and not unknown and not missing:
+        yield ok(WHAT, f"all {len(answers.rights)} things that orch does in {answers.namespace} are allowed")
 
 
 def _missing(rights: Sequence[Right], answers: Answers) -> Finding:
@@ -143,5 +151,5 @@ def _missing(rights: Sequence[Right], answers: Answers) -> Finding:
     return (problem if one.needed else warning)(WHAT, f"{verbs} {of} is not allowed {where}: {lost}", todo)
 
 
-def _enumerated(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def _enumerated(verbs: Sequence[str]) -> str:
+    return " and ".join([", ".join(verbs[:-1]), verbs[-1]] if len(verbs) > 1 else verbs)

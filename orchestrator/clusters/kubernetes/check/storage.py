@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.clusters.findings import Finding, ok, problem, warning
-from orchestrator.clusters.kubernetes.check.answers import Answers, Document, name_of
+from orchestrator.clusters.kubernetes.check.answers import CLAIM, CLASSES, Answers
+from orchestrator.clusters.kubernetes.check.objects import Claim, StorageClass
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 
 MANY, ONE = "ReadWriteMany", frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
@@ -36,25 +37,23 @@ def judge(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
 
 
 def _claim(name: str, answers: Answers) -> Finding:
-    claim = answers.one("claim")
+    claim = answers.one(CLAIM)
     if claim is not None:
-        return _made(name, claim)
-    if answers.lacks("claim"):
+        return _judge_claim(name, claim)
+    if answers.lacks(CLAIM):
         todo = "make it (manifests/claim.yaml), or set `claim` to one of: kubectl get pvc"
         return problem("claim", f"there is no {name} in {answers.namespace}", todo)
-    found = f"{name} cannot be looked at: {answers.why('claim')}"
+    found = f"{name} cannot be read: {answers.why(CLAIM)}"
     return warning("claim", found, f"see that it is bound and {MANY}")
 
 
-def _made(name: str, claim: Document) -> Finding:
-    status, spec = claim.get("status") or {}, claim.get("spec") or {}
-    modes = set(status.get("accessModes") or spec.get("accessModes") or ())
-    phase = str(status.get("phase", "Pending"))
-    facts = [phase.lower(), str((status.get("capacity") or {}).get("storage", ""))]
-    of = f" of class {spec['storageClassName']}" if spec.get("storageClassName") else ""
-    found = f"{name}: {', '.join([*sorted(modes), *filter(None, facts)])}{of}"
+def _judge_claim(name: str, claim: Claim) -> Finding:
+    modes, phase = set(claim.modes or claim.requested_modes), claim.phase
+    facts = [*sorted(modes), phase.lower(), *filter(None, [claim.capacity])]
+    of = f" of class {claim.storage_class}" if claim.storage_class else ""
+    found = f"{name}: {', '.join(facts)}{of}"
     other = f"set `claim` to a {MANY} one"
-    if (claim.get("metadata") or {}).get("deletionTimestamp"):
+    if claim.deleted is not None:
         return problem("claim", f"{found}, and it is being deleted", other)
     if phase == "Lost":
         return problem("claim", f"{found}: its volume is gone", other)
@@ -69,15 +68,15 @@ def _made(name: str, claim: Document) -> Finding:
 
 
 def _class(name: str | None, answers: Answers) -> Finding:
-    """Of the claims that orch makes: the one that the profile names, or else the cluster's default."""
-    classes = answers.many("classes")
+    """The storage class of the claims that orch makes: the profile's, or else the cluster's default."""
+    classes = answers.many(CLASSES)
     if classes is None:
-        found = f"{name or 'the default one'} cannot be looked at: {answers.why('classes')}"
+        found = f"{name or 'the default one'} cannot be read: {answers.why(CLASSES)}"
         return warning("storage class", found, _ASK)
-    known = ", ".join(sorted(map(name_of, classes)))
-    chosen = [one for one in classes if (name_of(one) == name if name else _is_default(one))]
+    known = ", ".join(sorted(one.name for one in classes))
+    chosen = [one for one in classes if (one.name == name if name else one.annotations.get(_DEFAULT) == "true")]
     if chosen:
-        return _provisioned(name or f"{name_of(chosen[-1])}, the default", chosen[-1])
+        return _provisioned(name or f"{chosen[-1].name}, the default", chosen[-1])
     if name:
         todo = f"see that {MANY} volumes of it are free, or set `storage_class` to one of: {known or 'none'}"
         return warning("storage class", f"there is no {name}: only volumes made by hand can be claimed by it", todo)
@@ -89,13 +88,8 @@ _ASK = "see that it makes ReadWriteMany volumes, or set `claim`"
 _CLAIM = "set `claim` to a ReadWriteMany claim: the cluster has no storage class"
 
 
-def _is_default(of: Document) -> bool:
-    annotations = (of.get("metadata") or {}).get("annotations") or {}
-    return annotations.get(_DEFAULT) == "true"
-
-
-def _provisioned(name: str, of: Document) -> Finding:
-    by = str(of.get("provisioner", ""))
+def _provisioned(name: str, of: StorageClass) -> Finding:
+    by = of.provisioner
     if by in _DISKS:
         found = f"{name}: {by} makes volumes for one node, not {MANY} ones"
         return problem("storage class", found, "set `claim` or `storage_class` to what many nodes can mount")
