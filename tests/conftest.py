@@ -21,6 +21,7 @@ SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
 KUBERNETES = "kube_cluster"  # and on a real Kubernetes
 CLUSTERS = ("slurm", "kubernetes")
 ORDER = ("", *CLUSTERS, "deepspeed")
+ONCE = ("real_saves", "distributions", "elsewhere")  # fixtures that each worker would make again: one worker has them
 TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limit for others is in pyproject.toml
 
 
@@ -43,7 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             pass
         elif item.get_closest_marker("deepspeed") or _group(item) in CLUSTERS or _has_hosts(item):
             item.add_marker(pytest.mark.timeout(TRAINING_TIMEOUT))
-        if (group := _group(item)) in CLUSTERS:
+        group = _group(item)
+        if group not in CLUSTERS:
+            group = next((name for name in ONCE if name in getattr(item, "fixturenames", ())), "")
+        if group:
             item.add_marker(pytest.mark.xdist_group(group))
             _tell_xdist(item, group)
 

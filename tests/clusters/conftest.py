@@ -267,12 +267,21 @@ ON_KUBERNETES = {
     "test_another_attempt_goes_on_in_another_generation",
     "test_secrets_reach_the_job_and_no_file",
 }
+# ssh hosts do these by the operations that this machine does them by: there `local` stands for both.
+AS_ON_LOCAL = {
+    "test_an_attempt_that_has_ended_is_not_started_again_by_another_hand_over",
+    "test_a_cancel_now_ends_processes_that_a_signal_has_stopped",
+    "test_an_attempt_that_is_older_than_the_newest_claim_is_fenced",
+    "test_another_attempt_goes_on_in_another_generation",
+    "test_metrics_are_read_on_from_a_mark",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         place = getattr(getattr(item, "callspec", None), "params", {}).get("place")
-        if place == "kubernetes" and getattr(item, "originalname", "") not in ON_KUBERNETES:
+        name = getattr(item, "originalname", "")
+        if (place == "kubernetes" and name not in ON_KUBERNETES) or (place == "ssh" and name in AS_ON_LOCAL):
             item.add_marker(pytest.mark.full)
 
 
