@@ -33,6 +33,7 @@ from orchestrator.inputs import snapshot
 from orchestrator.model.run import Phase, Question
 from orchestrator.planner import make_plan
 from orchestrator.runs import submit as launch
+from orchestrator.runs.prepare import prepare
 from orchestrator.store import open_store
 from orchestrator.system.paths import config_path, orch_home
 
@@ -45,7 +46,7 @@ def submit(job: str, first: int, last: int) -> float:
     started = time.perf_counter()
     with open_store(orch_home(os.environ)) as store:
         names = [f"many-{number}" for number in range(first, last)]
-        jobs = (launch.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name) for name in names)
+        jobs = (prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name) for name in names)
         launch.submit_runs(store, backend, jobs, os.environ)
     return time.perf_counter() - started
 
@@ -56,7 +57,7 @@ def render(job: str, folder: Path, names: Sequence[str]) -> int:
     folder.mkdir()
     text = ""
     for name in names:
-        bundle = launch.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name).bundle
+        bundle = prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name).bundle
         text = kubernetes.stream(bundle)
         (folder / f"{name}.yaml").write_text(text)
     return len(text.encode())

@@ -15,7 +15,7 @@ from orchestrator.errors import JobError
 from orchestrator.inputs import localfiles
 from orchestrator.model.cluster import BadNodes, Profile
 from orchestrator.model.spec import Spec
-from orchestrator.runs.submit import Prepared, prepare
+from orchestrator.runs.prepare import Prepared, prepare
 from orchestrator.system.paths import config_path, orch_home
 
 

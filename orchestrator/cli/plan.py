@@ -10,8 +10,7 @@ from orchestrator.cli import output
 from orchestrator.cli.terminal import columns, painter
 from orchestrator.errors import OK, JobError, PlanError
 from orchestrator.model.plan import Plan
-from orchestrator.runs import submit
-from orchestrator.runs.submit import check_secrets
+from orchestrator.runs.prepare import check_secrets, plan_job
 from orchestrator.views import plan as view
 
 
@@ -35,6 +34,6 @@ def run(options: Namespace) -> int:
 def _plan(job: jobs.Job) -> Plan:
     try:
         check_secrets(job.spec, job.backend)
-        return submit.plan_job(job.spec, job.backend.probe(), job.job_dir)
+        return plan_job(job.spec, job.backend.probe(), job.job_dir)
     except JobError as error:
         raise job.place(error) from None

@@ -12,7 +12,7 @@ from orchestrator.cli.terminal import columns, painter, say, warn
 from orchestrator.controller.autostart import keep_controller
 from orchestrator.errors import OK
 from orchestrator.runs import submit
-from orchestrator.runs.submit import Prepared
+from orchestrator.runs.prepare import Prepared
 from orchestrator.store import Store
 
 

@@ -1,23 +1,18 @@
-"""From a spec to a run: plan, render, record, hand over. A function for each thing that a person asks for."""
+"""What a person asks of runs: submit, resume, cancel. Each records the intention before it acts."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import posixpath
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.clusters import Backend, kind_of
-from orchestrator.errors import ClusterError, JobError, PlanError, Unreachable
-from orchestrator.model.bundle import Bundle
-from orchestrator.model.cluster import BadNodes, Cluster, Profile
-from orchestrator.model.plan import ModelFacts, Plan
+from orchestrator.errors import ClusterError, JobError, Unreachable
+from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Phase, Question, Run, Submission
-from orchestrator.model.spec import Spec
 from orchestrator.policy.attempts import intention, next_submission, submission_of
 from orchestrator.policy.nodes import USUAL, NodeRecord
 from orchestrator.runs.dispatch import (
@@ -32,150 +27,9 @@ from orchestrator.runs.dispatch import (
     secret_variables,
     stage,
 )
+from orchestrator.runs.prepare import Prepared
 from orchestrator.store import Store, mirror
 from orchestrator.system import failpoints
-
-if TYPE_CHECKING:
-    from orchestrator.inputs.snapshot import Snapshot
-    from orchestrator.rendering import RenderRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """All that is known before anything is written. `spec_digest` is of the spec, `run_id` of the cluster too.
-
-    `left_behind`: what of the code does not travel with the job, and why. `notes`: what its cluster makes of it.
-    """
-
-    spec: Spec
-    cluster: Cluster
-    plan: Plan
-    bundle: Bundle
-    run_id: str
-    spec_digest: str
-    left_behind: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences for whoever submits or renders the job."""
-        behind = (f"code: {what}; it does not travel with the job" for what in self.left_behind)
-        return (*self.plan.warnings, *self.notes, *behind)
-
-
-def check_secrets(spec: Spec, backend: Backend) -> None:
-    """Check that jobs on this kind of cluster can read the secrets of a spec. Raises JobError."""
-    from orchestrator.config import specfile
-
-    specfile.check_secrets(spec, backend.kind, kubernetes=kind_of(backend.kind).kubernetes_secrets)
-
-
-def plan_job(spec: Spec, cluster: Cluster, job_dir: str) -> Plan:
-    """The plan of a spec on a cluster; `fits` says whether it does. Raises JobError."""
-    # The planner and the libraries below it are not needed to resume, cancel or watch a run.
-    from orchestrator import planner
-
-    return planner.make_plan(spec, cluster, _facts(spec, job_dir))
-
-
-def _facts(spec: Spec, job_dir: str) -> ModelFacts | None:
-    if spec.model is None:
-        return None
-    from orchestrator.inputs import modelfacts
-
-    return modelfacts.load(spec.model, job_dir)
-
-
-def prepare(
-    spec: Spec,
-    backend: Backend,
-    *,
-    job_dir: str,
-    name: str | None = None,
-    must_fit: bool = True,
-    attempt: int = 1,
-    change: Callable[[Profile], Profile] | None = None,
-) -> Prepared:
-    """Probe, plan and render; writes nothing. `name` renames the job; `change` gives the cluster another profile.
-
-    Raises JobError, ClusterError, and PlanError when the plan does not fit and `must_fit`.
-    """
-    from orchestrator import rendering
-    from orchestrator.config import specfile
-
-    if name is not None:
-        spec = specfile.named(spec, name)
-    check_secrets(spec, backend)
-    cluster = backend.probe()
-    if change is not None:
-        cluster = replace(cluster, profile=change(cluster.profile))
-    plan = plan_job(spec, cluster, job_dir)
-    if must_fit and plan.fits is False:
-        raise _does_not_fit(plan)
-    canonical = specfile.canonical(spec)
-    run_id = hashlib.sha256(json.dumps([spec.name, canonical, cluster.name]).encode()).hexdigest()[:12]
-    code = _code(Path(job_dir, spec.code)) if spec.code is not None else None
-    request = _request(spec, plan, cluster, run_id=run_id, job_dir=job_dir, code=code, attempt=attempt)
-    return Prepared(
-        spec=spec,
-        cluster=cluster,
-        plan=plan,
-        bundle=rendering.render(request),
-        run_id=run_id,
-        spec_digest=hashlib.sha256(canonical.encode()).hexdigest(),
-        left_behind=code.skipped if code is not None else (),
-        notes=request.kind.warnings(request),
-    )
-
-
-def _request(
-    spec: Spec, plan: Plan, cluster: Cluster, *, run_id: str, job_dir: str, code: Snapshot | None, attempt: int
-) -> RenderRequest:
-    from orchestrator import rendering
-    from orchestrator.bundle import assets
-    from orchestrator.policy import signatures
-
-    kind = kind_of(cluster.kind)
-    return rendering.RenderRequest(
-        spec=spec,
-        plan=plan,
-        cluster=cluster,
-        run_id=run_id,
-        job_dir=job_dir,
-        kind=kind.rendering(),
-        templates=assets.load_templates(kind.templates or kind.name),
-        payload=(assets.load_library(), *(code.files if code is not None else ())),
-        signatures=signatures.rows(),
-        attempt=attempt,
-        kubernetes_secrets=kind.kubernetes_secrets,
-        present=frozenset(path for path in _named_paths(spec) if Path(job_dir, path).exists()),
-    )
-
-
-def _code(directory: Path) -> Snapshot:
-    from orchestrator.inputs import snapshot
-
-    return snapshot.take(directory)
-
-
-def _named_paths(spec: Spec) -> list[str]:
-    named = (spec.model and spec.model.path, spec.tokenizer, spec.data and spec.data.dataset)
-    return [path for path in named if path]
-
-
-def _does_not_fit(plan: Plan) -> PlanError:
-    memory = plan.memory
-    if memory is None:
-        return PlanError("the plan does not fit", hint="orch plan job.yaml shows it term by term")
-    return PlanError(
-        f"the plan does not fit: a rank needs {_gib(memory.rank_bytes)} of {_gib(memory.rank_limit)},"
-        f" a host {_gib(memory.host_bytes)} of {_gib(memory.host_limit)}",
-        hint="orch plan job.yaml shows it term by term; a higher ZeRO stage, offload or more nodes make it smaller",
-    )
-
-
-def _gib(amount: int | None) -> str:
-    return "unknown" if amount is None else f"{amount / 2**30:.1f} GiB"
 
 
 def submit_run(

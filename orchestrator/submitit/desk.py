@@ -16,6 +16,7 @@ from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Phase
 from orchestrator.model.spec import Spec
 from orchestrator.runs import submit
+from orchestrator.runs.prepare import prepare
 from orchestrator.store import Store, open_reader, open_store
 from orchestrator.system.paths import config_path, orch_home
 
@@ -48,7 +49,7 @@ class Submitter:
 
         All of them, or none is left: raises OrchError when those that were handed over have been asked to end.
         """
-        prepared = (submit.prepare(spec, self._backend, job_dir=str(Path.cwd())) for spec in specs)
+        prepared = (prepare(spec, self._backend, job_dir=str(Path.cwd())) for spec in specs)
         try:
             submit.submit_runs(self._store, self._backend, prepared, os.environ)
             _keep(self._store)

@@ -26,7 +26,7 @@ from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Observation, Phase, Question, Submission
 from orchestrator.model.spec import Checkpoint, Resources, Secret, Spec
-from orchestrator.runs import submit
+from orchestrator.runs.prepare import prepare
 from testbeds import proc
 from testbeds.kubernetes.access import Access, Space
 from testbeds.slurm.cluster import Cluster
@@ -63,7 +63,7 @@ class Place:
             checkpoint=Checkpoint(dir="ckpt"),
             secrets={secret: self.secret(secret) for secret in secrets},
         )
-        prepared = submit.prepare(spec, self.backend, job_dir=str(self.work))
+        prepared = prepare(spec, self.backend, job_dir=str(self.work))
         run_dir = self.backend.run_dir(name)
         submission = Submission(
             run=name,

@@ -22,7 +22,7 @@ from orchestrator.model.spec import Checkpoint, Resources, Spec
 from orchestrator.policy.rules import Limits
 from orchestrator.runs import submit
 from orchestrator.runs.dispatch import job_of
-from orchestrator.runs.submit import Prepared
+from orchestrator.runs.prepare import Prepared
 from orchestrator.store import Lease, Store, open_store
 
 PROFILE = Profile(kind="local", device="cpu")
@@ -52,7 +52,7 @@ def prepared(
     secrets: dict[str, Any] | None = None,
     run_id: str | None = None,
 ) -> Prepared:
-    """What `launch.prepare` gives, for a job that the stand-in agent plays."""
+    """What `prepare` gives, for a job that the stand-in agent plays."""
     identity = run_id or f"{abs(hash((name, command, nodes, steps))):012x}"[:12]
     job = {
         "format": 1,

@@ -16,6 +16,7 @@ from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase
 from orchestrator.model.spec import Data, Model, Spec, Training
 from orchestrator.runs import submit
 from orchestrator.runs.dispatch import load_bundle, stage
+from orchestrator.runs.prepare import prepare
 from tests.controller.bench import Bench, prepared
 from tests.controller.scripted import Scripted
 
@@ -104,10 +105,10 @@ def test_what_has_ended_cannot_be_cancelled_and_what_runs_cannot_be_resumed(benc
 
 def test_preparing_twice_gives_the_same_bytes_and_the_same_id(bench: Bench) -> None:
     job_dir = str(bench.home.parent)
-    one = submit.prepare(spec(), bench.backend, job_dir=job_dir)
-    two = submit.prepare(spec(), bench.backend, job_dir=job_dir)
+    one = prepare(spec(), bench.backend, job_dir=job_dir)
+    two = prepare(spec(), bench.backend, job_dir=job_dir)
     assert (one.run_id, one.bundle.digest) == (two.run_id, two.bundle.digest)
-    other = submit.prepare(spec(), bench.backend, job_dir=job_dir, name="other")
+    other = prepare(spec(), bench.backend, job_dir=job_dir, name="other")
     assert other.run_id != one.run_id
     assert not (bench.home / "runs").exists()
 
@@ -139,7 +140,7 @@ def test_what_does_not_travel_is_told(bench: Bench, tmp_path: Path) -> None:
     (code / "train.py").touch()
     (code / "data").symlink_to("/nowhere/else")
     script = Spec(name="tiny", run="train.py", code="code")
-    made = submit.prepare(script, bench.backend, job_dir=str(tmp_path))
+    made = prepare(script, bench.backend, job_dir=str(tmp_path))
     assert made.warnings[-1] == (
         "code: data is a symlink that leaves the directory, to /nowhere/else; it does not travel with the job"
     )

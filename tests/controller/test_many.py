@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import ClusterError, JobError, PlanError
 from orchestrator.model.run import Cause, Phase, Run
 from orchestrator.runs import submit as launch
-from orchestrator.runs.submit import Prepared
+from orchestrator.runs.prepare import Prepared
 from tests.controller.bench import Bench, prepared
 from tests.controller.scripted import Scripted
 

@@ -11,8 +11,7 @@ from orchestrator.clusters import Backend
 from orchestrator.clusters.kubernetes.api import APPLY, Api, Query
 from orchestrator.config import specfile
 from orchestrator.model.run import Submission
-from orchestrator.runs import submit
-from orchestrator.runs.submit import Prepared
+from orchestrator.runs.prepare import Prepared, prepare
 from tests.kubernetes.lab import KubeLab
 
 QUIET = "trap 'exit 182' TERM; echo alive; sleep 600 & wait"
@@ -68,7 +67,7 @@ def suspended(kind: str) -> dict[str, Any]:
 
 def prepared(job: Path, backend: Backend, name: str | None = None) -> Prepared:
     loaded = specfile.load(job)
-    return submit.prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name)
+    return prepare(loaded.spec, backend, job_dir=loaded.job_dir, name=name)
 
 
 def submission(lab: KubeLab, made: Prepared, attempt: int = 1, **changes: Any) -> Submission:
