@@ -53,6 +53,10 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as done:  # --help and --version end this way
         sys.stdout.flush()
         return int(done.code or 0)
+    if verbosity := getattr(options, "verbose", 0):
+        from orchestrator.system import logs
+
+        logs.to_stderr(logs.level_of(verbosity))
     command = import_module(f"orchestrator.cli.{options.command}")
     code = int(command.run(options))
     sys.stdout.flush()  # here, where a closed pipe is still answered

@@ -9,11 +9,14 @@ from orchestrator.cli import context
 from orchestrator.cli.terminal import say
 from orchestrator.controller import autostart, process
 from orchestrator.errors import OK, StoreError
+from orchestrator.system import logs
 
 _ANOTHER = "another controller looks after these runs"
 
 
 def run(options: Namespace) -> int:
+    verbosity = getattr(options, "verbose", 0)
+    logs.to_stderr(logs.level_of(verbosity) if verbosity else options.log_level, options.log_format)
     with context.store() as store:
         if options.stop:
             if not autostart.stop(store):

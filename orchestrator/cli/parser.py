@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterable, Sequence
 
 from orchestrator import __version__
-from orchestrator.cli.surface import COMMANDS, EPILOG, SUMMARY
+from orchestrator.cli.surface import COMMANDS, EPILOG, SUMMARY, VERBOSE
 from orchestrator.errors import JobError
 
 TYPE_CHECKING = False  # as typing's, whose import would cost more than all of this module
 if TYPE_CHECKING:
     from typing import NoReturn
+
+
+_VERBOSE = ("-v", "-vv", "--verbose")  # may stand before a command, too
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -44,6 +47,7 @@ class Parser(argparse.ArgumentParser):
         if hasattr(self, "color"):  # Python 3.14 colours its help
             self.color = False
         self._optionals.title = "options"
+        self.add_argument("-v", "--verbose", action="count", default=argparse.SUPPRESS, help=VERBOSE)
 
     def error(self, message: str) -> NoReturn:
         raise JobError(message, hint=f"{self.prog} --help shows what it takes")
@@ -62,10 +66,11 @@ class Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Options with `command` set. Raises JobError, and SystemExit after --help and --version."""
     _check_text(arguments)
-    if arguments and arguments[0] in COMMANDS:
-        parser = _command(arguments[0])
-        options = _parse(parser, arguments[1:])
-        options.command = arguments[0]
+    first = next((index for index, word in enumerate(arguments) if word not in _VERBOSE), len(arguments))
+    if first < len(arguments) and arguments[first] in COMMANDS:
+        parser = _command(arguments[first])
+        options = _parse(parser, [*arguments[:first], *arguments[first + 1 :]])
+        options.command = arguments[first]
         return options
     parser = build(())  # no command was named, so none of their arguments is needed
     options = _parse(parser, arguments)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+
 Actions = Mapping[str, tuple[str, Callable[[ArgumentParser], None]]]
 
 SUMMARY = "Train with DeepSpeed from one job.yaml, on one machine or many, and always go on."
@@ -34,6 +37,8 @@ environment:
   ORCH_CONFIG  configuration file (default: ~/.config/orch/config.yaml)
   ORCH_DEBUG   show tracebacks
   NO_COLOR     no colour"""
+
+VERBOSE = "log to stderr what is done; -vv: every ssh, scheduler and HTTP call, too"
 
 
 def _job(parser: ArgumentParser) -> None:
@@ -154,6 +159,12 @@ def _controller(parser: ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="look after every run once, then leave")
     how.add_argument("--stop", action="store_true", help="end the controller that is alive; runs go on without it")
+    parser.add_argument(
+        "--log-level", metavar="LEVEL", choices=LEVELS, default="info", help=f"{', '.join(LEVELS)} (default: info)"
+    )
+    parser.add_argument(
+        "--log-format", metavar="FORMAT", choices=FORMATS, default="text", help="text, or json: an object a line"
+    )
 
 
 def _schema(parser: ArgumentParser) -> None:

@@ -11,15 +11,18 @@ import functools
 import hashlib
 import io
 import os
+import shlex
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
 
 from orchestrator import job
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.protocol.operations import Operation
+from orchestrator.job.protocol.operations import CommandResult, Operation, RunCommand, SubmittedToSlurm, SubmitToSlurm
 from orchestrator.job.remote.operations import Bug, Failure, perform
+from orchestrator.system import logs
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -64,7 +67,7 @@ class LocalTransport(Transport):
     where = "this machine"
 
     def call_all(self, operations: Sequence[Operation[A]], *, seconds: float = SECONDS) -> list[A]:
-        return [_value(perform(operation), self.where) for operation in operations]
+        return [_value(operation, perform(operation), self.where) for operation in operations]
 
 
 class SshTransport(Transport):
@@ -82,32 +85,34 @@ class SshTransport(Transport):
         from orchestrator.job.remote import wire
 
         request = wire.pack(operations)
-        done = self._execute(_start_command(self._python), request, seconds)
+        what = ", ".join(type(operation).__name__ for operation in operations)
+        done = self._execute(_start_command(self._python), request, seconds, what)
         if done.returncode == NOT_INSTALLED:
             self._install()
-            done = self._execute(_start_command(self._python), request, seconds)
+            done = self._execute(_start_command(self._python), request, seconds, what)
         output = done.stdout.decode(errors="replace")
         answers = wire.answers_in(output, operations)
         if answers is None and (wire.has_begun(output) or done.returncode < 0):
             raise Unreachable(f"{self.where} broke off in the middle of an answer: {_said(done)}")
         if answers is None:
             raise self._no_answer(done)
-        return [_value(answer, self.where) for answer in answers]
+        return [_value(*done_there, self.where) for done_there in zip(operations, answers, strict=False)]
 
     def open(self) -> None:
         """Make the shared connection; an interactive one asks at the terminal for a password or a second factor."""
-        self._execute("true", b"", 600.0)
+        self._execute("true", b"", 600.0, "login")
 
     def close(self) -> None:
         """End the shared connection, if there is one."""
         subprocess.run([*self._ssh(), "-O", "exit", "--", self.where], capture_output=True, check=False)
 
     def _install(self) -> None:
-        done = self._execute(_install_command(self._python), library(), SECONDS)
+        done = self._execute(_install_command(self._python), library(), SECONDS, "installation")
         if done.returncode != 0:
             raise self._no_answer(done)
 
-    def _execute(self, command: str, content: bytes, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    def _execute(self, command: str, content: bytes, seconds: float, what: str) -> subprocess.CompletedProcess[bytes]:
+        what, began = f"ssh {self.where}: {what}", time.monotonic()
         try:
             argv = [*self._ssh(), "-T", "--", self.where, command]
             done = subprocess.run(
@@ -116,7 +121,9 @@ class SshTransport(Transport):
         except FileNotFoundError as error:
             raise ClusterError("there is no ssh on this machine", hint="install OpenSSH's client") from error
         except subprocess.TimeoutExpired as late:
+            logs.call(__name__, what, began, "no answer")
             raise Unreachable(f"{self.where} did not answer within {late.timeout:.0f} s") from late
+        logs.call(__name__, what, began, f"exit status {done.returncode}")
         if done.returncode == SSH_FAILED:
             raise Unreachable(f"ssh to {self.where} failed: {_last_line(done.stderr)}", hint=_advice(done.stderr))
         return done
@@ -134,12 +141,22 @@ class SshTransport(Transport):
         )
 
 
-def _value(answer: Any, where: str) -> Any:
+def _value(operation: Operation[Any], answer: Any, where: str) -> Any:
+    if isinstance(operation, SubmitToSlurm) and isinstance(answer, SubmittedToSlurm):
+        _log_command(operation.sbatch, answer.ran)
+    elif isinstance(operation, RunCommand):
+        _log_command(operation, answer)
     if isinstance(answer, Failure):
         raise (Unreachable if answer.passing else ClusterError)(f"{where}: {answer.message}")
     if isinstance(answer, Bug):
         raise RemoteBug(f"{answer.traceback.strip().splitlines()[-1]} (on {where})\n{answer.traceback}")
     return answer
+
+
+def _log_command(command: RunCommand, result: Any) -> None:
+    if isinstance(result, CommandResult):
+        ended = "no end in time" if result.status is None else f"exit status {result.status}"
+        logs.record_call(__name__, shlex.join(command.argv), result.seconds * 1000, ended)
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:

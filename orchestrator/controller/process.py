@@ -8,6 +8,7 @@ lease in the store, whose counter any machine that shares the home can watch.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.clusters import PROFILES, Backend, open_backend
-from orchestrator.controller.autostart import LEAVING_SECONDS, boot, is_of_this_machine, no_locks
+from orchestrator.controller.autostart import LEAVING_SECONDS, LOG, boot, is_of_this_machine, no_locks
 from orchestrator.controller.tick import TickCache, TickContext, tick
 from orchestrator.errors import OrchError, StoreError
 from orchestrator.job.system import lock
@@ -24,8 +25,10 @@ from orchestrator.model.cluster import BadNodes
 from orchestrator.policy.rules import LIMITS, Limits
 from orchestrator.store import Lease, LeaseLostError, Store, open_store
 from orchestrator.store.lease import STANDING_STILL
+from orchestrator.system import logs
 from orchestrator.system.paths import CONTROLLER_LOCK, config_path
 
+logger = logging.getLogger("orchestrator.controller.process")  # not __name__: in the background that is __main__
 INTERVAL = 0.5
 IDLE_SECONDS = 5.0
 ASKING_SECONDS = 0.5
@@ -75,6 +78,7 @@ def _serve(store: Store, environment: Mapping[str, str], limits: Limits, go_on: 
         if lease is None:
             return False
         store.note("controller_started", {"holder": lease.holder, "term": lease.term}, lease=lease)
+        logger.info("the controller %s looks after the runs in %s", lease.holder, store.home)
         context = TickContext(
             store=store,
             backend=_backends(store.home, environment),
@@ -101,7 +105,7 @@ def _loop(context: TickContext, go_on: Callable[[int], bool]) -> None:
             if leaving and store.release_lease(lease, unless_unfinished=not asked and left == 0):
                 return
     except LeaseLostError as error:
-        _say(str(error))
+        logger.warning("%s", error)
 
 
 def _tick(context: TickContext) -> int:
@@ -110,7 +114,7 @@ def _tick(context: TickContext) -> int:
     except LeaseLostError:
         raise
     except StoreError as error:  # a full disk, a lock held too long: the next tick tries again
-        _say(str(error))
+        logger.warning("%s", error)
         return 1
 
 
@@ -182,18 +186,18 @@ def _bad_nodes(environment: Mapping[str, str]) -> Callable[[], BadNodes]:
     return bad_nodes
 
 
-def _say(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
 def main(home: str) -> int:
     """Serve one store until nothing is left to do; the process that `ensure` starts."""
+    logs.to_file(Path(home, LOG), "info")
     try:
         with open_store(Path(home)) as store:
             serve(store, os.environ)
     except OrchError as error:
-        _say(str(error))
+        logger.error("%s", error)  # noqa: TRY400 - what is wrong is not in orch
         return error.exit_code
+    except Exception:
+        logger.exception("a bug in orch")
+        raise
     return 0
 
 

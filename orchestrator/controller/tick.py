@@ -6,7 +6,7 @@ read again; forgetting it delays a decision and changes none.
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,9 @@ from orchestrator.policy.reconcile import (
 from orchestrator.policy.rules import LIMITS, Limits, StallTimers, is_due
 from orchestrator.runs.dispatch import dispatch
 from orchestrator.store import Lease, Store, mirror
-from orchestrator.system import failpoints
+from orchestrator.system import failpoints, logs
+
+logger = logging.getLogger(__name__)
 
 RENEW_SECONDS = 2.0
 ASK_AGAIN_SECONDS = 10.0  # before a cluster is asked once more to end the same attempt
@@ -138,29 +140,26 @@ def tick(context: TickContext) -> int:
         if time.monotonic() - renewed > RENEW_SECONDS:
             context.store.renew_lease(context.lease)
             renewed = time.monotonic()
-        try:
-            values[run.name] = current(run, seen[run.name])
-            _look_after(context, run, seen[run.name])
-        except StoreError:
-            raise
-        except (OrchError, OSError) as error:
-            _say(run.name, error)
-        except Exception as error:  # noqa: BLE001 - a bug that one run meets must not end the care for all others
-            _tell_bug(context.cache, run.name, observation.of_bug(error).bug)
+        with logs.about(run=run.name, cluster=run.cluster):
+            try:
+                values[run.name] = current(run, seen[run.name])
+                _look_after(context, run, seen[run.name])
+            except StoreError:
+                raise
+            except (OrchError, OSError) as error:
+                logger.warning("%s", error)
+            except Exception as error:  # noqa: BLE001 - a bug that one run meets must not end the care for all others
+                _log_bug(context.cache, run.name, observation.of_bug(error).bug)
     context.store.update({name: changes for name, changes in values.items() if changes}, lease=context.lease)
     return len(unfinished)
 
 
-def _say(run: str, message: object) -> None:
-    print(f"{run}: {message}", file=sys.stderr, flush=True)
-
-
-def _tell_bug(cache: TickCache, name: str, trace: str) -> None:
-    """In the controller's log with its traceback, once until it is another one. `name`: of a run or a cluster."""
+def _log_bug(cache: TickCache, name: str, trace: str) -> None:
+    """Log a bug with its traceback, once until it is another one. `name`: of a run or a cluster."""
     error = trace.rstrip().splitlines()[-1]
     if cache.bugs.get(name) != error:
         cache.bugs[name] = error
-        _say(name, f"a bug in orch: {error}\n{trace.rstrip()}")
+        logger.error("a bug in orch: %s", error, extra={"traceback": trace.rstrip()})
 
 
 def _by_cluster(runs: Sequence[Run]) -> list[list[Run]]:
@@ -201,13 +200,15 @@ def observe(context: TickContext, runs: Sequence[Run]) -> dict[str, Observation]
         cluster, questions = theirs[0].cluster, [_question(context.cache, run) for run in theirs if run.submission]
         context.store.renew_lease(context.lease)
         try:
-            seen.update(context.backend(cluster).observe(questions))
+            with logs.about(cluster=cluster):
+                seen.update(context.backend(cluster).observe(questions))
         except (OrchError, OSError) as error:
             unknown = Observation(phase=Phase.UNKNOWN, because=str(error))
             seen.update({run.name: unknown for run in theirs})
         except Exception as error:  # noqa: BLE001 - nor may one that a cluster meets
             unknown = observation.of_bug(error)
-            _tell_bug(context.cache, cluster, unknown.bug)
+            with logs.about(cluster=cluster):
+                _log_bug(context.cache, cluster, unknown.bug)
             seen.update({run.name: replace(unknown, bug="") for run in theirs})
         recorded = {run.name: _recorded(run) for run in theirs}
         context.cache.looks[cluster] = LastLook(at=time.monotonic(), recorded=recorded)
@@ -223,7 +224,7 @@ def _question(cache: TickCache, run: Run) -> Question:
 
 def _look_after(context: TickContext, run: Run, seen: Observation) -> None:
     if seen.bug:
-        _tell_bug(context.cache, run.name, seen.bug)
+        _log_bug(context.cache, run.name, seen.bug)
     if seen.phase is not Phase.UNKNOWN:
         _mirror_if_possible(context, run, seen.metrics)
         failpoints.failpoint("controller.mirrored")
@@ -253,7 +254,7 @@ def _hosts(context: TickContext, run: Run) -> Sequence[str] | None:
     except ClusterError as error:
         if isinstance(error, Unreachable):
             context.cache.silent.add(run.cluster)
-        _say(run.name, error)
+        logger.warning("%s", error)
         return None
 
 
@@ -266,7 +267,7 @@ def _mirror_if_possible(context: TickContext, run: Run, news: Metrics | None) ->
     except OSError as error:
         words = f"its metrics cannot be kept here: {error}"
         if cache.unmirrored.get(run.name) != words:
-            print(f"{run.name}: {words}", file=sys.stderr, flush=True)
+            logger.warning("%s", words)
         cache.unmirrored[run.name] = words
 
 
@@ -310,7 +311,7 @@ def _carry_out(context: TickContext, run: Run, command: Command) -> None:
     except ClusterError as error:  # asked again by the next tick
         if isinstance(error, Unreachable):
             cache.silent.add(run.cluster)
-        _say(run.name, error)
+        logger.warning("%s", error)
 
 
 def _submit(context: TickContext, run: Run) -> None:

@@ -26,7 +26,7 @@ from orchestrator.policy import nodes
 from orchestrator.policy.attempts import submission_of
 from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import Lease, Store
-from orchestrator.system import failpoints
+from orchestrator.system import failpoints, logs
 
 POSTPONED_SECONDS = 10.0
 ANOTHERS_SECONDS = 120.0  # for the process that recorded an intention to hand it over, where only it has the secrets
@@ -194,7 +194,9 @@ def _try(backend: Backend, submission: Submission, environment: Mapping[str, str
         secrets = read_secrets(job_of(bundle), environment, here=kind_of(backend.kind).here)
         if secrets.missing:
             raise _SecretMissing("; ".join(secrets.missing))
-        handle = backend.submit(submission, bundle, secrets.values)
+        with logs.about(run=submission.run, cluster=submission.cluster):
+            handle = backend.submit(submission, bundle, secrets.values)
+            logs.info(__name__, f"submitted attempt {submission.attempt} as {handle}")
     except Unreachable as error:
         return "postponed", {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}
     except JobError as error:

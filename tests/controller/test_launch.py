@@ -164,7 +164,7 @@ def test_a_store_may_be_moved_with_its_runs_under_way(bench: Bench, tmp_path: Pa
 
 
 def test_a_home_that_cannot_be_written_to_keeps_no_run_from_its_end(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
+    bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.backend = cluster = Scripted()
     bench.submit(prepared())
@@ -172,7 +172,7 @@ def test_a_home_that_cannot_be_written_to_keeps_no_run_from_its_end(
     cluster.news = Metrics(mark=Mark(generation=1, offset=9), lines=({"step": 1, "loss": 2.0},), whole=True)
     for _ in range(3):
         tick.tick(bench.desk())
-    assert capsys.readouterr().err.count("its metrics cannot be kept here") == 1
+    assert caplog.text.count("its metrics cannot be kept here") == 1
     submit.cancel_run(bench.store, "tiny")
     tick.tick(bench.desk())
     assert cluster.cancels == [("tiny", False)]

@@ -21,6 +21,7 @@ from orchestrator.job.system import proc
 from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Question
 from orchestrator.runs import submit
 from orchestrator.runs.dispatch import dispatch
+from tests import log
 from tests.controller.bench import PROFILE, QUICK, Bench, prepared
 
 
@@ -64,9 +65,10 @@ def test_a_bug_that_one_run_meets_harms_no_other(bench: Bench, capsys: pytest.Ca
     bench.backend = Slip("local", PROFILE, bench.home)
     bench.submit(prepared("train 0.05", name="odd"))
     bench.submit(prepared("train 0.1", steps=20))
-    assert bench.until_end().phase is Phase.SUCCEEDED
+    with log.to_stderr():
+        assert bench.until_end().phase is Phase.SUCCEEDED
     told = capsys.readouterr().err
-    assert told.count("odd: a bug in orch: KeyError: 'step'") == 1, "once, however often it is met"
+    assert told.count("ERROR run=odd cluster=local a bug in orch: KeyError: 'step'") == 1, "once, however often"
     assert "in write" in told
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from orchestrator.clusters.kubernetes.answers import KubeContext, Listed, Page, 
 from orchestrator.clusters.kubernetes.binding import Json, Malformed, Manifest, read
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.system import logs
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
@@ -190,6 +192,7 @@ class Api:
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
+        what, began = f"{method} {client.configuration.host}{path}", time.monotonic()
         headers = {"Accept": accept, **({"Content-Type": content_type} if content_type else {})}
         try:
             arguments = client.param_serialize(
@@ -199,9 +202,11 @@ class Api:
             if whole or response.status >= 300:
                 _ = response.data  # read, so that the connection can be used again
         except (ApiException, HTTPError, OSError) as error:  # ApiException: TLS failed
+            logs.call(__name__, what, began, _silence(error), cluster=self._name)
             raise Unreachable(
                 f"the API server of {self._name} ({client.configuration.host}) {_failure(error)}"
             ) from error
+        logs.call(__name__, what, began, f"HTTP status {response.status}", cluster=self._name)
         if response.status < 300:
             return response
         raise self._refusal(response)

@@ -28,12 +28,13 @@ class Done:
 class CommandResult:
     """`status` is None when the command did not end in time, which says nothing of what it did.
 
-    Output that is not UTF-8 keeps its bytes as escapes.
+    Output that is not UTF-8 keeps its bytes as escapes. `seconds`: how long it took.
     """
 
     status: Optional[int]
     stdout: str = ""
     stderr: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

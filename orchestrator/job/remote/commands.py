@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 from orchestrator.job.protocol.operations import CommandResult, RunCommand
 
@@ -14,6 +15,7 @@ _OBEYED_TOO = frozenset({"SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_HINT", "S
 
 
 def run(request: RunCommand) -> CommandResult:
+    began = time.monotonic()
     try:
         done = subprocess.run(
             request.argv,
@@ -24,10 +26,10 @@ def run(request: RunCommand) -> CommandResult:
             check=False,
         )
     except subprocess.TimeoutExpired as late:
-        return _result(None, late.stdout or b"", late.stderr or b"")
+        return _result(began, None, late.stdout or b"", late.stderr or b"")
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        return _result(NOT_FOUND, b"", f"{request.argv[0]}: {error.strerror}".encode())
-    return _result(done.returncode, done.stdout, done.stderr)
+        return _result(began, NOT_FOUND, b"", f"{request.argv[0]}: {error.strerror}".encode())
+    return _result(began, done.returncode, done.stdout, done.stderr)
 
 
 def _environment() -> dict[str, str]:
@@ -36,5 +38,6 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _result(status: int | None, stdout: bytes, stderr: bytes) -> CommandResult:
-    return CommandResult(status, stdout.decode(errors="backslashreplace"), stderr.decode(errors="backslashreplace"))
+def _result(began: float, status: int | None, stdout: bytes, stderr: bytes) -> CommandResult:
+    texts = (output.decode(errors="backslashreplace") for output in (stdout, stderr))
+    return CommandResult(status, *texts, seconds=time.monotonic() - began)
