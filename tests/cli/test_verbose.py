@@ -23,6 +23,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         program.parent.mkdir(exist_ok=True)
         program.write_text(SLURM)
         program.chmod(0o755)
+    (tmp_path / "shared").mkdir()
     (tmp_path / "key").write_text(IN_FILE)
     (tmp_path / "text.txt").write_text("some text\n")
     secrets = {"HF_TOKEN": {"env": "HF_TOKEN"}, "WANDB_API_KEY": {"file": str(tmp_path / "key")}}
