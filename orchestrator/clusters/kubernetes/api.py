@@ -202,7 +202,7 @@ class Api:
             if whole or response.status >= 300:
                 _ = response.data  # read, so that the connection can be used again
         except (ApiException, HTTPError, OSError) as error:  # ApiException: TLS failed
-            logs.call(__name__, what, began, _silence(error), cluster=self._name)
+            logs.call(__name__, what, began, _failure(error), cluster=self._name)
             raise Unreachable(
                 f"the API server of {self._name} ({client.configuration.host}) {_failure(error)}"
             ) from error
