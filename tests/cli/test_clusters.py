@@ -184,7 +184,7 @@ def test_nodes_are_listed_excluded_and_forgiven(tmp_path: Path, orch_home: Path)
     lost = {"cause": "gpu_fault", "because": "Xid 79", "host": "gn03"}
     record(orch_home, "tiny", ("lost", lost), cluster="hpc").close()
     shown = orch("nodes", ORCH_CONFIG=str(config)).stdout.splitlines()
-    assert shown[0].split() == ["CLUSTER", "NODE", "LEFT", "OUT", "FAILURES", "LAST", "RUN", "WHEN"]
+    assert shown[0].split() == ["CLUSTER", "NODE", "EXCLUDED", "FAILURES", "LAST", "RUN", "WHEN"]
     assert shown[1].startswith("hpc      gn03  until 2137")
     (row,) = json.loads(orch("nodes", "list", "--json", ORCH_CONFIG=str(config)).stdout)
     assert (row["node"], row["out"], row["failures"], row["because"]) == ("gn03", True, 1, "Xid 79")
