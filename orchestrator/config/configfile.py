@@ -20,14 +20,14 @@ from orchestrator.model.key import key_of
 def load(path: str | os.PathLike[str] | None, types: ProfileTypes, *, must_exist: bool = False) -> Config:
     """Read the configuration. No path, or no such file unless it `must_exist`: the bare clusters. Raises JobError."""
     if path is None or (not must_exist and not Path(path).exists()):
-        return Config(clusters=types.bare)
+        return Config(clusters=types.clusters({}))
     return parse(yamlfile.read(path), os.fspath(path), types)
 
 
 def parse(text: bytes, file: str, types: ProfileTypes) -> Config:
     """The Config of a text; `file` names it in errors. An empty text gives the bare clusters. Raises JobError."""
     root = yamlfile.parse(text, file)
-    return bind(root, types) if root.value is not None else Config(clusters=types.bare)
+    return bind(root, types) if root.value is not None else Config(clusters=types.clusters({}))
 
 
 def bind(root: Node, types: ProfileTypes) -> Config:
@@ -43,7 +43,7 @@ def bind(root: Node, types: ProfileTypes) -> Config:
     problems.stop_if_any()
     assert config is not BAD
     assert isinstance(config, Config)
-    return replace(config, clusters={**types.bare, **config.clusters})
+    return replace(config, clusters=types.clusters(config.clusters))
 
 
 def cluster(config: Config, name: str | None = None) -> tuple[str, Profile]:
@@ -60,7 +60,7 @@ def place(error: JobError, path: str | os.PathLike[str]) -> JobError:
 
 
 def _rules(config: Config, types: ProfileTypes) -> Iterator[tuple[str, str]]:
-    known = {**types.bare, **config.clusters}
+    known = types.clusters(config.clusters)
     if config.default not in known:
         yield "default", f"there is no cluster {config.default}; there are {alternatives(known, 'and')}"
 

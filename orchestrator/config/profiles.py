@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, make_dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -27,10 +27,9 @@ class ProfileTypes:
     find: Callable[[str], type[Profile] | None]
     names: Callable[[], Iterable[str]]
 
-    @property
-    def bare(self) -> Mapping[str, Profile]:
-        """The clusters that always exist."""
-        return {kind: profile(kind=kind) for kind in self.built_in if (profile := self.find(kind)) is not None}
+    def clusters(self, given: Mapping[str, Profile]) -> Mapping[str, Profile]:
+        """The clusters that a configuration has, and those that always exist."""
+        return _Clusters(self, given)
 
     def type_of(self, node: Node) -> type[Any]:
         """The type that a cluster of a configuration has; a record of all keys where it is of none, or has others'."""
@@ -67,6 +66,24 @@ class ProfileTypes:
         return make_dataclass(
             "Config", made, namespace={"__doc__": Config.__doc__, "built_in": self.built_in}, kw_only=True
         )
+
+
+class _Clusters(Mapping[str, Profile]):
+    """Makes the profile of a bare cluster when it is asked for: most commands need one kind of all."""
+
+    def __init__(self, types: ProfileTypes, given: Mapping[str, Profile]) -> None:
+        self._types = types
+        self._given = given
+
+    def __getitem__(self, name: str) -> Profile:
+        profile = self._types.find(name) if name in self._types.built_in and name not in self._given else None
+        return profile(kind=name) if profile is not None else self._given[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._types.built_in, *self._given]))
+
+    def __len__(self) -> int:
+        return len({*self._types.built_in, *self._given})
 
 
 def _same(of: Field[Any], kinds: tuple[str, ...] = ()) -> Any:
