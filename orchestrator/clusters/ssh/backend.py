@@ -191,7 +191,7 @@ class SshBackend:
             said = [answer[0] for answer in answers.values() if not isinstance(answer, OrchError)]
             if not said and not (stands and all(isinstance(answer, Unreachable) for answer in answers.values())):
                 raise listing.not_known([answer for answer in answers.values() if isinstance(answer, OrchError)])
-            other = next((answer.chosen for answer in said if answer.chosen not in {None, chosen}), None)
+            other = next((answer.chosen for answer in said if answer.chosen not in (None, chosen)), None)
             if other is None:
                 break
             chosen, stands = other, True
