@@ -46,31 +46,14 @@ class JobStatus:
 
 
 # The order in which `auto` tries them.
+_TABLE: tuple[tuple[JobKind, str, str, str], ...] = (
+    ("trainjob", "trainer.kubeflow.org", "v1alpha1", "Complete"),
+    ("jobset", "jobset.x-k8s.io", "v1alpha2", "Completed"),
+    ("pytorchjob", "kubeflow.org", "v1", "Succeeded"),
+)
 JOB_RESOURCES: Mapping[JobKind, JobResource] = {
-    one.kind: one
-    for one in (
-        JobResource(
-            kind="trainjob",
-            group="trainer.kubeflow.org",
-            version="v1alpha1",
-            plural="trainjobs",
-            complete="Complete",
-        ),
-        JobResource(
-            kind="jobset",
-            group="jobset.x-k8s.io",
-            version="v1alpha2",
-            plural="jobsets",
-            complete="Completed",
-        ),
-        JobResource(
-            kind="pytorchjob",
-            group="kubeflow.org",
-            version="v1",
-            plural="pytorchjobs",
-            complete="Succeeded",
-        ),
-    )
+    kind: JobResource(kind=kind, group=group, version=version, plural=f"{kind}s", complete=complete)
+    for kind, group, version, complete in _TABLE
 }
 
 

@@ -19,7 +19,7 @@ from orchestrator.model.run import Cause
 CONTAINERS = ("pytorch", "node")  # the agent's container, by the operators' names for it
 # Reasons of a waiting container that only the user can fix.
 _STUCK = frozenset(
-    {
+    [
         "ErrImagePull",
         "ImagePullBackOff",
         "InvalidImageName",
@@ -28,13 +28,10 @@ _STUCK = frozenset(
         "CreateContainerConfigError",
         "CreateContainerError",
         "RunContainerError",
-    }
+    ]
 )
 _NO_START = frozenset({"StartError", "ContainerCannotRun"})
-_NUMBERS = (
-    "training.kubeflow.org/replica-index",
-    "batch.kubernetes.io/job-completion-index",
-)
+_NUMBERS = ("training.kubeflow.org/replica-index", "batch.kubernetes.io/job-completion-index")
 TAINTED = "untolerated taint"  # in the scheduler's message, which does not name the taint
 OVERDUE = 30.0  # seconds after its grace period in which a pod on a living node is gone
 

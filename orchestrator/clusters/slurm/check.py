@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from orchestrator.clusters import interpreter, shared_directory
 from orchestrator.clusters.findings import Answer, Finding, ok, problem, warning
@@ -65,12 +64,12 @@ def judge(profile: SlurmProfile, answers: Mapping[str, Answer]) -> tuple[list[Fi
     return findings, *promises(profile, facts)
 
 
-def filled_in(profile: SlurmProfile, answers: Mapping[str, Answer]) -> dict[str, Any]:
+def filled_in(profile: SlurmProfile, answers: Mapping[str, Answer]) -> dict[str, str | int]:
     """The missing keys of a profile that the cluster itself can tell. Raises ClusterError."""
     facts = facts_of(answers)
     if facts.trouble:
         raise ClusterError(facts.trouble)
-    found: dict[str, Any] = {}
+    found: dict[str, str | int] = {}
     partition = profile.partition or facts.default
     if profile.partition is None and partition is not None:
         found["partition"] = partition

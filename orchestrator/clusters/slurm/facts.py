@@ -9,20 +9,8 @@ from dataclasses import dataclass, field
 from orchestrator.clusters.findings import Answer, last_line
 
 INFINITE = float("inf")
-_GONE = (
-    "down",
-    "drain",
-    "drng",
-    "drained",
-    "fail",
-    "failg",
-    "unk",
-    "unknown",
-    "inval",
-    "err",
-    "error",
-    "maint",
-    "futr",
+_GONE = frozenset(
+    ["down", "drain", "drng", "drained", "fail", "failg", "unk", "unknown", "inval", "err", "error", "maint", "futr"]
 )
 _PAIR = re.compile(r"([A-Za-z][\w/:]*)=(.*?)(?=\s+[A-Za-z][\w/:]*=|\s*$)")
 

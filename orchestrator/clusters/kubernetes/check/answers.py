@@ -10,19 +10,7 @@ from typing import Any, Generic, TypeVar
 from orchestrator.clusters.kubernetes import runtimes
 from orchestrator.clusters.kubernetes.answers import ApiResources, Listed, Node, ObjectMeta, TrainingRuntime
 from orchestrator.clusters.kubernetes.binding import Quantity
-from orchestrator.clusters.kubernetes.check.objects import (
-    AccessReview,
-    ApiGroup,
-    Claim,
-    ClusterQueue,
-    LimitRange,
-    LocalQueue,
-    Namespace,
-    ResourceQuota,
-    SelfSubjectReview,
-    StorageClass,
-    Version,
-)
+from orchestrator.clusters.kubernetes.check import objects
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobResource, choose_kind
 from orchestrator.clusters.kubernetes.profile import Gang, JobKind, KubernetesProfile
 from orchestrator.clusters.kubernetes.render import lost
@@ -50,25 +38,25 @@ class Lookup(Generic[T]):
     many: bool = False
 
 
-VERSION = Lookup(name="version", kind=Version)
-USER = Lookup(name="user", kind=SelfSubjectReview)
+VERSION = Lookup(name="version", kind=objects.Version)
+USER = Lookup(name="user", kind=objects.SelfSubjectReview)
 RESOURCES = {kind: Lookup(name=kind, kind=ApiResources) for kind in JOB_RESOURCES}
-NAMESPACE = Lookup(name="namespace", kind=Namespace)
-QUOTAS = Lookup(name="quotas", kind=ResourceQuota, many=True)
-LIMITS = Lookup(name="limits", kind=LimitRange, many=True)
+NAMESPACE = Lookup(name="namespace", kind=objects.Namespace)
+QUOTAS = Lookup(name="quotas", kind=objects.ResourceQuota, many=True)
+LIMITS = Lookup(name="limits", kind=objects.LimitRange, many=True)
 NODES = Lookup(name="nodes", kind=Node, many=True)
 RUNTIME = Lookup(name="runtime", kind=TrainingRuntime)
-KUEUE = Lookup(name="kueue", kind=ApiGroup)
-VISIBILITY = Lookup(name="visibility", kind=ApiGroup)
-CLAIM = Lookup(name="claim", kind=Claim)
-CLAIMS = Lookup(name="claims", kind=Claim, many=True)
-CLASSES = Lookup(name="classes", kind=StorageClass, many=True)
+KUEUE = Lookup(name="kueue", kind=objects.ApiGroup)
+VISIBILITY = Lookup(name="visibility", kind=objects.ApiGroup)
+CLAIM = Lookup(name="claim", kind=objects.Claim)
+CLAIMS = Lookup(name="claims", kind=objects.Claim, many=True)
+CLASSES = Lookup(name="classes", kind=objects.StorageClass, many=True)
 PRIORITY_CLASS = Lookup(name="priority class", kind=ObjectMeta)
 SERVICE_ACCOUNT = Lookup(name="service account", kind=ObjectMeta)
 GANG = Lookup(name="gang", kind=ApiResources)
-QUEUE = Lookup(name="queue", kind=LocalQueue)
-QUEUES = Lookup(name="queues", kind=LocalQueue, many=True)
-CLUSTER_QUEUE = Lookup(name="cluster queue", kind=ClusterQueue)
+QUEUE = Lookup(name="queue", kind=objects.LocalQueue)
+QUEUES = Lookup(name="queues", kind=objects.LocalQueue, many=True)
+CLUSTER_QUEUE = Lookup(name="cluster queue", kind=objects.ClusterQueue)
 WORKLOAD_PRIORITY = Lookup(name="workload priority", kind=ObjectMeta)
 
 Lookups = dict[Lookup[Any], str]  # with the path of each
@@ -109,7 +97,7 @@ class Answers:
     host: str
     namespace: str
     found: Mapping[Lookup[Any], object]
-    rights: Mapping[Right, AccessReview | No] = field(default_factory=dict)
+    rights: Mapping[Right, objects.AccessReview | No] = field(default_factory=dict)
     clock: float | None = None
 
     def one(self, lookup: Lookup[T]) -> T | None:
@@ -155,7 +143,7 @@ class Answers:
     def may(self, verb: str, resource: str) -> bool:
         """Whether a right is known to be granted."""
         return any(
-            isinstance(review, AccessReview) and review.allowed
+            isinstance(review, objects.AccessReview) and review.allowed
             for right, review in self.rights.items()
             if (right.verb, right.resource) == (verb, resource)
         )
@@ -211,7 +199,7 @@ def of_cluster_queue(answers: Answers) -> Lookups:
 
 def queue_version(answers: Answers) -> str | None:
     """The version of Kueue's API; None where it is not served."""
-    served = {one.version for one in (answers.one(KUEUE) or ApiGroup()).versions}
+    served = {one.version for one in (answers.one(KUEUE) or objects.ApiGroup()).versions}
     return next((version for version in _QUEUE_VERSIONS if version in served), None)
 
 

@@ -10,21 +10,9 @@ from typing import Any, TypeVar
 
 from orchestrator.clusters.kubernetes.api import Api, Refused
 from orchestrator.clusters.kubernetes.binding import Manifest
+from orchestrator.clusters.kubernetes.check import answers as lookups
 from orchestrator.clusters.kubernetes.check import rights
-from orchestrator.clusters.kubernetes.check.answers import (
-    CLAIMS,
-    KUEUE,
-    NODES,
-    USER,
-    VERSION,
-    Answers,
-    Lookup,
-    Lookups,
-    No,
-    first,
-    of_cluster_queue,
-    of_queues,
-)
+from orchestrator.clusters.kubernetes.check.answers import Answers, Lookup, Lookups, No
 from orchestrator.clusters.kubernetes.check.objects import AccessReview, SelfSubjectReview, Version
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
@@ -43,9 +31,9 @@ def ask(api: Api, profile: KubernetesProfile) -> Answers:
     """Ask everything. Raises ClusterError where the server cannot be reached."""
     asker = _Asker(api)
     answers = Answers(host=api.host, namespace=api.namespace, found=asker.reach())
-    answers = _with(answers, asker.all(first(profile, api.namespace)))
-    answers = _with(answers, asker.all(of_queues(profile, answers)))
-    answers = _with(answers, asker.all(of_cluster_queue(answers)))
+    answers = _with(answers, asker.all(lookups.first(profile, api.namespace)))
+    answers = _with(answers, asker.all(lookups.of_queues(profile, answers)))
+    answers = _with(answers, asker.all(lookups.of_cluster_queue(answers)))
     reviewed = _each(
         rights.rights(profile, answers),
         lambda right: _answer(lambda: api.review(AccessReview, _REVIEWS, rights.review(right, api.namespace))),
@@ -57,10 +45,14 @@ def look_around(api: Api, profile: KubernetesProfile) -> Answers:
     """The claims, queues and nodes, for a new profile. Raises ClusterError where the server cannot be reached."""
     asker = _Asker(api)
     answers = Answers(host=api.host, namespace=api.namespace, found=asker.reach())
-    asked = {lookup: path for lookup, path in first(profile, api.namespace).items() if lookup in (KUEUE, NODES)}
-    asked[CLAIMS] = f"/api/v1/namespaces/{api.namespace}/persistentvolumeclaims"
+    asked = {
+        lookup: path
+        for lookup, path in lookups.first(profile, api.namespace).items()
+        if lookup in (lookups.KUEUE, lookups.NODES)
+    }
+    asked[lookups.CLAIMS] = f"/api/v1/namespaces/{api.namespace}/persistentvolumeclaims"
     answers = _with(answers, asker.all(asked))
-    return _with(answers, asker.all(of_queues(profile, answers)))
+    return _with(answers, asker.all(lookups.of_queues(profile, answers)))
 
 
 def _with(answers: Answers, found: Mapping[Lookup[Any], object]) -> Answers:
@@ -83,7 +75,7 @@ class _Asker:
                 hint="see that the server of the kubeconfig's context is the right one",
             )
         user = _answer(lambda: self._api.review(SelfSubjectReview, _ACCOUNT, _ACCOUNT_REVIEW), passing=False)
-        return {VERSION: version, USER: user}
+        return {lookups.VERSION: version, lookups.USER: user}
 
     def all(self, asked: Lookups) -> dict[Lookup[Any], object]:
         return _each(asked, lambda lookup: _answer(lambda: self._one(lookup, asked[lookup])))

@@ -5,21 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import takewhile
-from typing import Any
 
 from orchestrator.clusters.findings import Finding, ok, problem, warning
+from orchestrator.clusters.kubernetes.check import answers as lookups
 from orchestrator.clusters.kubernetes.check import nodes, queues, rights, storage
-from orchestrator.clusters.kubernetes.check.answers import (
-    CLAIMS,
-    NAMESPACE,
-    NODES,
-    QUEUES,
-    RESOURCES,
-    RUNTIME,
-    USER,
-    VERSION,
-    Answers,
-)
+from orchestrator.clusters.kubernetes.check.answers import Answers
 from orchestrator.clusters.kubernetes.check.objects import Claim, SelfSubjectReview, Version
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobResource
 from orchestrator.clusters.kubernetes.manifests import RUN
@@ -57,16 +47,16 @@ def judge(profile: KubernetesProfile, answers: Answers) -> tuple[list[Finding], 
     return findings, *promises(profile, answers)
 
 
-def filled_in(profile: KubernetesProfile, said: Collection[str], answers: Answers) -> dict[str, Any]:
+def filled_in(profile: KubernetesProfile, said: Collection[str], answers: Answers) -> dict[str, str]:
     """Keys of a profile that a cluster itself can tell, where nothing was `said` of them."""
-    found: dict[str, Any] = {}
-    claims = [one.name for one in answers.many(CLAIMS) or () if _is_for_all(one)]
+    found: dict[str, str] = {}
+    claims = [one.name for one in answers.many(lookups.CLAIMS) or () if _is_for_all(one)]
     if not {"claim", "storage_class"} & set(said) and len(claims) == 1:
         found["claim"] = claims[0]
-    queues_there = [one.name for one in answers.many(QUEUES) or ()]
+    queues_there = [one.name for one in answers.many(lookups.QUEUES) or ()]
     if "queue" not in said and len(queues_there) == 1:
         found["queue"] = queues_there[0]
-    devices = nodes.devices_of(answers.many(NODES) or ())
+    devices = nodes.devices_of(answers.many(lookups.NODES) or ())
     if "gpu_resource" not in said and len(devices) == 1 and profile.gpu_resource not in devices:
         found["gpu_resource"] = next(iter(devices))
     return found
@@ -78,9 +68,9 @@ def _is_for_all(claim: Claim) -> bool:
 
 
 def _server(profile: KubernetesProfile, answers: Answers) -> Finding:
-    version = (answers.one(VERSION) or Version()).git_version
+    version = (answers.one(lookups.VERSION) or Version()).git_version
     if version is None:
-        found = f"{answers.host} did not say its version: {answers.why(VERSION)}"
+        found = f"{answers.host} did not say its version: {answers.why(lookups.VERSION)}"
         return warning("Kubernetes", found, f"see that it is {OLDEST[0]}.{OLDEST[1]} or newer: kubectl version")
     match = re.match(r"v?(\d+)\.(\d+)", version)
     old = match is not None and (int(match[1]), int(match[2])) < OLDEST
@@ -93,7 +83,7 @@ def _server(profile: KubernetesProfile, answers: Answers) -> Finding:
 
 
 def _user(answers: Answers) -> Finding:
-    name = (answers.one(USER) or SelfSubjectReview()).username
+    name = (answers.one(lookups.USER) or SelfSubjectReview()).username
     if name is None:
         return ok("account", "its name was not told, as older servers do not; the permissions below are its own")
     return ok("account", name)
@@ -110,11 +100,13 @@ def _clock(answers: Answers) -> Iterator[Finding]:
 def _namespace(profile: KubernetesProfile, answers: Answers) -> Finding:
     name = answers.namespace
     found = name if profile.namespace else f"{name}, that of the kubeconfig's context"
-    if answers.lacks(NAMESPACE):
+    if answers.lacks(lookups.NAMESPACE):
         return problem("namespace", f"there is no {name}", "make it (manifests/namespace.yaml), or set `namespace`")
-    namespace = answers.one(NAMESPACE)
+    namespace = answers.one(lookups.NAMESPACE)
     if namespace is None:
-        return warning("namespace", f"{found}: {answers.why(NAMESPACE)}", "its labels cannot be read: see it is there")
+        return warning(
+            "namespace", f"{found}: {answers.why(lookups.NAMESPACE)}", "its labels cannot be read: see it is there"
+        )
     if namespace.phase == "Terminating":
         return problem("namespace", f"{found}, which is being deleted", "wait, and make it again; or set `namespace`")
     return ok("namespace", found)
@@ -155,7 +147,7 @@ def _nothing_taken(profile: KubernetesProfile, answers: Answers) -> Finding:
 
 def _unknown(kind: JobKind, answers: Answers) -> Finding | None:
     """That nobody could say whether a kind is served."""
-    lookup = RESOURCES[kind]
+    lookup = lookups.RESOURCES[kind]
     if answers.one(lookup) is not None or answers.lacks(lookup):
         return None
     found = f"whether {_NAMES[kind]} is served is not known: {answers.why(lookup)}"
@@ -167,11 +159,11 @@ def _not_taken(kind: JobResource, profile: KubernetesProfile, answers: Answers) 
         return "not served"
     if gone := lost(profile, kind.kind):
         return gone[0].partition(";")[0]
-    if answers.lacks(RUNTIME):
+    if answers.lacks(lookups.RUNTIME):
         return f"there is no runtime {profile.runtime} (manifests/runtime.yaml)"
     misfits = answers.misfits(profile)
     if misfits is None:
-        return f"its runtime {profile.runtime} cannot be read: {answers.why(RUNTIME)}"
+        return f"its runtime {profile.runtime} cannot be read: {answers.why(lookups.RUNTIME)}"
     return f"its runtime {profile.runtime} does not fit: {misfits[0]}"
 
 
@@ -180,12 +172,12 @@ def _runtime(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     if answers.kind(profile) != "trainjob" or not answers.serves(JOB_RESOURCES["trainjob"]):
         return
     name, misfits = profile.runtime, answers.misfits(profile)
-    if answers.lacks(RUNTIME):
+    if answers.lacks(lookups.RUNTIME):
         todo = "kubectl apply --server-side -f manifests/runtime.yaml, or set `runtime` to one that is there"
         yield problem("runtime", f"there is no {name}: the webhook refuses TrainJobs that refer to it", todo)
     elif misfits is None:
         todo = "see that it is a copy of manifests/runtime.yaml, or have the ClusterRole of manifests/rbac.yaml bound"
-        yield warning("runtime", f"{name} cannot be read: {answers.why(RUNTIME)}", todo)
+        yield warning("runtime", f"{name} cannot be read: {answers.why(lookups.RUNTIME)}", todo)
     elif misfits:
         todo = "set `runtime` to a copy of manifests/runtime.yaml, or take `job_kind: jobset`"
         hopeless = any(one.startswith(("it has no", "its job", "it starts ranks")) for one in misfits)
@@ -196,11 +188,11 @@ def _runtime(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
 
 def _security(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     """What is enforced in the namespace against what is rendered, which passes `restricted` but for rdma."""
-    namespace = answers.one(NAMESPACE)
+    namespace = answers.one(lookups.NAMESPACE)
     if namespace is not None:
         yield _level(profile, namespace.labels.get(_ENFORCED), answers)
-    elif not answers.lacks(NAMESPACE):
-        found = f"the namespace's level is not known: {answers.why(NAMESPACE)}"
+    elif not answers.lacks(lookups.NAMESPACE):
+        found = f"the namespace's level is not known: {answers.why(lookups.NAMESPACE)}"
         todo = (
             "orch's pods pass `restricted`, but for rdma, for PyTorchJob's init container and for what `overlay` adds"
         )

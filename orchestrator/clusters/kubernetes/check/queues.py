@@ -6,32 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes.answers import condition
-from orchestrator.clusters.kubernetes.check.answers import (
-    CLUSTER_QUEUE,
-    GANG,
-    GANGS,
-    KUEUE,
-    LIMITS,
-    NAMESPACE,
-    PRIORITY_CLASS,
-    QUEUE,
-    QUEUES,
-    QUOTAS,
-    SERVICE_ACCOUNT,
-    WORKLOAD_PRIORITY,
-    Answers,
-    amount,
-    queue_version,
-)
-from orchestrator.clusters.kubernetes.check.objects import (
-    ClusterQueue,
-    FlavorQuota,
-    LabelRequirement,
-    Limit,
-    LocalQueue,
-    Namespace,
-    ResourceQuota,
-)
+from orchestrator.clusters.kubernetes.check import answers as lookups
+from orchestrator.clusters.kubernetes.check import objects
+from orchestrator.clusters.kubernetes.check.answers import GANGS, Answers, amount, queue_version
 from orchestrator.clusters.kubernetes.profile import Gang, KubernetesProfile
 
 LITTLE_MEMORY = 4 * 2.0**30  # bytes, too few for torch, a launcher and compilers
@@ -55,48 +32,48 @@ def asked_resources(profile: KubernetesProfile) -> tuple[str, ...]:
 
 def _kueue(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     name, version = profile.queue, queue_version(answers)
-    known = sorted(one.name for one in answers.many(QUEUES) or ())
+    known = sorted(one.name for one in answers.many(lookups.QUEUES) or ())
     if name is None:
         if known:
             found = f"the profile names none, and {answers.namespace} has {', '.join(known)}"
             yield warning("queue", found, "set `queue`, or jobs do not wait for their share")
         return
     if version is None:
-        if answers.lacks(KUEUE):
+        if answers.lacks(lookups.KUEUE):
             todo = "install Kueue, or remove `queue`: a job stays suspended for ever"
             yield problem("queue", f"{name}: the cluster serves no Kueue (v1beta2 or v1beta1)", todo)
         else:
-            found = f"{name}: there is no Kueue of a version that orch knows: {answers.why(KUEUE)}"
+            found = f"{name}: there is no Kueue of a version that orch knows: {answers.why(lookups.KUEUE)}"
             yield warning("queue", found, "see what kubectl get localqueue says")
         return
-    queue = answers.one(QUEUE)
+    queue = answers.one(lookups.QUEUE)
     if queue is not None:
         yield _local(name, queue)
         yield from _cluster(profile, queue, answers)
-    elif answers.lacks(QUEUE):
+    elif answers.lacks(lookups.QUEUE):
         todo = f"set `queue` to one of: {', '.join(known)}" if known else "make a LocalQueue there, or remove `queue`"
         yield problem("queue", f"there is no {name} in {answers.namespace}", todo)
     else:
-        found = f"{name} cannot be read: {answers.why(QUEUE)}"
+        found = f"{name} cannot be read: {answers.why(lookups.QUEUE)}"
         yield warning("queue", found, "see what kubectl get localqueue says")
 
 
-def _local(name: str, queue: LocalQueue) -> Finding:
+def _local(name: str, queue: objects.LocalQueue) -> Finding:
     counts = f"{queue.admitted} admitted, {queue.pending} waiting"
     found = f"{name}, of the ClusterQueue {queue.cluster_queue}: {counts}"
     return _held(found, queue) or ok("queue", found)
 
 
-def _cluster(profile: KubernetesProfile, local: LocalQueue, answers: Answers) -> Iterator[Finding]:
-    name, queue = local.cluster_queue, answers.one(CLUSTER_QUEUE)
-    if answers.lacks(CLUSTER_QUEUE):
+def _cluster(profile: KubernetesProfile, local: objects.LocalQueue, answers: Answers) -> Iterator[Finding]:
+    name, queue = local.cluster_queue, answers.one(lookups.CLUSTER_QUEUE)
+    if answers.lacks(lookups.CLUSTER_QUEUE):
         yield problem("quota of the queue", f"there is no ClusterQueue {name}", "have it made, or set another `queue`")
         return
     if queue is None:
-        found = f"the ClusterQueue {name} cannot be read: {answers.why(CLUSTER_QUEUE)}"
+        found = f"the ClusterQueue {name} cannot be read: {answers.why(lookups.CLUSTER_QUEUE)}"
         yield warning("quota of the queue", found, f"ask its administrator, or kubectl describe clusterqueue {name}")
         return
-    if not _selects(queue, answers.one(NAMESPACE)):
+    if not _selects(queue, answers.one(lookups.NAMESPACE)):
         found = f"the ClusterQueue {name} takes no jobs of {answers.namespace}, by its namespaceSelector"
         yield problem("quota of the queue", found, "have the namespace labelled as it wants, or set another `queue`")
         return
@@ -104,7 +81,7 @@ def _cluster(profile: KubernetesProfile, local: LocalQueue, answers: Answers) ->
     yield _held(found, queue, what="quota of the queue") or _uncovered(profile, queue, found)
 
 
-def _held(found: str, queue: LocalQueue | ClusterQueue, *, what: str = "queue") -> Finding | None:
+def _held(found: str, queue: objects.LocalQueue | objects.ClusterQueue, *, what: str = "queue") -> Finding | None:
     """The problem of a queue that admits nothing now."""
     active = condition(queue.conditions, "Active")
     if queue.stop_policy != "None":
@@ -115,7 +92,7 @@ def _held(found: str, queue: LocalQueue | ClusterQueue, *, what: str = "queue") 
     return None
 
 
-def _uncovered(profile: KubernetesProfile, queue: ClusterQueue, found: str) -> Finding:
+def _uncovered(profile: KubernetesProfile, queue: objects.ClusterQueue, found: str) -> Finding:
     covered = {name for group in queue.groups for name in group.covered}
     missing = [name for name in asked_resources(profile) if name not in covered]
     if missing:
@@ -127,17 +104,17 @@ def _uncovered(profile: KubernetesProfile, queue: ClusterQueue, found: str) -> F
     return ok("quota of the queue", found)
 
 
-def _flavors(queue: ClusterQueue) -> Iterator[tuple[str, FlavorQuota]]:
+def _flavors(queue: objects.ClusterQueue) -> Iterator[tuple[str, objects.FlavorQuota]]:
     for group in queue.groups:
         for flavor in group.flavors:
             yield from ((flavor.name, resource) for resource in flavor.resources)
 
 
-def _nominal(queue: ClusterQueue, name: str) -> float:
+def _nominal(queue: objects.ClusterQueue, name: str) -> float:
     return sum(amount(one.nominal) for _, one in _flavors(queue) if one.name == name)
 
 
-def _shares(queue: ClusterQueue) -> str:
+def _shares(queue: objects.ClusterQueue) -> str:
     """Of each flavor and resource: reserved of nominal."""
     used = {(flavor.name, one.name): one.total for flavor in queue.reserved for one in flavor.resources}
     shown = []
@@ -147,7 +124,7 @@ def _shares(queue: ClusterQueue) -> str:
     return ", ".join(shown) or "no quota of its own"
 
 
-def _selects(queue: ClusterQueue, namespace: Namespace | None) -> bool:
+def _selects(queue: objects.ClusterQueue, namespace: objects.Namespace | None) -> bool:
     """Whether a ClusterQueue admits a namespace; True where the namespace's labels are not known."""
     selector = queue.namespaces
     if selector is None or namespace is None:
@@ -157,7 +134,7 @@ def _selects(queue: ClusterQueue, namespace: Namespace | None) -> bool:
     return alike and all(_matches(labels, one) for one in selector.expressions)
 
 
-def _matches(labels: Mapping[str, str], wanted: LabelRequirement) -> bool:
+def _matches(labels: Mapping[str, str], wanted: objects.LabelRequirement) -> bool:
     return {
         "In": labels.get(wanted.key) in wanted.values,
         "NotIn": labels.get(wanted.key) not in wanted.values,
@@ -170,15 +147,17 @@ def _matches(labels: Mapping[str, str], wanted: LabelRequirement) -> bool:
 
 
 def _quotas(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
-    quotas = answers.many(QUOTAS)
+    quotas = answers.many(lookups.QUOTAS)
     if quotas is None:
-        yield warning("quota", f"cannot be listed: {answers.why(QUOTAS)}", "see what kubectl describe quota says")
+        yield warning(
+            "quota", f"cannot be listed: {answers.why(lookups.QUOTAS)}", "see what kubectl describe quota says"
+        )
         return
     for quota in quotas:
         yield _quota(profile, quota, answers)
 
 
-def _quota(profile: KubernetesProfile, quota: ResourceQuota, answers: Answers) -> Finding:
+def _quota(profile: KubernetesProfile, quota: objects.ResourceQuota, answers: Answers) -> Finding:
     hard, used = quota.hard or quota.wanted, quota.used
     what = f"quota {quota.name}"
     found = ", ".join(f"{used.get(name, '0')} of {limit} {name}" for name, limit in hard.items()) or "it limits nothing"
@@ -208,15 +187,8 @@ def _asked(profile: KubernetesProfile) -> list[str]:
     devices = [name for name in asked_resources(profile) if name != "cpu"]
     cpu = [] if profile.device == "cpu" else ["cpu", "requests.cpu", "limits.cpu"]
     claims = [] if profile.claim else ["persistentvolumeclaims", "count/persistentvolumeclaims"]
-    return [
-        "pods",
-        "count/pods",
-        "configmaps",
-        "count/configmaps",
-        *claims,
-        *cpu,
-        *(f"requests.{one}" for one in devices),
-    ]
+    counted = ["pods", "count/pods", "configmaps", "count/configmaps"]
+    return [*counted, *claims, *cpu, *(f"requests.{one}" for one in devices)]
 
 
 def _unasked(profile: KubernetesProfile) -> list[str]:
@@ -232,8 +204,8 @@ def _is_given(name: str, answers: Answers) -> bool:
     return any(resource in (one.default if kind == "limits" else one.default_request) for one in limits)
 
 
-def _of_containers(answers: Answers) -> list[Limit]:
-    return [one for limits in answers.many(LIMITS) or () for one in limits.limits if one.type == "Container"]
+def _of_containers(answers: Answers) -> list[objects.Limit]:
+    return [one for limits in answers.many(lookups.LIMITS) or () for one in limits.limits if one.type == "Container"]
 
 
 def _defaults(answers: Answers) -> Iterator[Finding]:
@@ -249,9 +221,9 @@ def _defaults(answers: Answers) -> Iterator[Finding]:
 
 def _named(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
     for lookup, key, name in (
-        (WORKLOAD_PRIORITY, "workload_priority", profile.workload_priority),
-        (PRIORITY_CLASS, "priority_class", profile.priority_class),
-        (SERVICE_ACCOUNT, "service_account", profile.service_account),
+        (lookups.WORKLOAD_PRIORITY, "workload_priority", profile.workload_priority),
+        (lookups.PRIORITY_CLASS, "priority_class", profile.priority_class),
+        (lookups.SERVICE_ACCOUNT, "service_account", profile.service_account),
     ):
         if name and answers.lacks(lookup):
             yield problem(lookup.name, f"there is no {name}", f"have it made, or fix `{key}`")
@@ -262,10 +234,10 @@ def _named(profile: KubernetesProfile, answers: Answers) -> Iterator[Finding]:
 
 
 def _gang(gang: Gang, answers: Answers) -> Finding:
-    group, served = GANGS[gang][0], answers.one(GANG)
+    group, served = GANGS[gang][0], answers.one(lookups.GANG)
     if served is not None and served.has("podgroups"):
         return ok("gang", f"{gang}: PodGroups of {group} are served")
-    if served is None and not answers.lacks(GANG):
-        return warning("gang", f"{gang}: {answers.why(GANG)}", "see that its scheduler is there")
+    if served is None and not answers.lacks(lookups.GANG):
+        return warning("gang", f"{gang}: {answers.why(lookups.GANG)}", "see that its scheduler is there")
     todo = f"install the scheduler, or remove `gang`: nothing else starts pods for {gang}"
     return problem("gang", f"{gang}: the cluster serves no PodGroups of {group}", todo)
