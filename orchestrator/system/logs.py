@@ -100,8 +100,6 @@ def _formatter(form: str) -> logging.Formatter:
     class Text(logging.Formatter):
         """2026-11-30T22:45:01Z INFO run=tiny cluster=hpc message."""
 
-        converter = time.gmtime
-
         def format(self, record: logging.LogRecord) -> str:
             about = "".join(f"{name}={value} " for name, value in _about().items())
             trace = f"\n{self._trace(record)}" if self._trace(record) else ""
@@ -112,7 +110,7 @@ def _formatter(form: str) -> logging.Formatter:
             return self.formatException(record.exc_info) if record.exc_info else str(getattr(record, "traceback", ""))
 
         def _time(self, record: logging.LogRecord) -> str:
-            return self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
 
     class Json(Text):
         """One JSON object a line."""

@@ -39,5 +39,5 @@ def _environment() -> dict[str, str]:
 
 
 def _result(began: float, status: int | None, stdout: bytes, stderr: bytes) -> CommandResult:
-    texts = (output.decode(errors="backslashreplace") for output in (stdout, stderr))
-    return CommandResult(status, *texts, seconds=time.monotonic() - began)
+    out, err = stdout.decode(errors="backslashreplace"), stderr.decode(errors="backslashreplace")
+    return CommandResult(status, out, err, time.monotonic() - began)
