@@ -12,8 +12,7 @@ from typing import Any
 from orchestrator.cli import context, files, output
 from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
-from orchestrator.job.checkpoints.report import Listed
-from orchestrator.job.checkpoints.structure import Problem
+from orchestrator.job.protocol.encoding import RecordError
 from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints
 from orchestrator.job.remote import texts
 from orchestrator.store.reader import FILE
@@ -25,7 +24,7 @@ VERIFY_SECONDS = 24 * 3600.0  # every byte is read, there: nobody knows how long
 
 def run(options: Namespace) -> int:
     found = _find(options.run, verify=options.verify)
-    rows = [checkpoints.row(_listed(one)) for one in found.listed]
+    rows = [checkpoints.row(one) for one in found.listed]
     if options.json:
         sys.stdout.write(output.json_list(checkpoints.to_json(row, found.base) for row in rows))
         return OK
@@ -52,6 +51,8 @@ def _find(name: str, *, verify: bool) -> CheckpointList:
         return texts.checkpoints(ListCheckpoints(name, verify=verify))
     except OSError as error:
         raise JobError(f"cannot read {error.filename or name}: {error.strerror}") from error
+    except RecordError as error:
+        raise JobError(f"cannot read {error}", hint="use the version of orch that wrote it") from error
 
 
 def _run(name: str) -> Mapping[str, Any] | None:
@@ -59,8 +60,3 @@ def _run(name: str) -> Mapping[str, Any] | None:
         return None
     with context.reader() as store:
         return store.snapshot(name)
-
-
-def _listed(found: Mapping[str, Any]) -> Listed:
-    problems = tuple(Problem(**problem) for problem in found["problems"])
-    return Listed(**{**found, "problems": problems})

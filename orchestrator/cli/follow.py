@@ -12,7 +12,9 @@ from orchestrator.cli.terminal import LiveLine, columns, painter, say, speaks_un
 from orchestrator.controller.autostart import keeper
 from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED
 from orchestrator.job.checkpoints import generations
-from orchestrator.job.system.atomic import read_json
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.records import Progress
 from orchestrator.store import Store
 from orchestrator.system.paths import WATCHED
 from orchestrator.views import progress
@@ -72,9 +74,10 @@ def _leave_sign(store: Store, name: str) -> None:
 def _from_records(run: Row) -> dict[str, str]:
     """What records on this machine add: what a start does before its first step, why the generation before it ended."""
     root, number = run["checkpoint_dir"], run["generation"]
-    said = read_json(generations.generation_dir(root, number) / "progress.json") if run["phase"] == "starting" else None
+    path = files.generation_dir(root, number) / files.PROGRESS
+    progress = read(Progress, path) if run["phase"] == "starting" else None
     ended = generations.read_outcome(root, number - 1) if number > 1 else None
-    return {"doing": str((said or {}).get("state", "")), "before": str((ended or {}).get("because", ""))}
+    return {"doing": (progress and progress.state) or "", "before": ended.because if ended else ""}
 
 
 class _Live:

@@ -1,33 +1,23 @@
-"""The records of an attempt as values of the model, and how an attempt that is gone has ended."""
+"""What the records of an attempt say: an observation of one that lives, and how one that is gone has ended."""
 
 from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from orchestrator.errors import OrchError
+from orchestrator.job.protocol.encoding import RecordError
 from orchestrator.job.protocol.operations import AttemptRecords, ReadRecords
-from orchestrator.model.run import (
-    Cause,
-    CheckpointRef,
-    Generation,
-    Mark,
-    Metrics,
-    Observation,
-    Phase,
-    Question,
-    Report,
-    Submission,
-)
+from orchestrator.job.protocol.records import Ending
+from orchestrator.model.run import Cause, Observation, Phase, Question, Report, Submission
 
 STEPPING = frozenset({"training", "saving", "done"})  # states of a job whose ranks are past loading
 
 
 def request_of(question: Question) -> ReadRecords:
     """The operation that answers a question."""
-    submission, mark = question.submission, question.mark
+    submission = question.submission
     return ReadRecords(
         run=submission.run,
         run_id=submission.run_id,
@@ -37,7 +27,7 @@ def request_of(question: Question) -> ReadRecords:
         nodes=submission.nodes,
         after=question.after,
         metrics=question.metrics,
-        mark=None if mark is None else {"generation": mark.generation, "offset": mark.offset},
+        mark=question.mark,
     )
 
 
@@ -53,7 +43,7 @@ def each(questions: Iterable[Question], read: Callable[[Question], Observation])
             seen[run] = read(question)
         except OrchError:
             raise
-        except OSError as error:
+        except (OSError, RecordError) as error:
             seen[run] = Observation(phase=Phase.UNKNOWN, because=f"its records cannot be read: {error}")
         except Exception as error:  # noqa: BLE001 - told with its traceback by the controller
             seen[run] = of_bug(error)
@@ -68,26 +58,12 @@ def of_bug(error: Exception) -> Observation:
 
 def with_records(seen: Observation, look: AttemptRecords) -> Observation:
     """An observation with the generations and metrics of a look."""
-    metrics = _metrics_of(look.metrics)
-    return dataclasses.replace(seen, generations=generations_of(look.generations), metrics=metrics)
-
-
-def report_of(look: AttemptRecords) -> Report:
-    """The report of the run's newest generation, whatever its attempt."""
-    found = look.report
-    fields = {name: found[name] for name in Report.__dataclass_fields__ if name in found}
-    fields["cause"] = cause_of(found["cause"])
-    chosen = found["checkpoint"]
-    if chosen is not None:
-        path, proven = str(chosen["path"]), bool(chosen["proven"])
-        fields["checkpoint"] = CheckpointRef(step=chosen["step"], path=path, proven=proven)
-    return Report(**fields)
+    return dataclasses.replace(seen, generations=look.generations, metrics=look.metrics)
 
 
 def report_of_attempt(look: AttemptRecords, attempt: int) -> Report:
     """The report, without what it says of the end of another attempt."""
-    report = report_of(look)
-    return report if report.attempt == attempt else only_history(report)
+    return look.report if look.report.attempt == attempt else only_history(look.report)
 
 
 def only_history(report: Report) -> Report:
@@ -105,30 +81,6 @@ def only_history(report: Report) -> Report:
         beat=0,
         state=None,
     )
-
-
-def cause_of(word: str | None) -> Cause:
-    """The cause that a word of the job's records names; a word that this version does not know is UNKNOWN."""
-    try:
-        return Cause(word or "none")
-    except ValueError:
-        return Cause.UNKNOWN
-
-
-def generations_of(found: Sequence[Mapping[str, Any]]) -> tuple[Generation, ...]:
-    """The `generations` of a look, oldest first."""
-    return tuple(_generation(one) for one in found)
-
-
-def _generation(found: Mapping[str, Any]) -> Generation:
-    lists = {"rejected": tuple(found["rejected"]), "hosts": tuple(found["hosts"])}
-    return Generation(**{**found, "cause": cause_of(found["cause"]), **lists})
-
-
-def _metrics_of(found: Mapping[str, Any] | None) -> Metrics | None:
-    if found is None:
-        return None
-    return Metrics(mark=Mark(**found["mark"]), lines=tuple(found["lines"]), whole=found["whole"])
 
 
 def live_observation(look: AttemptRecords, attempt: int, *, raw: str, partial: str = "") -> Observation:
@@ -163,20 +115,12 @@ def ended_observation(
         return said
     tell = look.last_words and cause is not Cause.CANCELLED
     words = f"{because}; {look.last_words}" if tell else because
-    return Observation(phase=_PHASES.get(cause, Phase.FAILED), cause=cause, raw=raw, because=words, report=mine)
-
-
-# Ends that are no failure of the job.
-_PHASES: Mapping[Cause, Phase] = {
-    Cause.PREEMPTED: Phase.STOPPED,
-    Cause.TIME_LIMIT: Phase.STOPPED,
-    Cause.ASKED_TO_STOP: Phase.STOPPED,
-    Cause.CANCELLED: Phase.CANCELLED,
-}
+    phase = Phase.CANCELLED if cause is Cause.CANCELLED else Phase.FAILED if cause.row.counts else Phase.STOPPED
+    return Observation(phase=phase, cause=cause, raw=raw, because=words, report=mine)
 
 
 def _said_by_generations(submission: Submission, look: AttemptRecords, raw: str) -> Observation | None:
-    report, mine = report_of(look), report_of_attempt(look, submission.attempt)
+    report, mine = look.report, report_of_attempt(look, submission.attempt)
     if report.success:
         return Observation(phase=Phase.SUCCEEDED, cause=Cause.COMPLETED, raw=raw, report=report)
     if report.attempt > submission.attempt:
@@ -198,11 +142,10 @@ def _said_by_agents(submission: Submission, look: AttemptRecords, raw: str, *, s
     return None
 
 
-def _as_said(raw: str, end: Mapping[str, Any], mine: Report) -> Observation:
-    """The end of an attempt that never had a generation, in its own agent's words."""
-    cause, because = cause_of(end.get("cause")), str(end.get("because", ""))
-    result, retry = str(end.get("result", "failed")), bool(end.get("retry", True))
-    host = end.get("host")
-    report = dataclasses.replace(mine, result=result, cause=cause, because=because, retry=retry, host=host)
-    phase = Phase.FAILED if result == "failed" else Phase.STOPPED
-    return Observation(phase=phase, cause=cause, raw=raw, because=because, report=report)
+def _as_said(raw: str, end: Ending, mine: Report) -> Observation:
+    """The end of an attempt that never had a generation, as its own agent recorded it."""
+    report = dataclasses.replace(
+        mine, result=end.result, cause=end.cause, because=end.because, retry=end.retry, host=end.host
+    )
+    phase = Phase.FAILED if end.result == "failed" else Phase.STOPPED
+    return Observation(phase=phase, cause=end.cause, raw=raw, because=end.because, report=report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from orchestrator.model.codec import fields_from_dict, run_from_dict
+from orchestrator.job.protocol.encoding import fields_of, from_json
 from orchestrator.model.run import Event, Phase, Run
 
 # The phase that each kind of event leads to; None: it leaves the phase alone.
@@ -38,14 +38,14 @@ _INTENTIONS = frozenset({"submitted", "resubmitting", "resumed"})
 
 def begin(event: Event) -> Run:
     """The run that a `submitted` event begins."""
-    return fold(run_from_dict({**event.data, "name": event.run, "submitted_at": event.at}), event)
+    return fold(from_json(Run, {**event.data, "name": event.run, "submitted_at": event.at}, "event submitted"), event)
 
 
 def fold(run: Run, event: Event) -> Run:
     """The run after an event. A run that ended changes by `resumed` only; an unknown kind of event changes nothing."""
     if event.kind not in KINDS or run.phase.ended != (event.kind == REOPENS):
         return run
-    changes = fields_from_dict({name: value for name, value in event.data.items() if name in _FIELDS})
+    changes = fields_of(Run, {name: value for name, value in event.data.items() if name in _FIELDS})
     phase = KINDS[event.kind]
     if phase is not None:
         changes["phase"] = phase

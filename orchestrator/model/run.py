@@ -7,6 +7,38 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.report import (
+    CheckpointRef,
+    FirstError,
+    Generation,
+    Mark,
+    Metrics,
+    MetricsLine,
+    Rejected,
+    Report,
+)
+
+__all__ = [  # the nouns, wherever they are defined
+    "Action",
+    "Cause",
+    "CheckpointRef",
+    "Decision",
+    "Event",
+    "FirstError",
+    "Generation",
+    "Mark",
+    "Metrics",
+    "MetricsLine",
+    "Observation",
+    "Phase",
+    "Question",
+    "Rejected",
+    "Report",
+    "Run",
+    "Submission",
+]
+
 
 class Phase(StrEnum):
     """Where a run, or one attempt of it, is. UNKNOWN never ends anything."""
@@ -28,45 +60,6 @@ class Phase(StrEnum):
 
 
 _ENDED = frozenset({Phase.STOPPED, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
-
-
-class Cause(StrEnum):
-    """Why a phase was entered. The words are those of the signature table and of `orch status`."""
-
-    NONE = "none"
-    COMPLETED = "completed"
-    CANCELLED = "cancelled"
-    ASKED_TO_STOP = "asked_to_stop"
-    PREEMPTED = "preempted"
-    TIME_LIMIT = "time_limit"
-    NODE_LOST = "node_lost"
-    AGENT_LOST = "agent_lost"
-    LAUNCHER_LOST = "launcher_lost"
-    RANK_KILLED = "rank_killed"
-    HUNG = "hung"
-    FENCED = "fenced"
-    USER_ERROR = "user_error"
-    CUDA_OOM = "cuda_oom"
-    HOST_OOM = "host_oom"
-    SHARED_MEMORY = "shared_memory"
-    GPU_FAULT = "gpu_fault"
-    NETWORK = "network"
-    PORT = "port"
-    RENDEZVOUS = "rendezvous"
-    DISK_FULL = "disk_full"
-    CHECKPOINT_DAMAGED = "checkpoint_damaged"
-    NO_PROVEN_CHECKPOINT = "no_proven_checkpoint"
-    WORLD_SIZE = "world_size"
-    SHAPE = "shape"
-    LOSS_SCALE = "loss_scale"
-    CONFIGURATION = "configuration"
-    OPERATOR_BUILD = "operator_build"
-    PREFLIGHT = "preflight"
-    SECRET_MISSING = "secret_missing"  # noqa: S105 - a cause's name, not a password
-    OWNED = "owned"  # the checkpoint directory belongs to another run
-    REFUSED = "refused"  # the cluster refused the submission
-    STUCK = "stuck"  # the cluster took it, and could never start it
-    UNKNOWN = "unknown"
 
 
 class Action(StrEnum):
@@ -112,74 +105,6 @@ class Submission:
     @property
     def name(self) -> str:
         return f"orch-{self.run}-{self.attempt}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointRef:
-    """A checkpoint of the run, by the step it was saved at."""
-
-    step: int
-    path: str
-    proven: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What the job's own records say: the newest generation that counts, and how the ones before it ended."""
-
-    generation: int = 0
-    attempt: int = 0
-    resumed_from: int | None = None
-    step: int | None = None
-    steps: int | None = None
-    loss: float | None = None
-    tokens_per_second: float | None = None
-    state: str | None = None  # loading, training, saving, ...
-    checkpoint: CheckpointRef | None = None
-    success: bool = False
-    result: str | None = None  # of the newest generation: success, stopped, failed, fenced; None while it is open
-    cause: Cause = Cause.NONE
-    because: str = ""
-    retry: bool = True  # False: another attempt would end the same way
-    first_error: Mapping[str, Any] | None = None
-    host: str | None = None  # the machine of the first error
-    failures: int = 0  # in a row, without a new proven checkpoint
-    start: str | None = None  # of the newest generation: names one start of the agents
-    beat: int = 0  # sum of the agents' heartbeat counters: moves while any agent lives
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """One start of the job's processes, as its claim says, and how it ended; `result` is None while it is open."""
-
-    generation: int
-    attempt: int
-    began: float  # seconds since the epoch, on the clock of node 0
-    resumed_step: int | None = None  # None: from step 0
-    resumed_path: str | None = None
-    rejected: tuple[Mapping[str, str], ...] = ()  # checkpoints that did not count any more: path, why
-    result: str | None = None
-    cause: Cause = Cause.NONE
-    because: str = ""
-    host: str | None = None  # the machine of the first error
-    hosts: tuple[str, ...] = ()  # those that took part, by node
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """How far a reader of metrics has come: so many bytes of the file of a generation."""
-
-    generation: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
-    """Lines of metrics after a mark. `whole`: they are all that count, and replace what was read before."""
-
-    mark: Mark
-    lines: tuple[Mapping[str, Any], ...]
-    whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +176,7 @@ class Run:
     cancel_at: float | None = None  # when it was asked for
     cancel_now: bool = False  # without a chance to save
     submission: Submission | None = None
-    first_error: Mapping[str, Any] | None = None
+    first_error: FirstError | None = None
     intended_at: float | None = None  # when the intention of this attempt was recorded
     not_before: float | None = None
     failures: int = 0  # attempts in a row that ended badly, without a new proven checkpoint

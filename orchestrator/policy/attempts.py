@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import StoreError
-from orchestrator.model import codec
+from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.run import Run, Submission
 from orchestrator.policy import nodes
 from orchestrator.policy.nodes import NodeRecord
@@ -42,7 +42,7 @@ def intention(submission: Submission, without: Sequence[NodeRecord] = ()) -> dic
     return {
         "excluded": nodes.told(without),
         "attempt": submission.attempt,
-        "submission": codec.submission_to_dict(submission),
+        "submission": to_json(submission),
         "from_step": submission.from_step,
         "from_scratch": submission.from_scratch,
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from orchestrator.job.checkpoints.layout import generation_of
+from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.fold import fold
 from orchestrator.model.run import CURRENT, Action, Cause, Decision, Event, Generation, Observation, Phase, Report, Run
@@ -111,7 +111,7 @@ def _start_of(one: Generation) -> dict[str, Any]:
         "began": one.began,
         "resumed_step": one.resumed_step,
         "resumed_path": one.resumed_path,
-        "rejected": [dict(checkpoint) for checkpoint in one.rejected],
+        "rejected": [to_json(checkpoint) for checkpoint in one.rejected],
     }
 
 
@@ -120,7 +120,7 @@ def _checkpoint(run: Run, seen: Observation, evidence: Evidence) -> list[NewEven
     newest = seen.report.checkpoint if seen.report else None
     if newest is None or newest == run.checkpoint:
         return []
-    data: dict[str, Any] = {"checkpoint": dataclasses.asdict(newest)}
+    data: dict[str, Any] = {"checkpoint": to_json(newest)}
     if newest.proven and (run.checkpoint is None or newest.step > run.checkpoint.step):
         data["failures"] = 0
         data.update(_well(seen, evidence, generation_of(newest.path)))
@@ -182,7 +182,7 @@ def _where(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
     """The first error of an attempt that ended, and the machine that the attempt's own records name for the cause."""
     report = seen.report or Report()
     named = report.attempt == run.attempt and report.cause is decision.cause
-    error = dict(report.first_error) if report.first_error is not None else None
+    error = to_json(report.first_error) if report.first_error is not None else None
     return {"first_error": error, "host": report.host if named else None}
 
 

@@ -6,10 +6,9 @@ of the same job would mend. `echo`: ranks also print this when *another* rank fa
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any
 
+from orchestrator.job.protocol import jobfile
 from orchestrator.model.run import Cause
 
 
@@ -166,16 +165,8 @@ SIGNATURES: tuple[Signature, ...] = (
 )
 
 
-def classify(text: str) -> Signature | None:
-    """The first row whose pattern the text holds, None when no row knows it."""
-    for signature in SIGNATURES:
-        if re.search(signature.pattern, text):
-            return signature
-    return None
-
-
-def rows() -> tuple[dict[str, Any], ...]:
-    """The rows as job.json carries them."""
+def rows() -> tuple[jobfile.Signature, ...]:
+    """The rows as job.json carries them; the agents apply them."""
     return tuple(
-        {"cause": row.cause.value, "pattern": row.pattern, "retry": row.retry, "echo": row.echo} for row in SIGNATURES
+        jobfile.Signature(cause=row.cause, pattern=row.pattern, retry=row.retry, echo=row.echo) for row in SIGNATURES
     )

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
 
 from orchestrator.errors import JobError
+from orchestrator.job.protocol.jobfile import (
+    FORMAT,
+    Interface,
+    JobFile,
+    ModelSource,
+    Need,
+    SecretSource,
+    TextData,
+    Timeouts,
+    Training,
+)
 from orchestrator.model.spec import Secret, Spec
 from orchestrator.rendering import needs, paths
 from orchestrator.rendering.request import RenderRequest
 
-FORMAT = 1
 CODE_DIR = "code"
 
 JOIN_SECONDS = 600
@@ -18,89 +27,83 @@ HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 900
 
 
-def job_document(request: RenderRequest) -> dict[str, Any]:
-    """The content of job.json."""
+def job_file(request: RenderRequest) -> JobFile:
     spec, plan, profile = request.spec, request.plan, request.cluster.profile
-    return {
-        "format": FORMAT,
-        "name": spec.name,
-        "run_id": request.run_id,
-        "nodes": plan.topology.nodes,
-        "ranks_per_node": plan.topology.ranks_per_node,
-        "device": plan.topology.device,
-        "launcher": spec.launcher,
-        "python": profile.python,
-        "command": _command(spec),
-        "code": CODE_DIR if spec.code is not None else None,
-        "checkpoint_dir": spec.checkpoint.dir,
-        "every_steps": plan.checkpoint_steps,
-        "every_seconds": plan.checkpoint_seconds,
-        "keep": spec.checkpoint.keep,
-        "steps": plan.steps,
-        "epochs": plan.epochs,
-        "max_failures": spec.restart.max_failures,
-        "env": {**profile.env, **spec.env},
-        "secrets": {name: _secret(name, secret, request) for name, secret in spec.secrets.items()},
-        "interface": {"socket": profile.interface.socket, "hcas": list(profile.interface.hcas)},
-        "cache_dir": profile.cache_dir,
-        "need": {"disk_bytes": needs.disk_bytes(spec, plan), "shm_bytes": needs.shm_bytes(plan)},
-        "timeouts": {
-            "join": JOIN_SECONDS,
-            "heartbeat": HEARTBEAT_SECONDS,
-            "grace": max(GRACE_SECONDS, needs.save_seconds(plan)),
-            "hang": None,
-        },
-        "signatures": [dict(row) for row in request.signatures],
-        "training": _training(request),
-    }
+    return JobFile(
+        format=FORMAT,
+        name=spec.name,
+        run_id=request.run_id,
+        nodes=plan.topology.nodes,
+        ranks_per_node=plan.topology.ranks_per_node,
+        checkpoint_dir=spec.checkpoint.dir,
+        max_failures=spec.restart.max_failures,
+        device=plan.topology.device,
+        launcher=spec.launcher,
+        python=profile.python,
+        command=_command(spec),
+        code=CODE_DIR if spec.code is not None else None,
+        every_steps=plan.checkpoint_steps,
+        every_seconds=plan.checkpoint_seconds,
+        keep=spec.checkpoint.keep,
+        steps=plan.steps,
+        epochs=plan.epochs,
+        env={**profile.env, **spec.env},
+        secrets={name: _secret(name, secret, request) for name, secret in spec.secrets.items()},
+        interface=Interface(profile.interface.socket, tuple(profile.interface.hcas)),
+        cache_dir=profile.cache_dir,
+        need=Need(needs.disk_bytes(spec, plan), needs.shm_bytes(plan)),
+        timeouts=Timeouts(
+            join=JOIN_SECONDS,
+            heartbeat=HEARTBEAT_SECONDS,
+            grace=max(GRACE_SECONDS, needs.save_seconds(plan)),
+        ),
+        signatures=request.signatures,
+        training=_training(request),
+    )
 
 
-def _command(spec: Spec) -> list[str] | None:
+def _command(spec: Spec) -> tuple[str, ...] | None:
     if spec.run is None:
         return None
     try:
-        return shlex.split(spec.run)
+        return tuple(shlex.split(spec.run))
     except ValueError as error:
         raise JobError(f"cannot be split into words: {error}", hint="close the quote", field="run") from error
 
 
-def _secret(name: str, secret: Secret, request: RenderRequest) -> dict[str, str]:
+def _secret(name: str, secret: Secret, request: RenderRequest) -> SecretSource:
     """Where the agent reads it; the pod of a Kubernetes job has it in its environment already."""
     if secret.kubernetes is not None:
-        return {"kubernetes": secret.kubernetes}
+        return SecretSource(kubernetes=secret.kubernetes)
     if secret.file is not None:
-        return {"file": paths.absolute(secret.file, paths.base(request))}
-    return {"env": secret.env or name}
+        return SecretSource(file=paths.absolute(secret.file, paths.base(request)))
+    return SecretSource(env=secret.env or name)
 
 
-def _training(request: RenderRequest) -> dict[str, Any] | None:
+def _training(request: RenderRequest) -> Training | None:
     spec, batch = request.spec, request.plan.batch
     if spec.training is None or spec.model is None or spec.data is None or batch is None:
         return None
-    return {
-        "model": {
-            "path": paths.hub_or_path(spec.model.path, request),
-            "revision": spec.model.revision,
-            "config": spec.model.config,
-        },
-        "tokenizer": _tokenizer(request),
-        "data": {
-            "files": [paths.absolute_glob(glob, paths.base(request)) for glob in spec.data.files],
-            "dataset": paths.hub_or_path(spec.data.dataset, request),
-            "split": spec.data.split,
-            "text_field": spec.data.text_field,
-            "sequence_length": batch.sequence_length,
-        },
-        "global_batch": batch.global_batch,
-        "micro_batch": batch.micro_batch,
-        "accumulation": batch.accumulation,
-        "learning_rate": spec.training.learning_rate,
-        "precision": spec.training.precision,
-        "gradient_checkpointing": spec.training.gradient_checkpointing,
-        "seed": spec.training.seed,
-        "log_every": spec.training.log_every,
-        "args": spec.training.args,
-    }
+    return Training(
+        model=ModelSource(paths.hub_or_path(spec.model.path, request), spec.model.revision, spec.model.config),
+        tokenizer=_tokenizer(request),
+        data=TextData(
+            sequence_length=batch.sequence_length,
+            files=tuple(paths.absolute_glob(glob, paths.base(request)) for glob in spec.data.files),
+            dataset=paths.hub_or_path(spec.data.dataset, request),
+            split=spec.data.split,
+            text_field=spec.data.text_field,
+        ),
+        global_batch=batch.global_batch,
+        micro_batch=batch.micro_batch,
+        accumulation=batch.accumulation,
+        learning_rate=spec.training.learning_rate,
+        precision=spec.training.precision,
+        gradient_checkpointing=spec.training.gradient_checkpointing,
+        seed=spec.training.seed,
+        log_every=spec.training.log_every,
+        args=spec.training.args,
+    )
 
 
 def _tokenizer(request: RenderRequest) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from orchestrator.job.protocol.jobfile import Signature
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.plan import Plan
@@ -49,7 +49,7 @@ class RenderRequest:
     job_dir: str
     templates: Mapping[str, str]
     payload: tuple[File, ...] = ()
-    signatures: tuple[Mapping[str, Any], ...] = ()
+    signatures: tuple[Signature, ...] = ()
     attempt: int = 1
     present: frozenset[str] = field(default_factory=frozenset)
     kubernetes_secrets: bool = False

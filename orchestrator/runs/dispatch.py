@@ -5,7 +5,6 @@ Needs nothing but the store and the run's own directory on this machine: no job.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import zipfile
@@ -17,10 +16,12 @@ from typing import Any
 from orchestrator.bundle import archive
 from orchestrator.clusters import Backend, kind_of
 from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
+from orchestrator.job.protocol.encoding import RecordError, parse, to_json
+from orchestrator.job.protocol.files import JOB_FILE
+from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.system import atomic
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes
-from orchestrator.model.codec import submission_to_dict
 from orchestrator.model.run import Cause, Run, Submission
 from orchestrator.policy import nodes
 from orchestrator.policy.attempts import submission_of
@@ -76,31 +77,34 @@ def load_bundle(path: Path, digest: str) -> Bundle:
     return bundle
 
 
-def read_secrets(job: Mapping[str, Any], environment: Mapping[str, str], *, here: bool) -> Secrets:
+def read_secrets(job: JobFile, environment: Mapping[str, str], *, here: bool) -> Secrets:
     """The values of secrets of kind `env`. `here`: the job runs on this machine, and so reads secret files on it."""
     values: dict[str, str] = {}
     missing: list[str] = []
-    for name, source in job.get("secrets", {}).items():
-        if "env" in source:
-            value = environment.get(source["env"], "")
+    for name, source in job.secrets.items():
+        if source.env is not None:
+            value = environment.get(source.env, "")
             values[name] = value
             if not value:
-                missing.append(f"{name}: the environment variable {source['env']} is not set")
-        elif "file" in source and here and not os.access(Path(source["file"]).expanduser(), os.R_OK):
-            missing.append(f"{name}: the file {source['file']} cannot be read")
-        elif "kubernetes" in source and here:
+                missing.append(f"{name}: the environment variable {source.env} is not set")
+        elif source.file is not None and here and not os.access(Path(source.file).expanduser(), os.R_OK):
+            missing.append(f"{name}: the file {source.file} cannot be read")
+        elif source.kubernetes is not None and here:
             missing.append(f"{name}: a Kubernetes secret cannot be read on this machine")
     return Secrets(values=values, missing=tuple(missing))
 
 
-def secret_variables(job: Mapping[str, Any]) -> list[str]:
+def secret_variables(job: JobFile) -> list[str]:
     """Names of the environment variables that a job reads secrets from."""
-    return sorted({source["env"] for source in job.get("secrets", {}).values() if "env" in source})
+    return sorted({source.env for source in job.secrets.values() if source.env is not None})
 
 
-def job_of(bundle: Bundle) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(bundle.text("job.json"))
-    return value
+def job_of(bundle: Bundle) -> JobFile:
+    """Raises JobError."""
+    try:
+        return parse(JobFile, bundle.text(JOB_FILE), JOB_FILE)
+    except RecordError as error:
+        raise JobError(f"the job's files are of another version of orch: {error}") from error
 
 
 def excluded(
@@ -203,5 +207,5 @@ def _try(backend: Backend, submission: Submission, environment: Mapping[str, str
         return _refused(error)
     except ClusterError as error:
         return "failed", {"cause": Cause.REFUSED.value, "because": error.message}
-    given = submission_to_dict(replace(submission, handle=handle))
+    given = to_json(replace(submission, handle=handle))
     return "handed_over", {"submission": given, "handle": handle, "not_before": None}

@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.clusters import Backend, kind_of
 from orchestrator.errors import ClusterError, JobError, Unreachable
+from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Phase, Question, Run, Submission
 from orchestrator.policy.attempts import intention, next_submission, submission_of
@@ -174,15 +175,15 @@ def _record(
         "checkpoint_dir": checkpoint_dir,
         "metrics": str(store.home / "runs" / spec.name / mirror.FILE),
         "steps": prepared.plan.steps,
-        "max_failures": job["max_failures"],
-        "grace": job["timeouts"]["grace"],
+        "max_failures": job.max_failures,
+        "grace": job.timeouts.grace,
     }
     run, _ = store.create_run(spec.name, data, secrets=secret_variables(job))
     failpoints.failpoint("submit.recorded")
     return run
 
 
-def _refuse_missing(job: Mapping[str, Any], environment: Mapping[str, str], *, here: bool, again: str) -> None:
+def _refuse_missing(job: JobFile, environment: Mapping[str, str], *, here: bool, again: str) -> None:
     missing = read_secrets(job, environment, here=here).missing
     if missing:
         raise JobError(

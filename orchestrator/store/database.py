@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import StoreError
+from orchestrator.job.protocol.encoding import RecordError
 from orchestrator.job.system import proc
 from orchestrator.store.mounts import on_network
 
@@ -108,6 +109,11 @@ def translating_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise StoreError(f"the store {path} cannot be used: {error}", hint=_hint(str(error), path)) from error
+    except RecordError as error:
+        raise StoreError(
+            f"the store {path} has a record that this orch cannot read: {error}",
+            hint="use the version of orch that wrote it, or set ORCH_HOME to another directory",
+        ) from error
 
 
 def _hint(message: str, path: Path) -> str:

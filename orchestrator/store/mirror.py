@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from orchestrator.job.system import atomic
-from orchestrator.model.run import Metrics
+from orchestrator.job.protocol.encoding import to_json
+from orchestrator.model.run import Metrics, MetricsLine
 
 FILE = "metrics.jsonl"
 
@@ -20,18 +20,20 @@ def write(path: Path, news: Metrics, last_step: int) -> int:
     content = "".join(map(_line, news.lines)).encode()
     if not path.exists() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, content, sync=False)  # made again from the store's cluster
-    return max((line["step"] for line in news.lines), default=0)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    return max((line.step for line in news.lines), default=0)
 
 
-def _append(path: Path, lines: Iterable[Mapping[str, Any]], last_step: int) -> int:
-    newer = [line for line in lines if isinstance(line.get("step"), int) and line["step"] > last_step]
+def _append(path: Path, lines: Iterable[MetricsLine], last_step: int) -> int:
+    newer = [line for line in lines if line.step > last_step]
     if newer:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write("".join(map(_line, newer)).encode())
-    return max((line["step"] for line in newer), default=last_step)
+    return max((line.step for line in newer), default=last_step)
 
 
-def _line(line: Mapping[str, Any]) -> str:
-    return json.dumps(line, separators=(", ", ": ")) + "\n"
+def _line(line: MetricsLine) -> str:
+    return json.dumps(to_json(line)) + "\n"

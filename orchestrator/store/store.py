@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.model.codec import dump, load, run_from_dict, run_to_dict
+from orchestrator.job.protocol.encoding import from_json
+from orchestrator.model.codec import dump, load
 from orchestrator.model.fold import begin, fold
-from orchestrator.model.run import Cause, Event, Run, Submission
+from orchestrator.model.run import Event, Run, Submission
 from orchestrator.policy import nodes
 from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import lease as leases
@@ -56,7 +58,7 @@ class Store(Reader):
     def find(self, name: str) -> Run | None:
         """One run, None when there is none of that name."""
         value = self.snapshot(name)
-        return run_from_dict(value) if value is not None else None
+        return from_json(Run, value, f"the store, {name}") if value is not None else None
 
     def get(self, name: str) -> Run:
         """One run; JobError when there is none of that name."""
@@ -68,7 +70,7 @@ class Store(Reader):
     def unfinished(self) -> list[Run]:
         """Runs that have not ended, by name."""
         rows = self._rows("SELECT snapshot FROM runs WHERE ended = 0 ORDER BY name")
-        return [run_from_dict(load(row[0])) for row in rows]
+        return [load(Run, row[0]) for row in rows]
 
     def events(self, run: str | None = None, *, after: int = 0) -> list[Event]:
         """Events in the order of recording, of one run or (None) of all, those with a number above `after`."""
@@ -78,7 +80,7 @@ class Store(Reader):
             rows = self._rows(
                 "SELECT seq, run, kind, at, data FROM events WHERE run = ? AND seq > ? ORDER BY seq", run, after
             )
-        return [Event(seq=seq, run=name, kind=kind, at=at, data=load(data)) for seq, name, kind, at, data in rows]
+        return [Event(seq=seq, run=name, kind=kind, at=at, data=json.loads(data)) for seq, name, kind, at, data in rows]
 
     def secret_variables(self) -> list[str]:
         """Names of the environment variables that unfinished runs read secrets from."""
@@ -88,7 +90,7 @@ class Store(Reader):
     def node_records(self, cluster: str | None = None) -> list[NodeRecord]:
         """The nodes that there is evidence against, of one cluster or (None) of all."""
         rows = self._rows("SELECT evidence FROM nodes WHERE ?1 IS NULL OR cluster = ?1 ORDER BY cluster, node", cluster)
-        return [_node_record(row[0]) for row in rows]
+        return [load(NodeRecord, row[0]) for row in rows]
 
     # --- writing
 
@@ -103,12 +105,12 @@ class Store(Reader):
         with self._transaction() as connection:
             row = connection.execute("SELECT snapshot FROM runs WHERE name = ?", (name,)).fetchone()
             if row is not None:
-                return run_from_dict(load(row[0])), False
+                return load(Run, row[0]), False
             run = begin(event)
             _insert(connection, event)
             connection.execute(
                 "INSERT INTO runs (name, ended, submitted_at, snapshot, secrets) VALUES (?, ?, ?, ?, ?)",
-                (name, int(run.phase.ended), run.submitted_at, dump(run_to_dict(run)), ",".join(secrets)),
+                (name, int(run.phase.ended), run.submitted_at, dump(run), ",".join(secrets)),
             )
         return run, True
 
@@ -228,7 +230,7 @@ def _insert(connection: sqlite3.Connection, event: Event) -> None:
 def _write(connection: sqlite3.Connection, run: Run) -> None:
     connection.execute(
         "UPDATE runs SET ended = ?, snapshot = ? WHERE name = ?",
-        (int(run.phase.ended), dump(run_to_dict(run)), run.name),
+        (int(run.phase.ended), dump(run), run.name),
     )
 
 
@@ -250,18 +252,11 @@ def _judge_nodes(connection: sqlite3.Connection, run: Run, event: Event) -> None
 def _evidence(connection: sqlite3.Connection, cluster: str, node: str) -> NodeRecord | None:
     query = "SELECT evidence FROM nodes WHERE cluster = ? AND node = ?"
     row = connection.execute(query, (cluster, node)).fetchone()
-    return _node_record(row[0]) if row is not None else None
+    return load(NodeRecord, row[0]) if row is not None else None
 
 
 def _put_evidence(connection: sqlite3.Connection, suspect: NodeRecord) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO nodes (cluster, node, evidence) VALUES (?, ?, ?)",
-        (suspect.cluster, suspect.node, dump(dataclasses.asdict(suspect))),
+        (suspect.cluster, suspect.node, dump(suspect)),
     )
-
-
-def _node_record(evidence: str) -> NodeRecord:
-    """Keys that this version does not know are dropped, missing ones take their default."""
-    value = load(evidence)
-    known = {name: value[name] for name in NodeRecord.__dataclass_fields__ if name in value}
-    return NodeRecord(**{**known, "cause": Cause(known["cause"])})

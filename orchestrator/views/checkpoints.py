@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.job.checkpoints.report import Listed
+from orchestrator.job.protocol.report import Listed
 from orchestrator.views import table, units
 from orchestrator.views.table import Column, Row
 from orchestrator.views.text import Paint, clean, plain

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from orchestrator.job.checkpoints.report import Listed
-from orchestrator.job.checkpoints.structure import Problem
+from orchestrator.job.protocol.report import Listed, Problem
 from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan, Term, Topology
 from orchestrator.views import checkpoints, plan
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.job.checkpoints import generations
+from orchestrator.job.protocol import files as protocol_files
 from tests.cli.program import external, generation, orch, record, start
 
 CHECKPOINT = {"step": 20, "proven": True, "path": "generations/000001/checkpoints/checkpoint-20"}
@@ -56,7 +56,7 @@ def test_off_a_terminal_there_is_a_line_a_change_and_not_a_line_a_look(orch_home
 def test_the_line_of_a_start_tells_the_end_before_it_as_such(orch_home: Path, tmp_path: Path) -> None:
     lost = {"cause": "rank_killed", "because": "Rank 1 was killed."}
     store = record(orch_home, "tiny", ("running", {"generation": 1, "step": 9}))
-    ended = generations.generation_dir(store.get("tiny").checkpoint_dir, 1) / "outcome.json"
+    ended = protocol_files.generation_dir(store.get("tiny").checkpoint_dir, 1) / "outcome.json"
     ended.parent.mkdir(parents=True)
     ended.write_text('{"result": "failed", "because": "Rank 1 was killed."}')
     with start("wait", "tiny", ORCH_CONFIG=external(tmp_path)) as program:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from orchestrator.clusters.kubernetes.binding import read
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobStatus, Lifecycle, resource_of, status_of
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of, pods_of
 from orchestrator.clusters.kubernetes.reading import AttemptView
-from orchestrator.model.run import Cause, Phase, Submission
+from orchestrator.model.run import Cause, Phase, Report, Submission
 
 DEAD_NODE = json.loads((Path(__file__).parents[1] / "data/kubernetes/dead-node.json").read_text())
 SEEN = 1795724560.0  # seconds, on the server's clock, when these pods were listed
@@ -57,7 +58,7 @@ def terminated(code: int, reason: str = "Error", message: str | None = None) -> 
 
 def see(**changes: Any) -> reading.Observation:
     words = {pod.number: pod.word for pod in changes.get("pods", ()) if pod.word is not None}
-    report = next((word["report"] for word in words.values()), None)
+    report = next((word.report for word in words.values()), None)
     plain = {"status": LIVE, "pods": (), "asked": False, "report": report, "words": words, **changes}
     return reading.observe(SUBMISSION, AttemptView(**plain))
 
@@ -290,13 +291,11 @@ def test_a_handle_names_the_kind():
 
 
 def test_a_report_of_a_later_generation_or_with_an_end_is_the_newer_one():
-    first = {"attempt": 1, "generation": 1, "step": 30, "result": None}
-    assert reading.newer(first, {"attempt": 1, "generation": 2, "step": 3}) == {
-        "attempt": 1,
-        "generation": 2,
-        "step": 3,
-    }
-    assert reading.newer({**first, "result": "failed", "step": 10}, first)["result"] == "failed"
+    first = Report(attempt=1, generation=1, step=30)
+    later = Report(attempt=1, generation=2, step=3)
+    assert reading.newer(first, later) is later
+    ended = replace(first, result="failed", step=10)
+    assert reading.newer(ended, first) is ended
     assert reading.newer(None, first) is first
 
 

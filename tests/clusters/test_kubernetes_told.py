@@ -38,13 +38,13 @@ def at(second: int, text: str, nano: int = 1) -> bytes:
 def test_a_generation_that_resumes_takes_back_the_steps_after_its_checkpoint():
     fold = RecordLog()
     fold.take(told(generation(1), metrics(1, 1, 2, 3, 4), generation(2, resumed=2), metrics(2, 3, loss=9.0)))
-    assert [(line["step"], line["loss"]) for line in fold.lines()] == [(1, 1.0), (2, 1.0), (3, 9.0)]
+    assert [(line.step, line.loss) for line in fold.lines()] == [(1, 1.0), (2, 1.0), (3, 9.0)]
 
 
 def test_steps_of_an_older_generation_that_come_late_count_for_nothing():
     fold = RecordLog()
     fold.take(told(generation(1), metrics(1, 1), generation(2), metrics(1, 2, 3), metrics(2, 1, loss=5.0)))
-    assert [(line["step"], line["loss"]) for line in fold.lines()] == [(1, 5.0)]
+    assert [(line.step, line.loss) for line in fold.lines()] == [(1, 5.0)]
 
 
 def test_lines_that_are_told_again_fill_gaps_and_change_nothing_else():
@@ -55,7 +55,7 @@ def test_lines_that_are_told_again_fill_gaps_and_change_nothing_else():
     assert fold.changes == before
     fold.take(told(metrics(1, 1, 2, 3)))
     assert fold.changes > before  # a reader must read anew
-    assert [line["step"] for line in fold.lines()] == [1, 2, 3]
+    assert [line.step for line in fold.lines()] == [1, 2, 3]
 
 
 def test_a_gap_that_is_filled_bit_by_bit_is_a_change_each_time():
@@ -73,7 +73,7 @@ def test_a_gap_that_is_filled_bit_by_bit_is_a_change_each_time():
 def test_the_end_of_a_generation_is_not_forgotten_by_an_older_record_of_it():
     fold = RecordLog()
     fold.take(told(generation(1, result="failed"), generation(1)))
-    assert fold.generations[1]["result"] == "failed"
+    assert fold.generations[1].result == "failed"
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_a_new_process_knows_from_the_files_alone_what_was_told(tmp_path):
     first.add(pod(), [at(1, told(generation(1))[0].decode()), at(2, told(metrics(1, 1, 2))[0].decode())])
     later = pod(uid="bbbbbbbb-2", created="2026-11-26T11:00:00Z", attempt=2)
     first.add(later, [at(3, told(generation(2, resumed=1))[0].decode())])
-    assert [line["step"] for line in first.fold().lines()] == [1]
+    assert [line.step for line in first.fold().lines()] == [1]
     again = LogStore(tmp_path).fold()
-    assert (again.newest, [line["step"] for line in again.lines()]) == (2, [1])
+    assert (again.newest, [line.step for line in again.lines()]) == (2, [1])
 
 
 def test_each_rank_has_a_log_of_its_own_and_nobody_sees_what_was_meant_for_the_controller(tmp_path):

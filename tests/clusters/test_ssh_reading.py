@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from orchestrator.clusters.ssh.reading import LOST_SECONDS, Slot, observation
-from orchestrator.job.checkpoints.report import Report
 from orchestrator.job.protocol.operations import AttemptRecords
+from orchestrator.job.protocol.report import Report
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 
 SUBMISSION = Submission(
@@ -28,7 +27,7 @@ SUBMISSION = Submission(
 
 def see(*states: str, still: float = 0.0, ended: dict[int, Any] | None = None, **report: Any) -> Observation:
     made = Report(**{"generation": 3, "attempt": 2, "state": "training", **report})
-    look = AttemptRecords(owner=None, report=asdict(made), asked=False, ended=ended or {})
+    look = AttemptRecords(owner=None, report=made, asked=False, ended=ended or {})
     slots = tuple(Slot(node=node, host=f"gpu{node + 1}", state=state) for node, state in enumerate(states))
     return observation(SUBMISSION, look, slots, still=still)
 

@@ -119,9 +119,10 @@ class Bench:
 
     def start_of(self, snapshot: dict[str, Any]) -> str:
         from orchestrator.clusters.attempts import start_id
-        from orchestrator.model.codec import submission_from_dict
+        from orchestrator.job.protocol.encoding import from_json
+        from orchestrator.model.run import Submission
 
-        return start_id(submission_from_dict(snapshot["submission"]))
+        return start_id(from_json(Submission, snapshot["submission"]))
 
     def submit(self, job: Prepared) -> Run:
         return submit.submit_run(self.store, self.backend, job, self.environment)

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from orchestrator.job.checkpoints.claiming import Refused, Request, claim
-from orchestrator.job.checkpoints.generations import generation_dir, newest_claim
+from orchestrator.job.checkpoints.generations import newest_claim
+from orchestrator.job.protocol.files import generation_dir
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.controller.tick import TickCache
-from orchestrator.model.codec import submission_to_dict
+from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.fold import begin, fold
 from orchestrator.model.run import Cause, CheckpointRef, Event, Generation, Observation, Phase, Report, Run, Submission
 from orchestrator.policy.nodes import NodeRecord
@@ -37,7 +37,7 @@ class History:
     def __post_init__(self) -> None:
         data = {
             "run_id": "i", "cluster": "hpc", "spec_digest": "d", "dir": "/d", "checkpoint_dir": "/c", "metrics": "/m",
-            "max_failures": 3, "grace": 60.0, "submission": submission_to_dict(SUBMISSION), "attempt": 1,
+            "max_failures": 3, "grace": 60.0, "submission": to_json(SUBMISSION), "attempt": 1,
         }  # fmt: skip
         self.run = begin(self._event("submitted", data))
 
@@ -204,7 +204,7 @@ def play(history: History, world: World, what: str, seconds: float) -> None:
     if command is Command.SUBMIT:
         world.submit(history.run.attempt)
         assert history.run.submission is not None
-        handed = submission_to_dict(replace(history.run.submission, handle=str(world.submitted)))
+        handed = to_json(replace(history.run.submission, handle=str(world.submitted)))
         history.record("handed_over", {"submission": handed, "not_before": None})
     elif command is not None:
         world.stop(command)
@@ -351,7 +351,7 @@ def test_nodes_are_asked_for_where_an_attempt_has_ended_or_a_checkpoint_is_new()
 
 def test_a_lost_node_is_excluded_only_once_the_cluster_lists_its_nodes() -> None:
     history = History()
-    history.record("handed_over", {"submission": submission_to_dict(replace(SUBMISSION, handle="7"))})
+    history.record("handed_over", {"submission": to_json(replace(SUBMISSION, handle="7"))})
     seen = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
     held = NodeRecord(cluster="hpc", node="gn01", held=True)
     evidence = Evidence(node_records=(held,), hosts=None)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 
+from orchestrator.job.agent.outcome import classify
+from orchestrator.job.protocol import jobfile
+from orchestrator.job.protocol.encoding import from_json, to_json
 from orchestrator.model.run import Cause
-from orchestrator.policy.signatures import SIGNATURES, Signature, classify, rows
+from orchestrator.policy.signatures import SIGNATURES, Signature, rows
 
 
 @pytest.mark.parametrize("row", SIGNATURES, ids=lambda row: f"{row.cause.value}-{row.pattern[:20]}")
 def test_the_example_of_a_row_is_found_by_that_row_and_no_earlier_one(row: Signature) -> None:
-    assert classify(row.example) is row
+    assert classify(row.example, rows()) == rows()[SIGNATURES.index(row)]
 
 
 @pytest.mark.parametrize(
@@ -31,18 +33,18 @@ def test_the_example_of_a_row_is_found_by_that_row_and_no_earlier_one(row: Signa
     ],
 )
 def test_common_messages_are_told_apart(text: str, cause: Cause, *, retry: bool) -> None:
-    found = classify(f"Traceback (most recent call last):\n  File ...\n{text}\n")
+    found = classify(f"Traceback (most recent call last):\n  File ...\n{text}\n", rows())
     assert found is not None
     assert (found.cause, found.retry) == (cause, retry)
 
 
 @pytest.mark.parametrize("text", ["", "step 3 loss 0.5", "I am importing an ImportError class", "ValueError: my own"])
 def test_ordinary_lines_and_unknown_errors_match_no_row(text: str) -> None:
-    assert classify(text) is None
+    assert classify(text, rows()) is None
 
 
 def test_rows_go_into_json_and_back() -> None:
-    carried = json.loads(json.dumps(rows()))
-    assert [row["cause"] for row in carried] == [row.cause.value for row in SIGNATURES]
-    assert all(re.compile(row["pattern"]) for row in carried)
+    carried = [to_json(row) for row in rows()]
     assert all(set(row) == {"cause", "pattern", "retry", "echo"} for row in carried)
+    assert tuple(from_json(jobfile.Signature, row) for row in carried) == rows()
+    assert all(re.compile(row.pattern) for row in rows())

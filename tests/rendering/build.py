@@ -9,6 +9,8 @@ from orchestrator.clusters import KINDS, kind_of
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile, Rdma
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.ssh.profile import SshProfile
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.jobfile import Signature
 from orchestrator.model.bundle import File
 from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.plan import Batch, Memory, Plan, Term, Topology
@@ -51,7 +53,7 @@ PLAN = Plan(
     checkpoint_seconds=None,
     checkpoint_bytes=3 * 10**9,
 )
-SIGNATURES = ({"cause": "cuda_oom", "pattern": "CUDA out of memory", "retry": False, "echo": False},)
+SIGNATURES = (Signature(Cause.CUDA_OOM, "CUDA out of memory", retry=False),)
 PAYLOAD = (assets.as_library([File(path="orchestrator/__init__.py", content=b'"""The library."""\n')]),)
 PROFILES = {
     "local": Profile(kind="local", env={"OMP_NUM_THREADS": "1"}),

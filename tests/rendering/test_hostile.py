@@ -25,12 +25,13 @@ from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.config import yamlfile
 from orchestrator.errors import JobError
+from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
 from orchestrator.model.key import NAME
 from orchestrator.model.spec import Checkpoint, Secret, Spec
 from orchestrator.rendering import quoting, render
-from orchestrator.rendering.jobfile import job_document
+from orchestrator.rendering.jobfile import job_file
 from tests.rendering.build import ALL_KINDS, PLAN, bundle, nodes, request
 from tests.rendering.hostile import JSON_VALUES, TEXT, WITHOUT_FLOATS, WORDS, text_of, values
 from tests.rendering.pods import KINDS, templates
@@ -60,7 +61,7 @@ def test_json_files_say_what_the_spec_and_the_profile_say(kind, data):
     made = request(kind, profile, spec=spec, plan=replace(PLAN, ds_config=data.draw(INLINE)))
     rendered = render(made)
     job = json.loads(rendered.text("job.json"))
-    assert job == json.loads(json.dumps(job_document(made)))
+    assert job == json.loads(json.dumps(to_json(job_file(made))))
     assert job["env"] == {**profile.env, **spec.env}
     assert job["python"] == profile.python
     assert job["checkpoint_dir"] == spec.checkpoint.dir

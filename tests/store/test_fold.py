@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.model.codec import dump, load, run_from_dict, run_to_dict
+from orchestrator.model.codec import dump, load
 from orchestrator.model.fold import KINDS, fold, replay
 from orchestrator.model.run import Cause, Event, Phase, Run, Submission
 
@@ -55,7 +55,7 @@ def test_a_run_that_ended_changes_by_resumed_only(events: list[Event]) -> None:
 def test_a_run_survives_its_way_to_the_file_and_back(events: list[Event]) -> None:
     run = replay([SUBMITTED, *events])
     assert run is not None
-    assert run_from_dict(load(dump(run_to_dict(run)))) == run
+    assert load(Run, dump(run)) == run
 
 
 def test_a_submission_survives_its_way_to_the_file_and_back() -> None:
@@ -84,4 +84,4 @@ def test_a_submission_survives_its_way_to_the_file_and_back() -> None:
         phase=Phase.QUEUED,
         submission=submission,
     )
-    assert run_from_dict(load(dump(run_to_dict(run)))) == run
+    assert load(Run, dump(run)) == run

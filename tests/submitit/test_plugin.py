@@ -8,7 +8,9 @@ import pytest
 import submitit
 from submitit.core.utils import JobPaths
 
-from orchestrator.job.checkpoints.generations import Claim, generation_dir, write_claim
+from orchestrator.job.checkpoints.generations import write_claim
+from orchestrator.job.protocol.files import generation_dir
+from orchestrator.job.protocol.records import Claim
 from orchestrator.job.tasks import pickles
 from orchestrator.job.tasks.environment import OrchJobEnvironment
 from orchestrator.submitit import OrchExecutor

@@ -25,9 +25,10 @@ from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, pod
 from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError
 from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints, LogTexts, Operation, ReadLogs
+from orchestrator.job.protocol.pod import LastWord
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
-from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Question, Submission
+from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Question, Report, Submission
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ READS = 100  # of logs of runs that nobody follows, in one poll
 class _Attempt:
     """What was seen of an attempt and may have left the lists since."""
 
-    words: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    words: dict[int, LastWord] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     started: bool = False
     unstartable: str = ""
@@ -51,7 +52,7 @@ class _Attempt:
     def see(self, pods: Iterable[Pod], attempt: int) -> None:
         for pod in pods:
             self.started = self.started or pod.logged
-            if pod.word is not None and pod.word.get("attempt") == attempt:
+            if pod.word is not None and pod.word.attempt == attempt:
                 self.words[pod.number] = pod.word
             if pod.lost and pod.node is not None:
                 self.lost.add(pod.node)
@@ -65,9 +66,9 @@ class _Attempt:
                 self.silent.setdefault(pod.number, set()).add(pod.uid)
                 self.silent_end = f"pod {pod.name}: {pod.because}"
 
-    def cannot_start(self, report: Mapping[str, Any] | None, attempt: int) -> str:
+    def cannot_start(self, report: Report | None, attempt: int) -> str:
         """Why none of its containers can start, or none of its agents begin, while its operator goes on trying."""
-        began = report is not None and report.get("attempt") == attempt
+        began = report is not None and report.attempt == attempt
         again = max((len(uids) for uids in self.silent.values()), default=0)
         if self.unstartable or began or again < SILENT_PODS:
             return self.unstartable
@@ -99,7 +100,7 @@ class KubernetesBackend:
         self._pace = BUSY
         self._phases: Mapping[str, tuple[Phase, str]] = {}  # of the last poll, with their reasons
         self._attempts: dict[Key, _Attempt] = {}
-        self._reports: dict[str, Mapping[str, Any]] = {}  # the newest of each run, some from pods that are gone
+        self._reports: dict[str, Report] = {}  # the newest of each run, some from pods that are gone
         self._logs: dict[str, PodLogs] = {}
         self._asked: set[Key] = set()
         self._reader = Reader()
@@ -198,7 +199,7 @@ class KubernetesBackend:
         told = logs.kept.fold()
         report = reading.newer(told.report, self._reports.get(submission.run))
         for last in attempt.words.values():
-            report = reading.newer(report, last.get("report"))
+            report = reading.newer(report, last.report)
         if report is not None:
             self._reports[submission.run] = report
         state = reading.observe(
@@ -220,7 +221,7 @@ class KubernetesBackend:
         newer = sorted(n for n in told.generations if question.after is not None and n > question.after)
         return dataclasses.replace(
             state,
-            generations=observation.generations_of([told.generations[number] for number in newer]),
+            generations=tuple(told.generations[number] for number in newer),
             metrics=_metrics(told, question.mark) if question.metrics else None,
         )
 
@@ -240,7 +241,7 @@ class KubernetesBackend:
         if not isinstance(operation, ListCheckpoints):
             raise TypeError(f"{type(operation).__name__} is not for pods' claims")
         if not operation.verify:
-            return CheckpointList(operation.root, tuple(self._logs_of(operation.run).kept.fold().checkpoints))
+            return CheckpointList(operation.root, self._logs_of(operation.run).kept.fold().checkpoints)
         raise ClusterError(
             f"the checkpoints of {operation.run} are on its claim, which only pods see",
             hint="run `orch checkpoints DIR --verify` in a pod that mounts the claim",
@@ -280,7 +281,7 @@ def _metrics(told: RecordLog, after: Mark | None) -> Metrics | None:
     return Metrics(mark=mark, lines=tuple(lines), whole=True)
 
 
-def _current(words: Mapping[int, Mapping[str, Any]], pods: Iterable[Pod]) -> dict[int, Mapping[str, Any]]:
+def _current(words: Mapping[int, LastWord], pods: Iterable[Pod]) -> dict[int, LastWord]:
     """Last words, but for those of a node whose newest pod lives: it has begun again."""
     again = {number for number, pod in newest_of(pods).items() if pod.alive and pod.word is None}
     return {number: word for number, word in words.items() if number not in again}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-PREFIX = b"[orch] "
+from orchestrator.job.protocol import pod
+from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.pod import LogRecord
+from orchestrator.job.protocol.report import Listed
+from orchestrator.model.run import Generation, MetricsLine, Report
+
+PREFIX = pod.PREFIX.encode()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -17,10 +21,10 @@ class RecordLog:
     `changes` counts those of `metrics` that were not additions at its end: whoever has read before must read anew.
     """
 
-    report: dict[str, Any] | None = None
-    generations: dict[int, dict[str, Any]] = field(default_factory=dict)
-    metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
-    checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    report: Report | None = None
+    generations: dict[int, Generation] = field(default_factory=dict)
+    metrics: dict[int, MetricsLine] = field(default_factory=dict)
+    checkpoints: tuple[Listed, ...] = ()
     newest: int = 0
     changes: int = 0
 
@@ -29,47 +33,41 @@ class RecordLog:
         for line in lines:
             if line.startswith(PREFIX):
                 try:
-                    value = json.loads(line[len(PREFIX) :])
-                except ValueError:
-                    continue  # cut by a kill
-                if isinstance(value, dict):
-                    self._take(value)
+                    self._take(parse(LogRecord, line[len(PREFIX) :]))
+                except RecordError:
+                    continue  # cut by a kill, or of a newer version
 
-    def _take(self, value: Mapping[str, Any]) -> None:
-        match value:
-            case {"generation": {"generation": int(number)} as record}:
-                self._generation(number, dict(record))
-            case {"metrics": {"generation": int(number), "lines": list(lines)}} if number >= self.newest:
-                self._metrics(lines)
-            case {"report": {"generation": int(number)} as report} if number >= self.newest:
-                self.report = dict(report)
-            case {"checkpoints": list(found)}:
-                self.checkpoints = found
-            case _:
-                return
+    def _take(self, record: LogRecord) -> None:
+        if record.generation is not None:
+            self._generation(record.generation)
+        if record.metrics is not None and record.metrics.generation >= self.newest:
+            self._metrics(record.metrics.lines)
+        if record.report is not None and record.report.generation >= self.newest:
+            self.report = record.report
+        if record.checkpoints is not None:
+            self.checkpoints = record.checkpoints
 
-    def _generation(self, number: int, record: dict[str, Any]) -> None:
+    def _generation(self, record: Generation) -> None:
+        number = record.generation
         if number > self.newest:
             self.newest = number
-            resumed = record.get("resumed_step") or 0
-            vain = [step for step in self.metrics if step > resumed]
+            vain = [step for step in self.metrics if step > (record.resumed_step or 0)]
             for step in vain:
                 del self.metrics[step]
             self.changes += bool(vain)
         known = self.generations.get(number)
-        if known is None or known.get("result") is None or record.get("result") is not None:
+        if known is None or known.result is None or record.result is not None:
             self.generations[number] = record
 
-    def _metrics(self, lines: Iterable[Any]) -> None:
+    def _metrics(self, lines: Iterable[MetricsLine]) -> None:
         last = max(self.metrics, default=-1)
         for line in lines:
-            step = line.get("step") if isinstance(line, dict) else None
-            if not isinstance(step, int) or self.metrics.get(step) == line:
+            if self.metrics.get(line.step) == line:
                 continue
-            self.changes += step <= last
-            last = max(last, step)
-            self.metrics[step] = line
+            self.changes += line.step <= last
+            last = max(last, line.step)
+            self.metrics[line.step] = line
 
-    def lines(self) -> list[dict[str, Any]]:
+    def lines(self) -> list[MetricsLine]:
         """The metrics that count, in the order of steps."""
         return [self.metrics[step] for step in sorted(self.metrics)]

@@ -54,8 +54,8 @@ class PodLogs:
         head = newest_of(pods).get(0)
         if head is None or not head.running or head.lost or self.is_watched:
             return 0.0
-        report = self.kept.told.report or {}
-        trains = report.get("attempt") == attempt and report.get("state") in observation.STEPPING
+        report = self.kept.told.report
+        trains = report is not None and report.attempt == attempt and report.state in observation.STEPPING
         since = inf if self._read_at is None else self._clock() - self._read_at
         return since if since >= (PACE if trains else SOON) else 0.0
 

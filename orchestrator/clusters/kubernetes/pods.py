@@ -5,15 +5,14 @@ Pure: PodObjects in, Pods out.
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from orchestrator.clusters.kubernetes.answers import ContainerStatus, PodObject, Terminated, condition
 from orchestrator.clusters.kubernetes.manifests import ATTEMPT, RUN_ID
+from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.pod import LastWord
 from orchestrator.model.run import Cause
 
 CONTAINERS = ("pytorch", "node")  # the agent's container, by the operators' names for it
@@ -59,7 +58,7 @@ class Pod:
     lost: bool = False
     waits: str = ""
     stuck: str = ""
-    word: Mapping[str, Any] | None = None
+    word: LastWord | None = None
     ended_by: Cause = Cause.NONE
     because: str = ""
 
@@ -164,16 +163,14 @@ def _never_schedulable(message: str) -> bool:
     return bool(parts) and all("affinity/selector" in part or TAINTED in part for part in parts)
 
 
-def _last_record(message: str) -> Mapping[str, Any] | None:
+def _last_record(message: str) -> LastWord | None:
     """An agent's last record; None for a message that another program wrote."""
     if not message.startswith("{"):
         return None
-    with contextlib.suppress(ValueError):
-        value = json.loads(message)
-        report = value.get("report") if isinstance(value, dict) else None
-        if isinstance(value, dict) and isinstance(value.get("node"), int) and isinstance(report, dict | None):
-            return value
-    return None
+    try:
+        return parse(LastWord, message)
+    except RecordError:
+        return None
 
 
 def _end(pod: PodObject, ended: Terminated | None) -> tuple[Cause, str]:

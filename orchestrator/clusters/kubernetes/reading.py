@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.kubernetes.events import Trouble
 from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
 from orchestrator.job.protocol.operations import AttemptRecords
+from orchestrator.job.protocol.pod import LastWord
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 
 _DELETED = "its job object was deleted past orch"
@@ -29,8 +29,8 @@ class AttemptView:
     status: JobStatus | None
     pods: Sequence[Pod]
     asked: bool
-    report: Mapping[str, Any] | None
-    words: Mapping[int, Mapping[str, Any]]
+    report: Report | None
+    words: Mapping[int, LastWord]
     trouble: Trouble | None = None
     kueue: str = ""
     started: bool = False
@@ -43,7 +43,7 @@ def observe(submission: Submission, view: AttemptView) -> Observation:
     """Phase, cause and report of one attempt."""
     look = _look(submission, view)
     if submission.handle is None and not view.asked:
-        report = observation.only_history(observation.report_of(look))
+        report = observation.only_history(look.report)
         return Observation(phase=Phase.PENDING, raw=_raw(view), report=report)
     alive = [pod for pod in view.pods if pod.alive]
     if view.status is not None and view.status.lifecycle is Lifecycle.WAITING and not view.asked:
@@ -64,32 +64,21 @@ def _awaits_operator(pods: Sequence[Pod]) -> bool:
 
 def _look(submission: Submission, view: AttemptView) -> AttemptRecords:
     """The records as they would be read where the disk can be."""
-    words = [word for word in view.words.values() if word.get("attempt") == submission.attempt]
-    foreign = next((word["owner"] for word in words if word.get("owner") not in {None, submission.run_id}), None)
-    ended = {int(word["node"]): word["ended"] for word in words if isinstance(word.get("ended"), Mapping)}
-    return AttemptRecords(owner=foreign, report=_report(view.report), asked=view.asked, ended=ended)
+    words = [word for word in view.words.values() if word.attempt == submission.attempt]
+    foreign = next((word.owner for word in words if word.owner not in {None, submission.run_id}), None)
+    ended = {word.node: word.ended for word in words if word.ended is not None}
+    return AttemptRecords(owner=foreign, report=view.report or Report(), asked=view.asked, ended=ended)
 
 
-def _report(told: Mapping[str, Any] | None) -> dict[str, Any]:
-    plain: dict[str, Any] = dataclasses.asdict(Report())
-    return {**plain, "cause": "none", **(told or {})}
-
-
-def newer(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def newer(one: Report | None, other: Report | None) -> Report | None:
     """The newer of two reports of a run: by its generation, then its end, then its step."""
     if one is None or other is None:
         return one or other
     return max(one, other, key=_knows)
 
 
-def _knows(report: Mapping[str, Any]) -> tuple[int, int, bool, bool, int]:
-    return (
-        int(report.get("attempt") or 0),
-        int(report.get("generation") or 0),
-        bool(report.get("success")),
-        report.get("result") is not None,
-        int(report.get("step") or 0),
-    )
+def _knows(report: Report) -> tuple[int, int, bool, bool, int]:
+    return report.attempt, report.generation, report.success, report.result is not None, report.step or 0
 
 
 def _raw(view: AttemptView) -> str:
@@ -142,8 +131,8 @@ def _partial(look: AttemptRecords, view: AttemptView) -> str:
     if view.lost:
         return _node_lost(view.lost)
     end = look.ended.get(0)
-    if end is not None and end.get("retry") is False and end.get("result") == "failed":
-        return f"node 0 has ended for good: {end.get('because', '')}"
+    if end is not None and not end.retry and end.result == "failed":
+        return f"node 0 has ended for good: {end.because}"
     return ""
 
 
@@ -160,7 +149,7 @@ def _ending(submission: Submission, look: AttemptRecords, view: AttemptView) -> 
 
 
 def _ended(submission: Submission, look: AttemptRecords, view: AttemptView) -> Observation:
-    started = view.started or bool(view.lost) or observation.report_of(look).attempt == submission.attempt
+    started = view.started or bool(view.lost) or look.report.attempt == submission.attempt
     cause, because = _end(view)
     seen = observation.ended_observation(
         submission, look, raw=_raw(view), started=started, cause=cause, because=because

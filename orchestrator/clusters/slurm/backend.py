@@ -214,9 +214,9 @@ class SlurmBackend:
             return job not in known
         report, stage = watched.look.report, state_of(shown.state).stage
         claimed = shown.restarts == 0 and watched.look.job == shown.id
-        begun = stage is JobStage.WAITING and (claimed or report["start"] == shown.start)
-        ended = report["result"] is not None and report["start"] == shown.start and stage is JobStage.LIVE
-        still = stage is JobStage.LIVE and report["beat"] > 0 and self._clock() - watched.still_since > STILL
+        begun = stage is JobStage.WAITING and (claimed or report.start == shown.start)
+        ended = report.result is not None and report.start == shown.start and stage is JobStage.LIVE
+        still = stage is JobStage.LIVE and report.beat > 0 and self._clock() - watched.still_since > STILL
         return begun or ended or still or stage is JobStage.ENDING
 
     def _look(self, questions: Sequence[Question], *, queue: bool) -> None:
@@ -235,7 +235,7 @@ class SlurmBackend:
                 self._unread[key] = look.message
                 kept.pop(key, None)
                 continue
-            before, beat = self._watched.get(key), look.report["beat"]
+            before, beat = self._watched.get(key), look.report.beat
             kept[key] = _Watched(
                 look=look,
                 question=question,
@@ -318,7 +318,7 @@ class SlurmBackend:
                 self._gone.pop(job, None)
                 continue
             gone = self._gone.setdefault(job, _Gone(since=now, accounts=[], settled=False))
-            gone.settled = gone.settled or look.report["success"] or now - gone.since > PATIENCE
+            gone.settled = gone.settled or look.report.success or now - gone.since > PATIENCE
             if not gone.settled:
                 wanted.add(job)
         if wanted:

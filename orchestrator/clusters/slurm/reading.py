@@ -66,7 +66,7 @@ def observe(submission: Submission, look: AttemptRecords, job: SqueueJob | None)
     state = state_of(job.state)
     if state.stage is JobStage.OVER:
         return _ended(submission, look, state, job)
-    if state.stage is JobStage.ENDING and look.report["success"]:
+    if state.stage is JobStage.ENDING and look.report.success:
         return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because="")
     return _LIVING[state.stage](submission, look, job)
 
@@ -104,7 +104,7 @@ def just_submitted(submission: Submission, look: AttemptRecords) -> Observation:
 
 def unanswered(submission: Submission, look: AttemptRecords, because: str) -> Observation:
     """An attempt of which Slurm's state is not known; only a recorded success needs no confirmation."""
-    if look.report["success"] and look.owner is None:
+    if look.report.success and look.owner is None:
         return _over(submission, look, start=None, raw="", cause=Cause.NONE, because="")
     report = observation.report_of_attempt(look, submission.attempt)
     return Observation(phase=Phase.UNKNOWN, because=because, report=report)
@@ -117,7 +117,7 @@ def _waiting(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Ob
 
 
 def _living(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
-    if look.report["start"] == job.start:
+    if look.report.start == job.start:
         return observation.live_observation(look, submission.attempt, raw=_raw(job))
     phase = Phase.STOPPING if look.asked else Phase.STARTING
     return Observation(phase=phase, raw=_raw(job), report=_history(submission, look))
@@ -167,20 +167,20 @@ def _over(
 ) -> Observation:
     """The end, by the records of the start that ended, not by those of an earlier start of the same job."""
     report = look.report
-    final = report["success"] or report["attempt"] != submission.attempt or not report["retry"]
+    final = report.success or report.attempt != submission.attempt or not report.retry
     if start is not None and not look.asked:
-        ended = {node: record for node, record in look.ended.items() if record.get("start", start) == start}
+        ended = {node: record for node, record in look.ended.items() if record.start in {None, start}}
         look = dataclasses.replace(look, ended=ended)
-    if report["start"] != start and not final and not look.asked:
-        report = {**report, "result": None, "cause": "none", "because": "", "first_error": None}
+    if report.start != start and not final and not look.asked:
+        report = dataclasses.replace(report, result=None, cause=Cause.NONE, because="", first_error=None)
         look = dataclasses.replace(look, report=report)
-    started = look.job is not None or report["attempt"] == submission.attempt
+    started = look.job is not None or report.attempt == submission.attempt
     return observation.ended_observation(submission, look, raw=raw, started=started, cause=cause, because=because)
 
 
 def _restarts(look: AttemptRecords, job: str) -> int | None:
     """The number of the last start in a job's records."""
-    named = [look.report["start"], *(record.get("start") for record in look.ended.values())]
+    named = [look.report.start, *(record.start for record in look.ended.values())]
     starts = [str(start).rpartition(".") for start in named]
     counts = [int(count) for owner, _, count in starts if owner == job and count.isdigit()]
     return max(counts, default=None)

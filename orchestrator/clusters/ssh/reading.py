@@ -73,7 +73,7 @@ def _is_told(submission: Submission, look: AttemptRecords) -> bool:
 
     An outcome is the end only when an agent has left with it: else the agents may be starting again.
     """
-    report = records.report_of(look)
+    report = look.report
     if look.owner is not None or report.success or report.attempt > submission.attempt:
         return True
     return report.attempt == submission.attempt and report.result is not None and bool(look.ended)

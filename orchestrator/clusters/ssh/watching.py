@@ -184,7 +184,7 @@ class Watch:
     def _still(self, submission: Submission, look: AttemptRecords, slots: Sequence[Slot]) -> float:
         """Seconds since a heartbeat, or the set of silent hosts, last changed."""
         known = self.known(submission)
-        state = (look.report["generation"], look.report["beat"], [slot.state for slot in slots])
+        state = (look.report.generation, look.report.beat, [slot.state for slot in slots])
         if known.quiet is None or known.quiet[0] != state:
             known.quiet = (state, time.monotonic())
         return time.monotonic() - known.quiet[1]

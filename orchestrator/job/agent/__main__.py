@@ -10,6 +10,8 @@ from orchestrator.job.agent import fence, job, linux, log, loop, options
 from orchestrator.job.agent.codes import Ended
 from orchestrator.job.agent.pod import Pod, status
 from orchestrator.job.agent.processes import Inbox
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.encoding import to_json
 from orchestrator.job.system.atomic import write_json
 
 
@@ -44,10 +46,10 @@ def _run(chosen: options.Options, inbox: Inbox, pod: Pod | None) -> Ended:
 
 def _write_ending(chosen: options.Options, ended: Ended) -> None:
     """Beside the attempt's logs: what a backend reads where it can't see the exit status."""
-    path = chosen.attempt_dir / f"ended-{chosen.node}.json"
+    path = chosen.attempt_dir / files.ended(chosen.node)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, fence.ending(chosen, ended))
+        write_json(path, to_json(fence.ending(chosen, ended)))
     except OSError as error:
         log.line(chosen.node, f"cannot write {path}: {error}")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from orchestrator.job.protocol import records
+from orchestrator.job.protocol.cause import Cause
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a full disk answers
 
 SUCCESS = 0  # the success marker exists
@@ -11,7 +14,7 @@ SLOT_TAKEN = 81  # another agent of this start holds this slot, or did: nothing 
 STOPPED = 82  # asked to stop
 FENCED = 83  # a newer claim counts
 FAILED = 84  # another attempt may help
-HOPELESS = 85  # another attempt would end the same way, or the failure budget is spent
+HOPELESS = records.HOPELESS  # another attempt would end the same way, or the failure budget is spent
 PREFLIGHT = 86  # this node can't run the job
 
 
@@ -22,7 +25,7 @@ class Ended(Exception):
     """
 
     def __init__(
-        self, code: int, cause: str, because: str, *, generation: int | None = None, told: bool = False
+        self, code: int, cause: Cause, because: str, *, generation: int | None = None, told: bool = False
     ) -> None:
         super().__init__(because)
         self.code = code

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Mapping
 
 from orchestrator.job.agent import evidence, fence, hosts, log, outcome
 from orchestrator.job.agent.codes import FENCED, STOPPED, Ended
-from orchestrator.job.agent.evidence import Fault
 from orchestrator.job.agent.member import Member
-from orchestrator.job.agent.outcome import Evidence, Outcome
+from orchestrator.job.agent.outcome import Evidence, Verdict
 from orchestrator.job.checkpoints import claiming, generations, retention
-from orchestrator.job.checkpoints.generations import MANUAL_COMMITS
 from orchestrator.job.checkpoints.layout import own_places
-from orchestrator.job.system.atomic import create_json, read_json, replacing, write_json, write_reserved
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.encoding import to_json
+from orchestrator.job.protocol.files import MANUAL_COMMITS
+from orchestrator.job.protocol.records import Fault, Outcome, Stopped, Success
+from orchestrator.job.system.atomic import create_json, replacing, write_json, write_reserved
 
 
-def settle(member: Member) -> Mapping[str, Any] | None:
+def settle(member: Member) -> Outcome | None:
     """The generation's outcome, once there is one; None while it goes on. Raises OSError."""
     if member.result is not None and member.peers.outcome is not None:
         return member.peers.outcome
@@ -27,7 +31,7 @@ def settle(member: Member) -> Mapping[str, Any] | None:
         _watch_nodes(member)
         return _conclude(member) if _is_over(member) else None
     if member.overtaken:
-        return {"restart": True, "because": "node 0 has gone on.", "failures": 0}
+        return Outcome("failed", because="node 0 has gone on.", restart=True)
     lost = member.peers.lost([0]) or _absent_head(member)
     if not lost:
         return None
@@ -37,7 +41,7 @@ def settle(member: Member) -> Mapping[str, Any] | None:
 
 def write_fenced(member: Member, ended: Ended) -> None:
     """The outcome of a generation whose node 0 found a newer claim. It counts for nobody but readers."""
-    fenced = Outcome("fenced", "fenced", ended.because, False, False, FENCED, None, member.claim.failures)
+    fenced = Verdict("fenced", Cause.FENCED, ended.because, False, False, FENCED, None, member.claim.failures)
     _write(member, fenced, None)
 
 
@@ -56,7 +60,7 @@ def _watch_nodes(member: Member) -> None:
             f"Node {nodes} did not join generation {member.claim.generation} within {timeouts.join:g} s: it has not "
             f"started, or sees another directory than {member.node.root} of {hosts.here()} under that name."
         )
-        _lose(member, dict.fromkeys(missing[:1], ("node_lost", sentence)))
+        _lose(member, dict.fromkeys(missing[:1], (Cause.NODE_LOST, sentence)))
     if missing and fence.refusal_of_peer(member.node.root, member.node.options, member.claim.nodes):
         member.end()
     hang = timeouts.hang
@@ -64,21 +68,21 @@ def _watch_nodes(member: Member) -> None:
         member.end_hung(f"Nothing has moved for {hang:g} s; the ranks' logs say where they were.")
 
 
-def _absent_head(member: Member) -> Mapping[int, tuple[str, str]]:
+def _absent_head(member: Member) -> Mapping[int, tuple[Cause, str]]:
     """Node 0 where it has made the claim and will not join: it died in between, or left word that it ended."""
     if 0 not in member.peers.missing():
         return {}
     refusal = fence.refusal_of_peer(member.node.root, member.node.options, member.claim.nodes)
-    if refusal is not None and refusal["node"] == 0:
-        return {0: (str(refusal["cause"]), str(refusal["because"]))}
+    if refusal is not None and refusal.node == 0:
+        return {0: (refusal.cause, refusal.because)}
     join = member.node.job.timeouts.join
     if member.age() <= join:
         return {}
     sentence = f"Node 0 has claimed generation {member.claim.generation} and did not join it within {join:g} s."
-    return {0: ("node_lost", sentence)}
+    return {0: (Cause.NODE_LOST, sentence)}
 
 
-def _lose(member: Member, lost: Mapping[int, tuple[str, str]]) -> None:
+def _lose(member: Member, lost: Mapping[int, tuple[Cause, str]]) -> None:
     for node, (cause, sentence) in lost.items():
         if all(fault.node != node for fault in member.faults):
             member.faults.append(Fault(node, time.time(), "Lost", sentence, cause=cause))
@@ -94,20 +98,20 @@ def _is_over(member: Member) -> bool:
     return member.result is not None and not running
 
 
-def _conclude(member: Member) -> Mapping[str, Any]:
+def _conclude(member: Member) -> Outcome:
     """Decides, writes the outcome and what goes with it, and returns what stands then."""
     root, claim = member.node.root, member.claim
     found = _gather(member)
     refusal = fence.refusal_of_peer(root, member.node.options, claim.nodes) if member.peers.missing() else None
-    if refusal is not None and refusal["code"] == STOPPED:
-        found = replace(found, asked=found.asked or f"a signal to node {refusal['node']} before its ranks had started")
+    if refusal is not None and refusal.code == STOPPED:
+        found = replace(found, asked=found.asked or f"a signal to node {refusal.node} before its ranks had started")
         refusal = None
     decided = outcome.decide(found, member.node.job.signatures)
     host = _host_of_error(member, decided)
     if refusal is not None and decided.result == "failed":
-        host = refusal["host"]
+        host = refusal.host
         decided = outcome.refused(decided, refusal)
-    if decided.cause == "disk_full":
+    if decided.cause is Cause.DISK_FULL:
         retention.drop_unfinished(root, claim.generation)
     if decided.result == "success":
         _write_success(member)
@@ -125,55 +129,66 @@ def _conclude(member: Member) -> Mapping[str, Any]:
 def _gather(member: Member) -> Evidence:
     root, claim, directory = member.node.root, member.claim, member.directory
     exits, stops = member.peers.exits, member.peers.stops
-    stopped = read_json(directory / "stopped.json")
-    asked = ", ".join(f"{stop['signal']} on node {node}" for node, stop in sorted(stops.items())) or None
+    stopped = read(Stopped, directory / files.STOPPED)
+    asked = ", ".join(f"{stop.signal} on node {node}" for node, stop in sorted(stops.items())) or None
     own = {id(fault): fault for fault in member.faults if fault.node != member.number or member.number not in exits}
     before = generations.read_outcome(root, claim.generation - 1) if claim.failures else None
-    before = before if before and before.get("result") == "failed" else {}
+    before = before if before and before.result == "failed" else None
     places = [place.step for place in own_places(root, claim.generation) if place.committed or not place.manual]
+    reported = [fault for record in exits.values() for fault in record.faults]
     return Evidence(
-        faults=(*evidence.rank_errors(directory), *evidence.reported_faults(exits.values()), *own.values()),
+        faults=(*evidence.rank_errors(directory), *reported, *own.values()),
         finished=_is_finished(member),
         asked=asked,
-        stopped_step=stopped["step"] if stopped else None,
+        stopped_step=stopped.step if stopped else None,
         step=max([*places, claim.resume.step if claim.resume else 0]) or None,
         progressed=claiming.has_progressed(root, claim),
         failures=claim.failures,
         stops=claim.stops,
         max_failures=member.node.job.max_failures,
-        out_of_memory=any(record.get("out_of_memory") for record in exits.values()),
+        out_of_memory=any(record.out_of_memory for record in exits.values()),
         built_in=member.node.job.command is None,
-        previous=before.get("first_error"),
-        previous_cause=before.get("cause"),
+        previous=before.first_error if before else None,
+        previous_cause=before.cause if before else None,
     )
 
 
 def _is_finished(member: Member) -> bool:
     """Every rank attested its end. What nodes saw of their own ranks counts: listings of network disks are cached."""
-    said_by_nodes = [record.get("result") == "done" for record in member.peers.exits.values()]
+    said_by_nodes = [record.result == "done" for record in member.peers.exits.values()]
     if len(said_by_nodes) == member.claim.nodes and all(said_by_nodes):
         return True
     return len(evidence.done_ranks(member.directory)) == member.node.job.world_size
 
 
-def _host_of_error(member: Member, decided: Outcome) -> str | None:
+def _host_of_error(member: Member, decided: Verdict) -> str | None:
     """The machine of the first error; of one that never joined, what the start's hostfile calls it."""
-    node = (decided.first_error or {}).get("node")
-    if node is None:
+    if decided.fault is None:
         return None
-    joined = member.peers.joined.get(node)
-    return str(joined["host"]) if joined else hosts.name_of(node)
+    joined = member.peers.joined.get(decided.fault.node)
+    return joined.host if joined else hosts.name_of(decided.fault.node)
 
 
-def _write(member: Member, decided: Outcome, host: str | None) -> Mapping[str, Any]:
+def _write(member: Member, decided: Verdict, host: str | None) -> Outcome:
     claim = member.claim
-    record = {**asdict(decided), "host": host, "generation": claim.generation, "attempt": claim.attempt}
-    record["time"] = time.time()
-    if decided.first_error is not None:
-        record["first_error"] = {**decided.first_error, "host": host}
+    record = Outcome(
+        result=decided.result,
+        cause=decided.cause,
+        because=decided.because,
+        retry=decided.retry,
+        restart=decided.restart,
+        code=decided.code,
+        step=decided.step,
+        failures=decided.failures,
+        first_error=evidence.first_error(decided.fault, host) if decided.fault else None,
+        host=host,
+        generation=claim.generation,
+        attempt=claim.attempt,
+        time=time.time(),
+    )
     # The reserve is node 0's; without it, several nodes may conclude at the same moment.
     write = write_reserved if member.number == 0 else create_json
-    if write(member.directory / "outcome.json", record):
+    if write(member.directory / files.OUTCOME, to_json(record)):
         log.line(member.number, f"generation {claim.generation}: {decided.result}. {decided.because}")
         return record
     return generations.read_outcome(member.node.root, claim.generation) or record
@@ -181,16 +196,12 @@ def _write(member: Member, decided: Outcome, host: str | None) -> Mapping[str, A
 
 def _write_success(member: Member) -> None:
     claim, job = member.claim, member.node.job
-    marker = {"generation": claim.generation, "attempt": claim.attempt, "step": _last_step(member), "time": time.time()}
-    write_json(member.directory / "success.json", marker)
-    model = member.directory / "model"
+    steps = [done.step for done in evidence.done_ranks(member.directory).values() if done.step is not None]
+    marker = Success(claim.generation, claim.attempt, max(steps, default=None), time.time())
+    write_json(member.directory / files.SUCCESS, to_json(marker))
+    model = member.directory / files.MODEL
     if model.is_dir():
-        _link(job.checkpoint_dir / "model", Path(os.path.relpath(model, job.checkpoint_dir)), member.number)
-
-
-def _last_step(member: Member) -> int | None:
-    done = (read_json(path) or {} for path in (member.directory / "ranks").glob("rank-*.done.json"))
-    return max((record["step"] for record in done if isinstance(record.get("step"), int)), default=None)
+        _link(job.root / files.MODEL, Path(os.path.relpath(model, job.root)), member.number)
 
 
 def _link(link: Path, target: Path, node: int) -> None:

@@ -7,60 +7,61 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Mapping
 
 from orchestrator.job.agent import hosts
 from orchestrator.job.agent.codes import HOPELESS, Ended
-from orchestrator.job.agent.job import Job
 from orchestrator.job.agent.options import Options
-from orchestrator.job.checkpoints.generations import Claim, checkpoints_dir, generation_dir
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.files import DS_CONFIG, LIBRARY, checkpoints_dir, generation_dir
+from orchestrator.job.protocol.jobfile import JobFile, SecretSource
+from orchestrator.job.protocol.records import Claim
 from orchestrator.job.system.atomic import read_json
 
-SECRETS = "secrets.json"  # in the attempt's directory: secrets that a controller has handed over with the job
 CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
 
 
-def read_secrets(job: Job, environ: Mapping[str, str], handed_over: Path) -> dict[str, str]:
+def read_secrets(job: JobFile, environ: Mapping[str, str], handed_over: Path) -> dict[str, str]:
     """The values of the job's secrets, on this machine. Raises Ended naming all that are missing.
 
     Those of kind env are in the file `handed_over` where a controller has submitted the job, by the job's names for
     them, else in the environment.
     """
-    given: Mapping[str, Any] = read_json(handed_over) or {}
+    given: Mapping[str, object] = read_json(handed_over) or {}
     found, missing = {}, []
     for name, source in sorted(job.secrets.items()):
         # A Kubernetes secret is put into the container's environment under the name that the job gives it.
-        variable = source.get("env") or (name if source.get("kubernetes") else None)
+        variable = source.env or (name if source.kubernetes else None)
         try:
             value = _secret(name, variable, source, environ, given)
         except (OSError, ValueError) as error:
-            missing.append(f"{name} (file {source['file']}: {getattr(error, 'strerror', None) or 'not text'})")
+            missing.append(f"{name} (file {source.file}: {getattr(error, 'strerror', None) or 'not text'})")
             continue
         if value is None:
             missing.append(f"{name} (environment variable {variable} is not set)")
         else:
             found[name] = value
     if missing:
-        raise Ended(HOPELESS, "secret_missing", f"Missing on {hosts.here()}: {', '.join(missing)}.")
+        raise Ended(HOPELESS, Cause.SECRET_MISSING, f"Missing on {hosts.here()}: {', '.join(missing)}.")
     return found
 
 
 def _secret(
-    name: str, variable: str | None, source: Mapping[str, str], environ: Mapping[str, str], given: Mapping[str, Any]
+    name: str, variable: str | None, source: SecretSource, environ: Mapping[str, str], given: Mapping[str, object]
 ) -> str | None:
     if variable is None:
-        return Path(source["file"]).expanduser().read_text().rstrip("\r\n")
-    if source.get("env") and isinstance(given.get(name), str):
+        return Path(source.file or "").expanduser().read_text().rstrip("\r\n")
+    if source.env and isinstance(given.get(name), str):
         return str(given[name])
     return environ.get(variable)
 
 
 def make(
-    job: Job, options: Options, claim: Claim, *, base: Mapping[str, str], secrets: Mapping[str, str], cpu: bool
+    job: JobFile, options: Options, claim: Claim, *, base: Mapping[str, str], secrets: Mapping[str, str], cpu: bool
 ) -> dict[str, str]:
     """All variables of a rank, but those that its launcher sets."""
-    root, bundle = job.checkpoint_dir, options.bundle
-    library = str(bundle / "lib.zip")
+    root, bundle = job.root, options.bundle
+    library = str(bundle / LIBRARY)
     wanted = [*job.env.get("PYTHONPATH", "").split(os.pathsep), *base.get("PYTHONPATH", "").split(os.pathsep)]
     path = [library, *dict.fromkeys(entry for entry in wanted if entry and entry != library)]
     resume = {"ORCH_RESUME_FROM": str(root / claim.resume.path)} if claim.resume else {}
@@ -87,7 +88,7 @@ def make(
         "ORCH_CHECKPOINT_DIR": str(checkpoints_dir(root, claim.generation)),
         "ORCH_RESUME_STEP": str(claim.resume.step if claim.resume else 0),
         "ORCH_BUNDLE": str(bundle),
-        "ORCH_DS_CONFIG": str(bundle / "ds_config.json"),
+        "ORCH_DS_CONFIG": str(bundle / DS_CONFIG),
         "ORCH_AGENT_PID": str(os.getpid()),
     }
 
@@ -102,16 +103,16 @@ def _with_interpreter(search: str, python: str) -> str:
     return search if not directory or directory in search.split(os.pathsep) else os.pathsep.join((directory, search))
 
 
-def _profile(job: Job) -> dict[str, str]:
+def _profile(job: JobFile) -> dict[str, str]:
     """What the cluster's profile says, as variables; the job's own environment may override it."""
     found = {}
     if job.cache_dir:
         found["TORCH_EXTENSIONS_DIR"] = str(Path(job.cache_dir) / "torch_extensions")
         found["HF_HOME"] = str(Path(job.cache_dir) / "huggingface")
-    if job.socket_interface:
-        found["NCCL_SOCKET_IFNAME"] = found["GLOO_SOCKET_IFNAME"] = job.socket_interface
-    if job.hcas:
-        found["NCCL_IB_HCA"] = ",".join(job.hcas)
+    if job.interface.socket:
+        found["NCCL_SOCKET_IFNAME"] = found["GLOO_SOCKET_IFNAME"] = job.interface.socket
+    if job.interface.hcas:
+        found["NCCL_IB_HCA"] = ",".join(job.interface.hcas)
     return found
 
 

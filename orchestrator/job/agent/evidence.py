@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, Mapping
+from typing import Iterable
 
 from orchestrator.job.agent.log_tail import tail
-from orchestrator.job.system.atomic import read_json
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.records import Fault, RankDone, RankError
+from orchestrator.job.protocol.report import FirstError
 
 _TORCHRUN = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")  # said at once, of the first that failed
 _DEEPSPEED = re.compile(r"exits with return code = (-?\d+)")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that went wrong. `time` is in seconds since the epoch; `type` and `message` name it, `text` says more.
-
-    `type` is an exception's name, or "Signal" or "Exit" for a rank that ended without a word, "Launcher" for a launcher
-    that did. Where the agents saw the cause themselves, `cause` says it and `message` is the sentence ("Lost", "Hung").
-    """
-
-    node: int
-    time: float
-    type: str
-    message: str
-    text: str = ""
-    rank: int | None = None
-    cause: str | None = None
-
-    def record(self) -> dict[str, Any]:
-        """As an outcome's first_error."""
-        found = asdict(self)
-        found["traceback"] = found.pop("text")
-        return found
 
 
 @dataclass(frozen=True)
@@ -74,11 +55,11 @@ def local_faults(
 
     `status` is the launcher's, None when it had to be ended.
     """
-    log = tail(directory / "logs" / f"launcher-{node}.log")
+    log = tail(directory / files.LOGS / files.launcher_log(node))
     if status is not None and status < 0:
         _, message = status_name(status)
         sentence = f"The launcher on node {node} was killed by {message}."
-        return [Fault(node, now, "Launcher", sentence, log, cause="launcher_lost")]
+        return [Fault(node, now, "Launcher", sentence, log, cause=Cause.LAUNCHER_LOST)]
     told = statuses(log, ranks.start)
     dead = list(silent)
     reported = [entry for entry in dead if entry.rank in told and told[entry.rank] != -signal.SIGTERM]
@@ -86,9 +67,9 @@ def local_faults(
     for entry in reported or dead:
         code = told.get(entry.rank, told.get(None))
         kind, message = status_name(code) if code is not None else ("Signal", "an unknown signal")
-        text = tail(directory / "logs" / f"rank-{entry.rank}.log")
+        text = tail(directory / files.LOGS / files.rank_log(entry.rank))
         found.append(Fault(node, entry.time, kind, message, text, rank=entry.rank))
-    worded = any((directory / "ranks" / f"rank-{rank}.error.json").exists() for rank in ranks)
+    worded = any((directory / files.RANKS / files.rank_error(rank)).exists() for rank in ranks)
     if not found and not worded and status:
         found.append(Fault(node, now, "Launcher", f"exit status {status}", log))
     return found
@@ -96,29 +77,29 @@ def local_faults(
 
 def rank_errors(directory: Path) -> list[Fault]:
     """The errors that ranks have recorded themselves."""
-    found = []
-    for path in (directory / "ranks").glob("rank-*.error.json"):
-        error = read_json(path)
-        if error is not None:
-            found.append(
-                Fault(
-                    node=int(error.get("node", 0)),
-                    time=float(error.get("time", 0.0)),
-                    type=str(error.get("type", "")),
-                    message=str(error.get("message", "")),
-                    text=str(error.get("traceback", "")),
-                    rank=error.get("rank"),
-                )
-            )
-    return found
+    found = (read(RankError, path) for path in (directory / files.RANKS).glob(files.rank_error("*")))
+    return [
+        Fault(error.node, error.time, error.type, error.message, error.traceback, rank=error.rank)
+        for error in found
+        if error is not None
+    ]
 
 
-def reported_faults(exits: Iterable[Mapping[str, Any]]) -> list[Fault]:
-    """The faults in the nodes' exit records."""
-    return [Fault(**fault) for record in exits for fault in record.get("faults", ())]
-
-
-def done_ranks(directory: Path) -> frozenset[int]:
+def done_ranks(directory: Path) -> dict[int, RankDone]:
     """Ranks that have attested that the training came to its end."""
-    found = (read_json(path) for path in (directory / "ranks").glob("rank-*.done.json"))
-    return frozenset(int(record["rank"]) for record in found if record and "rank" in record)
+    found = (read(RankDone, path) for path in (directory / files.RANKS).glob(files.rank_done("*")))
+    return {record.rank: record for record in found if record is not None}
+
+
+def first_error(fault: Fault, host: str | None) -> FirstError:
+    """A fault as an outcome records it."""
+    return FirstError(
+        node=fault.node,
+        time=fault.time,
+        type=fault.type,
+        message=fault.message,
+        rank=fault.rank,
+        cause=fault.cause,
+        traceback=fault.text,
+        host=host,
+    )

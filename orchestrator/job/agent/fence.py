@@ -5,32 +5,34 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from orchestrator.job.agent import hosts, log
 from orchestrator.job.agent.codes import FAILED, FENCED, FULL, HOPELESS, PREFLIGHT, SLOT_TAKEN, SUCCESS, Ended
-from orchestrator.job.agent.job import Job
 from orchestrator.job.agent.options import Options
 from orchestrator.job.checkpoints import generations
-from orchestrator.job.checkpoints.generations import Claim, Root
-from orchestrator.job.checkpoints.report import REFUSALS
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.encoding import RecordError, to_json
+from orchestrator.job.protocol.files import Root, generation_dir
+from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.protocol.records import Claim, Ending, NodeJoined, Outcome, Owner, Slot
 from orchestrator.job.system import lock, proc
-from orchestrator.job.system.atomic import create_json, read_json, write_json
-
-PROGRESSED = "progressed.json"  # in the run's directory: it has had a checkpoint that counted
+from orchestrator.job.system.atomic import create_json, write_json
 
 
-def has_progressed(options: Options, job: Job) -> bool:
+def has_progressed(options: Options, job: JobFile) -> bool:
     """Whether the run has had a checkpoint that counted, though its checkpoint directory may be gone since."""
-    return (read_json(options.run_dir / PROGRESSED) or {}).get("run_id") == job.run_id
+    return (read(Owner, options.run_dir / files.PROGRESSED) or Owner()).run_id == job.run_id
 
 
-def note_progress(options: Options, job: Job) -> None:
+def note_progress(options: Options, job: JobFile) -> None:
     """Leaves word of it, where the checkpoint directory's end does not reach. A full disk prevents nothing else."""
     try:
         if not has_progressed(options, job):
-            write_json(options.run_dir / PROGRESSED, {"run": job.name, "run_id": job.run_id})
+            write_json(options.run_dir / files.PROGRESSED, to_json(Owner(job.name, job.run_id)))
     except OSError as error:
         log.line(options.node, f"cannot leave word of the progress in {options.run_dir}: {error}")
 
@@ -47,42 +49,49 @@ def take_slot(options: Options) -> int | None:
     options.slot_lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = lock.acquire(options.slot_lock)
     held = descriptor is None
-    holder = read_json(options.slot_lock) or {}  # none where nobody held it, or died before it had said so
-    if descriptor is None or holder.get("start") == options.start:
+    holder = read(Slot, options.slot_lock) or Slot()  # none where nobody held it, or died before it had said so
+    if descriptor is None or holder.start == options.start:
         if descriptor is not None:
             os.close(descriptor)
-        who = f"another agent of this slot (process {holder.get('pid', 'unknown')}, start {holder.get('start')})"
+        who = f"another agent of this slot (process {holder.pid or 'unknown'}, start {holder.start})"
         because = f"{options.slot_lock} {'is' if held else 'was'} held by {who}; this one does nothing."
-        raise Ended(SLOT_TAKEN, "fenced", because)
+        raise Ended(SLOT_TAKEN, Cause.FENCED, because)
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, json.dumps({"pid": os.getpid(), "start": options.start}).encode() + b"\n")
+    os.write(descriptor, json.dumps(to_json(Slot(os.getpid(), options.start))).encode() + b"\n")
     return descriptor
 
 
-def own_directory(job: Job) -> None:
+def own_directory(job: JobFile) -> None:
     """Makes the checkpoint directory this run's. Raises Ended when it is another's, or can't be written."""
-    root = job.checkpoint_dir
-    path = root / "owner.json"
+    root = job.root
+    path = root / files.OWNER
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if create_json(path, {"run": job.name, "run_id": job.run_id, "created": time.time()}):
+        if create_json(path, to_json(Owner(job.name, job.run_id, time.time()))):
             return
-        owner = read_json(path)
+        owner = _owner(path)
     except OSError as error:
         because = f"{hosts.here()}: cannot write in the checkpoint directory {root}: {error.strerror}."
         if error.errno in FULL:  # somebody may make room
-            raise Ended(FAILED, "disk_full", f"{because} Make room, or choose another.") from error
-        raise Ended(PREFLIGHT, "preflight", f"{because} Choose another, or mend it.") from error
+            raise Ended(FAILED, Cause.DISK_FULL, f"{because} Make room, or choose another.") from error
+        raise Ended(PREFLIGHT, Cause.PREFLIGHT, f"{because} Choose another, or mend it.") from error
     if owner is None:
         because = f"{path} says whose directory this is and cannot be parsed. Mend or remove it, if you are sure."
-        raise Ended(HOPELESS, "owned", because)
-    if owner.get("run_id") != job.run_id:
+        raise Ended(HOPELESS, Cause.OWNED, because)
+    if owner.run_id != job.run_id:
         raise Ended(
             HOPELESS,
-            "owned",
-            f"{root} belongs to the run {owner.get('run')} ({owner.get('run_id')}), this is {job.name} ({job.run_id}). "
+            Cause.OWNED,
+            f"{root} belongs to the run {owner.run} ({owner.run_id}), this is {job.name} ({job.run_id}). "
             "Give this job a checkpoint.dir of its own.",
         )
+
+
+def _owner(path: Path) -> Owner | None:
+    try:
+        return read(Owner, path)
+    except RecordError:
+        return None
 
 
 def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Claim | None:
@@ -96,7 +105,7 @@ def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Cl
         return None
     newest = made[-1]
     if generations.succeeded(root, newest.generation):
-        raise Ended(SUCCESS, "completed", f"The run finished in generation {newest.generation}.")
+        raise Ended(SUCCESS, Cause.COMPLETED, f"The run finished in generation {newest.generation}.")
     if newest.start == options.start:
         outcome = generations.read_outcome(root, newest.generation)
         if outcome is None:
@@ -108,17 +117,16 @@ def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Cl
     before = {claim.start for claim in made if claim.generation <= seen}
     later = newest.generation > seen and newest.start not in before
     if newest.attempt > options.attempt or later or passed:
-        raise Ended(FENCED, "fenced", fenced_by(newest), generation=after)
+        raise Ended(FENCED, Cause.FENCED, fenced_by(newest), generation=after)
     return None
 
 
-def _check_late(root: Root, options: Options, newest: Claim, outcome: dict[str, Any]) -> None:
+def _check_late(root: Root, options: Options, newest: Claim, outcome: Outcome) -> None:
     """Raises Ended where this start ended for good without this node, which was slow to come."""
-    took_part = (generations.generation_dir(root, newest.generation) / f"node-{options.node}.json").exists()
-    if outcome.get("restart") or took_part:
+    took_part = (generation_dir(root, newest.generation) / files.joined(options.node)).exists()
+    if outcome.restart or took_part:
         return
-    code, cause = int(outcome.get("code", HOPELESS)), str(outcome.get("cause", "unknown"))
-    raise Ended(code, cause, str(outcome.get("because", "")), generation=newest.generation, told=True)
+    raise Ended(outcome.code, outcome.cause, outcome.because, generation=newest.generation, told=True)
 
 
 def fenced_by(claim: Claim) -> str:
@@ -129,24 +137,24 @@ def fenced_by(claim: Claim) -> str:
 
 def join(root: Root, claim: Claim, node: int, *, device: str, gpus: int | None) -> bool:
     """Takes this node's place in a generation; False when an earlier agent of this node already had it."""
-    directory = generations.generation_dir(root, claim.generation)
-    for name in ("ranks", "logs", "checkpoints"):
+    directory = generation_dir(root, claim.generation)
+    for name in (files.RANKS, files.LOGS, files.CHECKPOINTS):
         (directory / name).mkdir(parents=True, exist_ok=True)
-    record = {
-        "node": node,
-        "host": hosts.here(),
-        "start": claim.start,
-        "device": device,
-        "gpus": gpus,
-        "time": time.time(),
-        "process": proc.identity(os.getpid()),
-        "pid": os.getpid(),
-    }
-    return create_json(directory / f"node-{node}.json", record)
+    record = NodeJoined(
+        node=node,
+        host=hosts.here(),
+        start=claim.start,
+        device=device,
+        gpus=gpus,
+        time=time.time(),
+        process=proc.identity(os.getpid()),
+        pid=os.getpid(),
+    )
+    return create_json(directory / files.joined(node), to_json(record))
 
 
 def refusal_path(root: Root, node: int) -> Path:
-    return Path(root) / REFUSALS / f"node-{node}.json"
+    return Path(root) / files.REFUSALS / files.joined(node)
 
 
 def forget_refusal(root: Root, options: Options) -> None:
@@ -162,30 +170,30 @@ def write_refusal(root: Root, options: Options, ended: Ended, seen: int) -> None
     path, newest = refusal_path(root, options.node), generations.newest_claim(root)
     path.parent.mkdir(exist_ok=True)
     known = newest.generation if newest is not None and newest.start == options.start else seen
-    write_json(path, {**ending(options, ended), "generation": known})
+    write_json(path, to_json(replace(ending(options, ended), generation=known)))
 
 
-def refusal_of_peer(root: Root, options: Options, nodes: int) -> dict[str, Any] | None:
+def refusal_of_peer(root: Root, options: Options, nodes: int) -> Ending | None:
     """The word of another node of this start that has ended before it had a generation."""
     for node in range(nodes):
-        refusal = read_json(refusal_path(root, node)) if node != options.node else None
-        if refusal is not None and refusal.get("start") == options.start and refusal.get("attempt") == options.attempt:
+        refusal = read(Ending, refusal_path(root, node)) if node != options.node else None
+        if refusal is not None and refusal.start == options.start and refusal.attempt == options.attempt:
             return refusal
     return None
 
 
-def ending(options: Options, ended: Ended) -> dict[str, Any]:
+def ending(options: Options, ended: Ended) -> Ending:
     """How an agent ended, as a record."""
-    return {
-        "node": options.node,
-        "host": hosts.here(),
-        "start": options.start,
-        "attempt": options.attempt,
-        "generation": ended.generation,
-        "code": ended.code,
-        "result": ended.result,
-        "cause": ended.cause,
-        "because": ended.because,
-        "retry": ended.retry,
-        "time": time.time(),
-    }
+    return Ending(
+        node=options.node,
+        host=hosts.here(),
+        start=options.start,
+        attempt=options.attempt,
+        generation=ended.generation,
+        code=ended.code,
+        result=ended.result,
+        cause=ended.cause,
+        because=ended.because,
+        retry=ended.retry,
+        time=time.time(),
+    )

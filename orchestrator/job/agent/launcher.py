@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Callable, Mapping
 
-from orchestrator.job.agent.job import Job
-from orchestrator.job.checkpoints.generations import Claim
+from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.protocol.records import Claim
 from orchestrator.job.system import proc
 
 RANK_MODULE = "orchestrator.job.agent.rank"
@@ -17,7 +17,7 @@ _LOWEST = 20_000  # of the ports for ranks to meet at: below are the well-known 
 _TRIES = 50
 
 
-def command(job: Job, claim: Claim, node: int, hostfile: Path, agent: int) -> list[str]:
+def command(job: JobFile, claim: Claim, node: int, hostfile: Path, agent: int) -> list[str]:
     """What to run on `node` for the ranks of a generation. `agent`: the process that the launcher must die with.
 
     `hostfile` is written for a launcher that reads one. Raises OSError.
@@ -32,7 +32,7 @@ def command(job: Job, claim: Claim, node: int, hostfile: Path, agent: int) -> li
     ]
 
 
-def _torchrun(job: Job, claim: Claim, node: int, _hostfile: Path) -> list[str]:
+def _torchrun(job: JobFile, claim: Claim, node: int, _hostfile: Path) -> list[str]:
     # No restarts: its store is shared over restarts and gloo then fails; the agents restart all nodes together.
     return [
         "torch.distributed.run",
@@ -49,7 +49,7 @@ def _torchrun(job: Job, claim: Claim, node: int, _hostfile: Path) -> list[str]:
     ]
 
 
-def _deepspeed(job: Job, claim: Claim, node: int, hostfile: Path) -> list[str]:
+def _deepspeed(job: JobFile, claim: Claim, node: int, hostfile: Path) -> list[str]:
     # --no_ssh: once per node, no ssh. --no_local_rank: a script gets its own arguments only.
     # Without ssh the hostfile only counts nodes and slots: it is the claim's, whatever other hosts a site's file names.
     hostfile.write_text("".join(f"node-{number} slots={job.ranks_per_node}\n" for number in range(claim.nodes)))
@@ -67,7 +67,7 @@ def _deepspeed(job: Job, claim: Claim, node: int, hostfile: Path) -> list[str]:
     ]
 
 
-LAUNCHERS: Mapping[str, Callable[[Job, Claim, int, Path], list[str]]] = {
+LAUNCHERS: Mapping[str, Callable[[JobFile, Claim, int, Path], list[str]]] = {
     "torchrun": _torchrun,
     "deepspeed": _deepspeed,
 }

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Mapping, NoReturn
+from typing import NoReturn
 
 from orchestrator.job.agent import fence, hosts, launcher, log, preflight, processes
 from orchestrator.job.agent.codes import FAILED, FENCED, FULL, HOPELESS, STOPPED, SUCCESS, Ended
 from orchestrator.job.agent.conclude import settle, write_fenced
-from orchestrator.job.agent.environment import SECRETS, read_secrets
+from orchestrator.job.agent.environment import read_secrets
 from orchestrator.job.agent.heartbeat import Beat
-from orchestrator.job.agent.job import Job
 from orchestrator.job.agent.member import TICK, Member, Node
 from orchestrator.job.agent.options import Options
 from orchestrator.job.agent.peers import Peers
 from orchestrator.job.agent.pod import Pod
 from orchestrator.job.agent.processes import Inbox
 from orchestrator.job.checkpoints import claiming, generations, retention
-from orchestrator.job.checkpoints.generations import Claim
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.encoding import RecordError
+from orchestrator.job.protocol.files import SECRETS
+from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.protocol.records import Claim, Outcome
 
 WAIT = 0.05  # seconds between two looks for node 0's claim
 MAX_BACKOFF = 60.0  # seconds
 
 
-def run(options: Options, job: Job, inbox: Inbox, pod: Pod | None = None) -> NoReturn:
+def run(options: Options, job: JobFile, inbox: Inbox, pod: Pod | None = None) -> NoReturn:
     """Runs this node until it ends; always raises Ended."""
     fence.own_directory(job)
     if pod is not None:
-        pod.own(job.checkpoint_dir, job.nodes)
+        pod.own(job.root, job.nodes)
     seen = 0
     try:
-        seen = generations.newest_number(job.checkpoint_dir)
-        fence.forget_refusal(job.checkpoint_dir, options)
+        seen = generations.newest_number(job.root)
+        fence.forget_refusal(job.root, options)
         secrets = read_secrets(job, os.environ, options.attempt_dir / SECRETS)
         device = preflight.check(job, os.environ)
         if device.warning:
@@ -41,8 +44,9 @@ def run(options: Options, job: Job, inbox: Inbox, pod: Pod | None = None) -> NoR
     except Ended as ended:
         _leave_word(options, job, ended, seen)
         raise
-    except OSError as error:
-        cause = "disk_full" if error.errno in FULL else "unknown"
+    except (OSError, RecordError) as error:
+        full = isinstance(error, OSError) and error.errno in FULL
+        cause = Cause.DISK_FULL if full else Cause.UNKNOWN
         failed = Ended(FAILED, cause, f"The agent of node {options.node} ({hosts.here()}) failed: {error}")
         _leave_word(options, job, failed, seen)
         raise failed from error
@@ -57,12 +61,11 @@ def _generations(node: Node, seen: int) -> NoReturn:
     while True:
         number = claim.generation
         outcome = _generation(node, claim)
-        if not outcome.get("restart"):
-            code, cause, because = int(outcome["code"]), str(outcome["cause"]), str(outcome["because"])
-            raise Ended(code, cause, because, generation=number, told=True)
-        log.line(node.options.node, f"generation {number} ended: {outcome['because']} Starting again.")
+        if not outcome.restart:
+            raise Ended(outcome.code, outcome.cause, outcome.because, generation=number, told=True)
+        log.line(node.options.node, f"generation {number} ended: {outcome.because} Starting again.")
         if node.options.node == 0:
-            _pause(node, backoff(int(outcome["failures"])), number)
+            _pause(node, backoff(outcome.failures), number)
         claim = _next_claim(node, seen, number)
 
 
@@ -71,14 +74,14 @@ def backoff(failures: int) -> float:
     return 0.0 if failures <= 1 else min(MAX_BACKOFF, 2.0 ** (failures - 1))
 
 
-def _leave_word(options: Options, job: Job, ended: Ended, seen: int) -> None:
+def _leave_word(options: Options, job: JobFile, ended: Ended, seen: int) -> None:
     """For the other nodes and for readers, where no outcome says it."""
     if ended.told or ended.code in (SUCCESS, FENCED):
         return
     try:
-        fence.write_refusal(job.checkpoint_dir, options, ended, seen)
+        fence.write_refusal(job.root, options, ended, seen)
     except OSError as error:
-        log.line(options.node, f"cannot leave word in {job.checkpoint_dir}: {error}")
+        log.line(options.node, f"cannot leave word in {job.root}: {error}")
 
 
 def _next_claim(node: Node, seen: int, after: int | None) -> Claim:
@@ -110,7 +113,7 @@ def _claim(node: Node, after: int | None) -> Claim:
         claim = claiming.claim(node.root, request)
     except claiming.Refused as refused:
         code = {"fenced": FENCED, "finished": SUCCESS}.get(refused.cause, HOPELESS)
-        cause = "completed" if refused.cause == "finished" else refused.cause
+        cause = Cause.COMPLETED if refused.cause == "finished" else Cause(refused.cause)
         raise Ended(code, cause, refused.because, generation=after) from refused
     if claim.resume is not None:
         fence.note_progress(options, job)
@@ -140,8 +143,8 @@ def _await_claim(node: Node, seen: int, after: int | None) -> Claim:
             return claim
         refusal = fence.refusal_of_peer(node.root, options, job.nodes)
         if refusal is not None:
-            because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
-            raise Ended(int(refusal["code"]), refusal["cause"], because, generation=after)
+            because = f"Node {refusal.node} has ended this start: {refusal.because}"
+            raise Ended(refusal.code, refusal.cause, because, generation=after)
         _check_stop(node, after)
         if peers is not None:
             peers.look()
@@ -150,7 +153,7 @@ def _await_claim(node: Node, seen: int, after: int | None) -> Claim:
         if time.monotonic() > deadline:
             raise Ended(
                 FAILED,
-                "node_lost",
+                Cause.NODE_LOST,
                 f"Node {options.node} ({hosts.here()}) saw no claim of start {options.start} in {node.root} "
                 f"for {job.timeouts.join:g} s: node 0 has not started, or sees another directory.",
                 generation=after,
@@ -161,7 +164,7 @@ def _await_claim(node: Node, seen: int, after: int | None) -> Claim:
 def _check_stop(node: Node, generation: int | None) -> None:
     if node.inbox.stop is not None:
         because = f"Asked to stop by {node.inbox.stop.name} on node {node.options.node}, before the ranks had started."
-        raise Ended(STOPPED, "asked_to_stop", because, generation=generation)
+        raise Ended(STOPPED, Cause.ASKED_TO_STOP, because, generation=generation)
 
 
 def _pause(node: Node, seconds: float, generation: int) -> None:
@@ -172,7 +175,7 @@ def _pause(node: Node, seconds: float, generation: int) -> None:
     _check_stop(node, generation)
 
 
-def _generation(node: Node, claim: Claim) -> Mapping[str, Any]:
+def _generation(node: Node, claim: Claim) -> Outcome:
     """Runs one generation to its end and returns its outcome."""
     member = Member(node, claim)
     try:

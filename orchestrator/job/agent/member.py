@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Mapping
 
 from orchestrator.job.agent import environment, evidence, fence, launcher, linux, log
 from orchestrator.job.agent.codes import FENCED, Ended
-from orchestrator.job.agent.evidence import Fault, Silent
+from orchestrator.job.agent.evidence import Silent
 from orchestrator.job.agent.heartbeat import Beat, Stillness
-from orchestrator.job.agent.job import Job
 from orchestrator.job.agent.log_tail import Echo, tail
 from orchestrator.job.agent.options import Options
 from orchestrator.job.agent.peers import Peers
@@ -21,9 +20,15 @@ from orchestrator.job.agent.pod import Pod
 from orchestrator.job.agent.preflight import Device
 from orchestrator.job.agent.processes import Inbox, Launcher
 from orchestrator.job.checkpoints import generations
-from orchestrator.job.checkpoints.generations import Claim
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.encoding import to_json
+from orchestrator.job.protocol.files import generation_dir
+from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.protocol.records import Claim, Fault, NodeExit, RankProcess, StopRequest
 from orchestrator.job.system import proc
-from orchestrator.job.system.atomic import read_json, reserve, write_reserved
+from orchestrator.job.system.atomic import reserve, write_reserved
 
 TICK = 0.2  # seconds between two looks at the other nodes; the end of a child wakes the agent at once
 WORD_SECONDS = 2.0  # that a launcher has to say what a dead rank died of, before all is ended
@@ -38,7 +43,7 @@ class Node:
     """What does not change while this agent lives."""
 
     options: Options
-    job: Job
+    job: JobFile
     inbox: Inbox
     beat: Beat
     device: Device
@@ -48,7 +53,7 @@ class Node:
 
     @property
     def root(self) -> Path:
-        return self.job.checkpoint_dir
+        return self.job.root
 
 
 class Member:
@@ -56,7 +61,7 @@ class Member:
 
     def __init__(self, node: Node, claim: Claim) -> None:
         self.node, self.claim = node, claim
-        self.directory = generations.generation_dir(node.root, claim.generation)
+        self.directory = generation_dir(node.root, claim.generation)
         self.peers = Peers(node.root, claim, heartbeat=node.job.timeouts.heartbeat)
         self.result: str | None = None
         self.overtaken = False  # node 0 has made the next claim already
@@ -64,8 +69,8 @@ class Member:
         self.number = node.options.node
         first = self.number * node.job.ranks_per_node
         self._ranks = range(first, first + node.job.ranks_per_node)
-        logs = {f"rank {rank}": self.directory / "logs" / f"rank-{rank}.log" for rank in self._ranks}
-        self._launcher_log = self.directory / "logs" / f"launcher-{self.number}.log"
+        logs = {f"rank {rank}": self.directory / files.LOGS / files.rank_log(rank) for rank in self._ranks}
+        self._launcher_log = self.directory / files.LOGS / files.launcher_log(self.number)
         self._echo = Echo(logs)
         self._stillness = Stillness()
         self._started = time.monotonic()
@@ -80,14 +85,14 @@ class Member:
     def start(self) -> None:
         """Starts the launcher. Raises OSError."""
         options, job, claim = self.node.options, self.node.job, self.claim
-        self.node.beat.move(self.directory / f"beat-{self.number}.json")
-        for name in ("outcome", f"exit-{self.number}", f"stop-{self.number}"):
-            if name != "outcome" or self.number == 0:
-                reserve(self.directory / f"{name}.json", RESERVED)
+        self.node.beat.move(self.directory / files.heartbeat(self.number))
+        for name in (files.OUTCOME, files.node_exit(self.number), files.stop(self.number)):
+            if name != files.OUTCOME or self.number == 0:
+                reserve(self.directory / name, RESERVED)
         env = environment.make(
             job, options, claim, base=self.node.base, secrets=self.node.secrets, cpu=self.node.device.is_cpu
         )
-        hostfile = self.directory / f"hostfile-{self.number}"
+        hostfile = self.directory / files.hostfile(self.number)
         self._launcher = Launcher(
             launcher.command(job, claim, self.number, hostfile, os.getpid()),
             env,
@@ -126,7 +131,7 @@ class Member:
 
     def progress_stands_still(self) -> float:
         """Seconds since rank 0 last recorded anything; 0.0 before it ever did."""
-        progress, metrics = self.directory / "progress.json", self.directory / "metrics.jsonl"
+        progress, metrics = self.directory / files.PROGRESS, self.directory / files.METRICS
         seen = [path.stat().st_mtime_ns for path in (progress, metrics) if path.exists()]
         return self._stillness.seconds("progress", seen) if seen else 0.0
 
@@ -135,7 +140,7 @@ class Member:
         for pid in self._pids.values():
             _signal(pid, signal.SIGUSR2)
         time.sleep(STACKS_SECONDS)
-        self.faults.append(Fault(self.number, time.time(), "Hung", sentence, cause="hung"))
+        self.faults.append(Fault(self.number, time.time(), "Hung", sentence, cause=Cause.HUNG))
         self._end("failed")
 
     def end(self) -> None:
@@ -148,21 +153,21 @@ class Member:
         asked = self.node.inbox.stop
         if asked is not None and self.number not in self.peers.stops:
             log.line(self.number, f"{asked.name}: asking the ranks to save and leave")
-            record = {"signal": asked.name, "time": time.time()}
-            write_reserved(self.directory / f"stop-{self.number}.json", record)
+            record = StopRequest(asked.name, time.time())
+            write_reserved(self.directory / files.stop(self.number), to_json(record))
             self.peers.look()
         if not self.peers.stops:
             return
         if self._stop_since is None:
             self._stop_since = time.monotonic()
-        sessions = list((self.directory / "ranks").glob("rank-*.session"))
+        sessions = list((self.directory / files.RANKS).glob(files.rank_session("*")))
         # Where no rank understands a request, there is nothing to wait for.
         self._plain_stop = self._plain_stop or not sessions
         if self._plain_stop and not self._pids:
             self._end("stopped")
             return
         for rank, pid in self._pids.items():
-            understands = (self.directory / "ranks" / f"rank-{rank}.session").exists()
+            understands = (self.directory / files.RANKS / files.rank_session(rank)).exists()
             if rank not in self._asked and (self._plain_stop or understands):
                 self._asked.add(rank)
                 _signal(pid, signal.SIGTERM if self._plain_stop else signal.SIGUSR1)
@@ -170,19 +175,20 @@ class Member:
     def _watch_ranks(self) -> None:
         """Notes ranks of this node that have died without a word; torchrun can take half a minute to say so."""
         for rank in self._ranks:
-            record = read_json(self.directory / "ranks" / f"rank-{rank}.json") if rank not in self._pids else None
+            path = self.directory / files.RANKS / files.rank_process(rank)
+            record = read(RankProcess, path) if rank not in self._pids else None
             if record is not None:
-                self._pids[rank] = int(record["pid"])
+                self._pids[rank] = record.pid
             pid = self._pids.get(rank)
             if pid is not None and rank not in self._silent and not proc.is_running(pid) and not self._has_word(rank):
                 self._silent[rank] = Silent(rank, time.time())
 
     def _has_word(self, rank: int) -> bool:
-        records = self.directory / "ranks"
-        return any((records / f"rank-{rank}.{kind}.json").exists() for kind in ("done", "error"))
+        records = self.directory / files.RANKS
+        return any((records / name).exists() for name in (files.rank_done(rank), files.rank_error(rank)))
 
     def _has_ended_in_error(self, rank: int) -> bool:
-        path = self.directory / "ranks" / f"rank-{rank}.error.json"
+        path = self.directory / files.RANKS / files.rank_error(rank)
         if not path.exists():
             return False
         return not proc.is_running(self._pids.get(rank, 0)) or time.time() - path.stat().st_mtime > WORD_SECONDS
@@ -197,9 +203,9 @@ class Member:
             self._end(self._own_result())
 
     def _own_result(self) -> str:
-        if all((self.directory / "ranks" / f"rank-{rank}.done.json").exists() for rank in self._ranks):
+        if all((self.directory / files.RANKS / files.rank_done(rank)).exists() for rank in self._ranks):
             return "done"
-        stopped = self._stop_since is not None or (self.directory / "stopped.json").exists()
+        stopped = self._stop_since is not None or (self.directory / files.STOPPED).exists()
         return "stopped" if stopped else "failed"
 
     def _is_overdue(self) -> bool:
@@ -208,7 +214,7 @@ class Member:
         if self._stop_since is not None:
             grace = self.node.job.timeouts.grace
             return now - self._stop_since > (min(grace, PLAIN_STOP_SECONDS) if self._plain_stop else grace)
-        if (self.directory / "stopped.json").exists():
+        if (self.directory / files.STOPPED).exists():
             return self._stillness.seconds("stopped", True) > LEAVE_SECONDS
         if self._silent:
             told = evidence.statuses(tail(self._launcher_log), self._ranks.start)
@@ -238,16 +244,16 @@ class Member:
         if result == "failed":  # otherwise a launcher has little to say but noise of its own end
             Echo({f"launcher {self.number}": self._launcher_log}).pump(final=True)
         self.result = result
-        record = {
-            "node": self.number,
-            "result": result,
-            "code": status,
-            "faults": [asdict(fault) for fault in self.faults if fault.node == self.number],
-            "out_of_memory": linux.out_of_memory_kills() > self._oom_kills,
-            "left": left,
-            "time": time.time(),
-        }
-        write_reserved(self.directory / f"exit-{self.number}.json", record)
+        record = NodeExit(
+            node=self.number,
+            result=result,
+            code=status,
+            faults=tuple(fault for fault in self.faults if fault.node == self.number),
+            out_of_memory=linux.out_of_memory_kills() > self._oom_kills,
+            left=tuple(left),
+            time=time.time(),
+        )
+        write_reserved(self.directory / files.node_exit(self.number), to_json(record))
         self.peers.look()
 
     def _check_fence(self) -> None:
@@ -259,11 +265,11 @@ class Member:
         self.end()
         self.overtaken = True
         if newest.start != self.claim.start:
-            raise Ended(FENCED, "fenced", fence.fenced_by(newest), generation=self.claim.generation)
+            raise Ended(FENCED, Cause.FENCED, fence.fenced_by(newest), generation=self.claim.generation)
 
 
-def _is_failure(record: Mapping[str, Any]) -> bool:
-    return record.get("result") not in ("done", "stopped")
+def _is_failure(record: NodeExit) -> bool:
+    return record.result not in ("done", "stopped")
 
 
 def _signal(pid: int, number: int) -> None:

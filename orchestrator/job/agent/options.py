@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
+from orchestrator.job.protocol.files import attempt_dir
+
 _START = re.compile(r"[A-Za-z0-9._:@+-]+")
 
 
@@ -28,7 +30,7 @@ class Options:
 
     @property
     def attempt_dir(self) -> Path:
-        return self.run_dir / "attempts" / f"{self.attempt:06d}"
+        return attempt_dir(self.run_dir, self.attempt)
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:

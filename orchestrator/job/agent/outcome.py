@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Mapping, Sequence
+from typing import Sequence
 
 from orchestrator.job.agent import codes
-from orchestrator.job.agent.evidence import Fault
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.jobfile import Signature
+from orchestrator.job.protocol.records import Ending, Fault
+from orchestrator.job.protocol.report import FirstError
 
 _KILLS = ("SIGKILL", "SIGTERM", "an unknown signal")  # said by somebody from outside: twice the same means nothing
 # Stops in a row without a new proven checkpoint that a scheduler may answer with a requeue. More than the failures that
@@ -37,46 +40,46 @@ class Evidence:
     max_failures: int = 0
     out_of_memory: bool = False
     built_in: bool = True
-    previous: Mapping[str, Any] | None = None
-    previous_cause: str | None = None
+    previous: FirstError | None = None
+    previous_cause: Cause | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Verdict:
     """`restart`: the agents start again together, as the next generation; else they end with `code`."""
 
     result: str
-    cause: str
+    cause: Cause
     because: str
     retry: bool
     restart: bool
     code: int
     step: int | None
     failures: int
-    first_error: Mapping[str, Any] | None = None
+    fault: Fault | None = None
 
 
-def decide(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outcome:
+def decide(evidence: Evidence, signatures: Sequence[Signature]) -> Verdict:
     """The first of: stopped as agreed, finished, asked to stop, failed."""
     if evidence.stopped_step is None and evidence.finished:
         because = "Every rank attested the end of the training."
-        return Outcome("success", "completed", because, False, False, codes.SUCCESS, evidence.step, 0)
+        return Verdict("success", Cause.COMPLETED, because, False, False, codes.SUCCESS, evidence.step, 0)
     if evidence.stopped_step is not None or evidence.asked is not None:
         return _stopped(evidence)
     return _failed(evidence, signatures)
 
 
-def refused(decided: Outcome, refusal: Mapping[str, Any]) -> Outcome:
+def refused(decided: Verdict, refusal: Ending) -> Verdict:
     """A failure for want of a node, in the words and with the exit status of that node, which had ended before."""
-    retry = decided.retry and bool(refusal["retry"])
-    because = f"Node {refusal['node']} has ended this start: {refusal['because']}"
-    if refusal["retry"] and not retry:
+    retry = decided.retry and refusal.retry
+    because = f"Node {refusal.node} has ended this start: {refusal.because}"
+    if refusal.retry and not retry:
         because = f"{because} {decided.because}"
-    code = int(refusal["code"]) if retry or not refusal["retry"] else codes.HOPELESS
-    return replace(decided, cause=str(refusal["cause"]), because=because, retry=retry, restart=False, code=code)
+    code = refusal.code if retry or not refusal.retry else codes.HOPELESS
+    return replace(decided, cause=refusal.cause, because=because, retry=retry, restart=False, code=code)
 
 
-def first_fault(faults: Sequence[Fault], signatures: Sequence[Mapping[str, Any]]) -> Fault | None:
+def first_fault(faults: Sequence[Fault], signatures: Sequence[Signature]) -> Fault | None:
     """The earliest that is no echo of another; an echo only when there is nothing else."""
     dead_launchers = {fault.node for fault in faults if fault.type == "Launcher"}
     # The ranks of a launcher that was killed die with it.
@@ -85,29 +88,29 @@ def first_fault(faults: Sequence[Fault], signatures: Sequence[Mapping[str, Any]]
     return ordered[0] if ordered else None
 
 
-def signature_of(fault: Fault, signatures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def signature_of(fault: Fault, signatures: Sequence[Signature]) -> Signature | None:
     """The first row whose pattern is in the fault's own words, else in all of its text."""
-    words = f"{fault.type}: {fault.message}"
-    for text in (words, fault.text):
-        for row in signatures:
-            if re.search(row["pattern"], text):
-                return row
-    return None
+    return classify(f"{fault.type}: {fault.message}", signatures) or classify(fault.text, signatures)
 
 
-def same_error(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+def classify(text: str, signatures: Sequence[Signature]) -> Signature | None:
+    """The first row whose pattern the text holds, None when no row knows it."""
+    return next((row for row in signatures if re.search(row.pattern, text)), None)
+
+
+def same_error(one: Fault | None, other: FirstError | None) -> bool:
     """Whether two first errors are the same words, and such as come from the program and not from outside."""
-    if not one or not other or one.get("cause") or one.get("type") == "Launcher" or one.get("message") in _KILLS:
+    if not one or not other or one.cause or one.type == "Launcher" or one.message in _KILLS:
         return False
-    return one.get("type") == other.get("type") and _plain(one.get("message")) == _plain(other.get("message"))
+    return one.type == other.type and _plain(one.message) == _plain(other.message)
 
 
-def _is_echo(fault: Fault, signatures: Sequence[Mapping[str, Any]]) -> bool:
+def _is_echo(fault: Fault, signatures: Sequence[Signature]) -> bool:
     row = signature_of(fault, signatures)
-    return row is not None and bool(row.get("echo"))
+    return row is not None and row.echo
 
 
-def _stopped(evidence: Evidence) -> Outcome:
+def _stopped(evidence: Evidence) -> Verdict:
     asked = evidence.asked or "a signal to its ranks"
     if evidence.stopped_step is not None:
         because = f"Asked to stop by {asked}; all ranks saved step {evidence.stopped_step} and left."
@@ -118,29 +121,28 @@ def _stopped(evidence: Evidence) -> Outcome:
     failures = 0 if evidence.progressed else evidence.failures
     stops = 0 if evidence.progressed else evidence.stops + 1
     if stops < MAX_STOPS:
-        return Outcome("stopped", "asked_to_stop", because, True, False, codes.STOPPED, step, failures)
+        return Verdict("stopped", Cause.ASKED_TO_STOP, because, True, False, codes.STOPPED, step, failures)
     because += (
         f" It was asked to stop {stops} times in a row without a new proven checkpoint. Give it a longer time limit"
         " (time_limit of the cluster's profile) or save sooner (checkpoint.every of the job), and let a script of your"
         " own save when it is asked to stop, as a Session does."
     )
-    return Outcome("failed", "asked_to_stop", because, False, False, codes.HOPELESS, step, failures)
+    return Verdict("failed", Cause.ASKED_TO_STOP, because, False, False, codes.HOPELESS, step, failures)
 
 
-def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outcome:
+def _failed(evidence: Evidence, signatures: Sequence[Signature]) -> Verdict:
     fault = first_fault(evidence.faults, signatures)
     cause, retry, echo, because = _explain(fault, evidence, signatures)
-    first_error = fault.record() if fault else None
     failures = 0 if evidence.progressed else evidence.failures + 1
     notes = []
     restart = True
-    if cause == evidence.previous_cause == "gpu_fault" and not evidence.progressed:
+    if cause == evidence.previous_cause is Cause.GPU_FAULT and not evidence.progressed:
         restart = False  # it would be on the same machines; another attempt may get others
         notes.append("The generation before ended so, too: another attempt needs another machine.")
-    elif not evidence.progressed and not echo and same_error(first_error, evidence.previous):
+    elif not evidence.progressed and not echo and same_error(fault, evidence.previous):
         retry = False
         notes.append("The generation before ended with the same error, and no checkpoint was made in between.")
-    if cause == evidence.previous_cause == "host_oom" and not evidence.progressed:
+    if cause == evidence.previous_cause is Cause.HOST_OOM and not evidence.progressed:
         retry = False
         notes.append("The generation before ran out of memory, too, and no checkpoint was made in between.")
     if failures > evidence.max_failures:
@@ -150,7 +152,7 @@ def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outc
     # Without one of the nodes nothing can start here; whoever starts agents must start them again.
     lost = any(fault.type == "Lost" for fault in evidence.faults)
     code = codes.FAILED if retry and restart else codes.HOPELESS
-    return Outcome(
+    return Verdict(
         "failed",
         cause,
         _sentences(because, notes),
@@ -159,30 +161,28 @@ def _failed(evidence: Evidence, signatures: Sequence[Mapping[str, Any]]) -> Outc
         code,
         evidence.step,
         failures,
-        first_error,
+        fault,
     )
 
 
-def _explain(
-    fault: Fault | None, evidence: Evidence, signatures: Sequence[Mapping[str, Any]]
-) -> tuple[str, bool, bool, str]:
+def _explain(fault: Fault | None, evidence: Evidence, signatures: Sequence[Signature]) -> tuple[Cause, bool, bool, str]:
     """(cause, retry, echo, because) of the first fault alone."""
     if fault is None:
-        return "unknown", True, False, "The ranks ended before the training was done, and none of them said why."
+        return Cause.UNKNOWN, True, False, "The ranks ended before the training was done, and none of them said why."
     where = f"The launcher on node {fault.node}" if fault.rank is None else f"Rank {fault.rank} on node {fault.node}"
-    killed = fault.cause == "launcher_lost" or (fault.type == "Signal" and fault.message in _KILLS)
+    killed = fault.cause is Cause.LAUNCHER_LOST or (fault.type == "Signal" and fault.message in _KILLS)
     if killed and evidence.out_of_memory:
         sentence = f"{where} was ended by the kernel: its node, or what the job may use of it, had run out of memory."
-        return "host_oom", True, False, sentence
+        return Cause.HOST_OOM, True, False, sentence
     if fault.cause is not None:
         return fault.cause, True, False, fault.message
     if killed:
-        return "rank_killed", True, False, f"{where} was killed by {fault.message}."
+        return Cause.RANK_KILLED, True, False, f"{where} was killed by {fault.message}."
     row = signature_of(fault, signatures)
     if row is not None:
-        return str(row["cause"]), bool(row.get("retry", True)), bool(row.get("echo")), f"{where}: {_said(fault)}"
-    unmatched = {"Signal": "rank_killed", "Launcher": "launcher_lost"}
-    cause = unmatched.get(fault.type, "unknown" if evidence.built_in else "user_error")
+        return row.cause, row.retry, row.echo, f"{where}: {_said(fault)}"
+    unmatched = {"Signal": Cause.RANK_KILLED, "Launcher": Cause.LAUNCHER_LOST}
+    cause = unmatched.get(fault.type, Cause.UNKNOWN if evidence.built_in else Cause.USER_ERROR)
     return cause, True, False, f"{where}: {_said(fault)}"
 
 
@@ -204,5 +204,5 @@ def _sentences(because: str, notes: Sequence[str]) -> str:
     return " ".join([because + stop, *notes])
 
 
-def _plain(message: Any) -> str:
-    return _ADDRESS.sub("0x", str(message))
+def _plain(message: str) -> str:
+    return _ADDRESS.sub("0x", message)

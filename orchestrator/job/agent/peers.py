@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Iterable, TypeVar
 
 from orchestrator.job.agent.heartbeat import Stillness
-from orchestrator.job.checkpoints.generations import Claim, Root, generation_dir
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.files import Root, generation_dir
+from orchestrator.job.protocol.records import Claim, NodeExit, NodeJoined, Outcome, StopRequest
 from orchestrator.job.system import proc
-from orchestrator.job.system.atomic import read_json
+
+T = TypeVar("T")
 
 
 class Peers:
@@ -20,28 +25,31 @@ class Peers:
         self._nodes = range(claim.nodes)
         self._heartbeat = heartbeat
         self._stillness = Stillness()
-        self.joined: dict[int, dict[str, Any]] = {}
-        self.exits: dict[int, dict[str, Any]] = {}
-        self.stops: dict[int, dict[str, Any]] = {}
-        self.outcome: dict[str, Any] | None = None
+        self.joined: dict[int, NodeJoined] = {}
+        self.exits: dict[int, NodeExit] = {}
+        self.stops: dict[int, StopRequest] = {}
+        self.outcome: Outcome | None = None
 
     def look(self) -> None:
         """Reads what is new."""
         names = set(os.listdir(self._directory))
-        for kind, known in (("node", self.joined), ("exit", self.exits), ("stop", self.stops)):
-            for node in self._nodes:
-                if node not in known and f"{kind}-{node}.json" in names:
-                    record = read_json(self._directory / f"{kind}-{node}.json")
-                    if record is not None:
-                        known[node] = record
-        if self.outcome is None and "outcome.json" in names:
-            self.outcome = read_json(self._directory / "outcome.json")
+        for node in self._nodes:
+            self._read_new(NodeJoined, files.joined(node), node, self.joined, names)
+            self._read_new(NodeExit, files.node_exit(node), node, self.exits, names)
+            self._read_new(StopRequest, files.stop(node), node, self.stops, names)
+        if self.outcome is None and files.OUTCOME in names:
+            self.outcome = read(Outcome, self._directory / files.OUTCOME)
+
+    def _read_new(self, kind: type[T], name: str, node: int, known: dict[int, T], names: set[str]) -> None:
+        record = read(kind, self._directory / name) if node not in known and name in names else None
+        if record is not None:
+            known[node] = record
 
     def missing(self) -> list[int]:
         """Nodes that have not joined."""
         return [node for node in self._nodes if node not in self.joined]
 
-    def lost(self, nodes: Iterable[int]) -> dict[int, tuple[str, str]]:
+    def lost(self, nodes: Iterable[int]) -> dict[int, tuple[Cause, str]]:
         """(cause, sentence) of each of `nodes` whose agent has gone or fallen silent."""
         found = {}
         for node in nodes:
@@ -55,13 +63,12 @@ class Peers:
         """Nodes that have joined and not said how they ended."""
         return [node for node in self.joined if node not in self.exits]
 
-    def _word(self, node: int, record: dict[str, Any]) -> tuple[str, str] | None:
-        host = record.get("host", "?")
-        if proc.is_gone(record.get("process", {})):
-            return "agent_lost", f"The agent of node {node} ({host}, process {record.get('pid')}) is gone."
-        beat = _read(self._directory / f"beat-{node}.json")
+    def _word(self, node: int, record: NodeJoined) -> tuple[Cause, str] | None:
+        if proc.is_gone(record.process):
+            return Cause.AGENT_LOST, f"The agent of node {node} ({record.host}, process {record.pid}) is gone."
+        beat = _read(self._directory / files.heartbeat(node))
         if self._stillness.seconds(node, beat) > self._heartbeat:
-            return "node_lost", f"Node {node} ({host}) has given no heartbeat for {self._heartbeat:g} s."
+            return Cause.NODE_LOST, f"Node {node} ({record.host}) has given no heartbeat for {self._heartbeat:g} s."
         return None
 
 

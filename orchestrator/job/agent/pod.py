@@ -12,18 +12,22 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Callable, Optional, Sequence
 
 from orchestrator.job.agent import fence
 from orchestrator.job.agent.codes import FAILED, STOPPED, SUCCESS, Ended
 from orchestrator.job.agent.options import Options
 from orchestrator.job.checkpoints import report as reports
-from orchestrator.job.checkpoints.generations import generation_dir
-from orchestrator.job.system.atomic import read_json
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.encoding import RecordError, to_json
+from orchestrator.job.protocol.files import generation_dir
+from orchestrator.job.protocol.pod import PREFIX, LastWord, LogRecord, MetricsNews
+from orchestrator.job.protocol.records import Owner
+from orchestrator.job.protocol.report import CheckpointRef, MetricsLine, Report
 
-PREFIX = "[orch] "
 MESSAGE_BYTES = 4096  # of one container; the kubelet keeps no more
 RAISED = 100  # on top of a status after which another start may help: operators read 128 and more so
 INTERVAL = 1.0  # seconds between two looks at the records
@@ -32,7 +36,6 @@ LINGER = 3.0  # seconds by which node 0 outlives the others; see Pod.lingers
 RETOLD = 1000  # lines of metrics from before this start: a reader may have missed the end of the log before
 _BATCH = 20  # lines of metrics in one line of the log, which container runtimes cut at 16 KiB
 _TRACEBACK = 6000  # characters
-_ONLY_STEPS = frozenset({"step", "loss", "tokens_per_second"})
 
 
 def status(ended: Ended) -> int:
@@ -50,11 +53,11 @@ class Pod:
         self._root: Path | None = None
         self._nodes = 1
         self._looked: float | None = None
-        self._told: dict[str, Any] = {}
+        self._told: Optional[Report] = None
         self._told_at = 0.0
         self._generation = 0
         self._offset = 0
-        self._checkpoint: Any = None
+        self._checkpoint: Optional[CheckpointRef] = None
 
     def own(self, root: Path, nodes: int) -> None:
         """The checkpoint directory is this run's: its records may be told from now on."""
@@ -68,13 +71,13 @@ class Pod:
         if not now and self._looked is not None and clock - self._looked < INTERVAL:
             return
         self._looked = clock
-        with contextlib.suppress(OSError):  # a disk that hangs or is full is judged elsewhere
+        with contextlib.suppress(OSError, RecordError):  # a disk that hangs or is full is judged elsewhere
             self._tell(self._root, clock)
 
     def end(self, ended: Ended) -> None:
         """The last word."""
         self.look(now=True)
-        self._write({**self._word(), "ended": fence.ending(self._options, ended)})
+        self._write(replace(self._word(), ended=fence.ending(self._options, ended)))
 
     def lingers(self, ended: Ended) -> float:
         """Seconds that this pod must not be gone yet.
@@ -86,56 +89,61 @@ class Pod:
         return LINGER if last else 0.0
 
     def _tell(self, root: Path, clock: float) -> None:
-        report = _short(asdict(reports.read_report(root)))
-        if report["generation"] != self._generation:
-            self._begin(root, report["generation"], report["resumed_from"] or 0)
+        report = _short(reports.read_report(root))
+        if report.generation != self._generation:
+            self._begin(root, report.generation, report.resumed_from or 0)
         self._tell_metrics(root)
         if not self._is_news(report, clock):
             return
-        if any(report[name] != self._told.get(name) for name in ("result", "success")):
-            self._tell_generations(root, report["generation"])
-        _say("report", report)
+        told = self._told
+        if told is None or (report.result, report.success) != (told.result, told.success):
+            self._tell_generations(root, report.generation)
+        _say(LogRecord(report=report))
         self._told, self._told_at = report, clock
-        if report["checkpoint"] != self._checkpoint:
-            self._checkpoint = report["checkpoint"]
-            _say("checkpoints", [asdict(one) for one in reports.list_checkpoints(root)])
+        if report.checkpoint != self._checkpoint:
+            self._checkpoint = report.checkpoint
+            _say(LogRecord(checkpoints=tuple(reports.list_checkpoints(root))))
         self._write(self._word())
 
-    def _is_news(self, report: Mapping[str, Any], clock: float) -> bool:
-        changed = {name for name in report if report[name] != self._told.get(name, self)}
-        return bool(changed - _ONLY_STEPS) or (bool(changed) and clock - self._told_at >= STEPS_INTERVAL)
+    def _is_news(self, report: Report, clock: float) -> bool:
+        """A report that tells of nothing but another step waits for a while."""
+        told = self._told
+        if told is None:
+            return True
+        same = replace(report, step=told.step, loss=told.loss, tokens_per_second=told.tokens_per_second)
+        return same != told or (report != told and clock - self._told_at >= STEPS_INTERVAL)
 
     def _begin(self, root: Path, generation: int, resumed: int) -> None:
         first = self._generation == 0
         self._generation, self._offset = generation, 0
         self._tell_generations(root, generation)
         if first:
-            before = [line for line in reports.read_metrics(root) if line["step"] <= resumed]
+            before = [line for line in reports.read_metrics(root) if line.step <= resumed]
             _say_metrics(generation, before[-RETOLD:])
 
     def _tell_metrics(self, root: Path) -> None:
         if self._generation:
-            path = generation_dir(root, self._generation) / "metrics.jsonl"
+            path = generation_dir(root, self._generation) / files.METRICS
             lines, self._offset = reports.lines_after(path, self._offset)
             _say_metrics(self._generation, lines)
 
     @staticmethod
     def _tell_generations(root: Path, newest: int) -> None:
         for record in reports.generations(root, max(0, newest - 2)):
-            _say("generation", record)
+            _say(LogRecord(generation=record))
 
-    def _word(self) -> dict[str, Any]:
+    def _word(self) -> LastWord:
         options = self._options
-        word: dict[str, Any] = {"node": options.node, "attempt": options.attempt, "start": options.start}
+        word = LastWord(options.node, options.attempt, options.start)
         if self._root is None:
             return word
-        with contextlib.suppress(OSError):
-            owner = read_json(self._root / "owner.json") or {}
-            word["owner"] = owner.get("run_id")
-            word["report"] = self._told or _short(asdict(reports.read_report(self._root)))
+        with contextlib.suppress(OSError, RecordError):
+            owner = read(Owner, self._root / files.OWNER) or Owner()
+            word = replace(word, owner=owner.run_id or None)
+            word = replace(word, report=self._told or _short(reports.read_report(self._root)))
         return word
 
-    def _write(self, word: Mapping[str, Any]) -> None:
+    def _write(self, word: LastWord) -> None:
         with contextlib.suppress(OSError):
             descriptor = os.open(self._message, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
@@ -146,40 +154,38 @@ class Pod:
                 os.close(descriptor)
 
 
-def fit(word: Mapping[str, Any], size: int = MESSAGE_BYTES) -> str:
+def fit(word: LastWord, size: int = MESSAGE_BYTES) -> str:
     """A word as JSON of at most `size` bytes: long texts lose their middle, the longest first."""
+    whole = to_json(word)
     for longest in (4000, 2000, 1200, 700, 400, 200, 100, 50):
-        text = json.dumps(_shortened(word, longest), separators=(",", ":"))
+        text = json.dumps(_shortened(whole, longest), separators=(",", ":"))
         if len(text) <= size:  # ASCII only
             return text
-    kept = {name: word[name] for name in ("node", "attempt", "start") if name in word}
-    return json.dumps(kept, separators=(",", ":"))[:size]
+    least = LastWord(word.node, word.attempt, word.start)
+    return json.dumps(to_json(least), separators=(",", ":"))[:size]
 
 
-def _shortened(value: Any, longest: int) -> Any:
+def _shortened(value: object, longest: int) -> object:
     if isinstance(value, str) and len(value) > longest:
         return f"{value[: longest // 4]} ... {value[-(longest * 3 // 4) :]}"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _shortened(inner, longest) for key, inner in value.items()}
     return value
 
 
-def _short(report: dict[str, Any]) -> dict[str, Any]:
+def _short(report: Report) -> Report:
     """Without the heartbeat, which a log is no place for, and with no more of a traceback than a log line holds."""
-    del report["beat"]
-    error = report["first_error"]
+    error = report.first_error
     if error is not None:
-        report["first_error"] = {
-            name: value[-_TRACEBACK:] if isinstance(value, str) else value for name, value in error.items()
-        }
-    return report
+        error = replace(error, message=error.message[-_TRACEBACK:], traceback=error.traceback[-_TRACEBACK:])
+    return replace(report, beat=0, first_error=error)
 
 
-def _say_metrics(generation: int, lines: list[dict[str, Any]]) -> None:
+def _say_metrics(generation: int, lines: Sequence[MetricsLine]) -> None:
     for first in range(0, len(lines), _BATCH):
-        _say("metrics", {"generation": generation, "lines": lines[first : first + _BATCH]})
+        _say(LogRecord(metrics=MetricsNews(generation, tuple(lines[first : first + _BATCH]))))
 
 
-def _say(kind: str, value: Any) -> None:
-    sys.stdout.write(f"{PREFIX}{json.dumps({kind: value}, separators=(',', ':'))}\n")
+def _say(record: LogRecord) -> None:
+    sys.stdout.write(f"{PREFIX}{json.dumps(to_json(record), separators=(',', ':'))}\n")
     sys.stdout.flush()

@@ -11,9 +11,10 @@ from typing import Mapping
 
 from orchestrator.job.agent import gpus, hosts
 from orchestrator.job.agent.codes import FULL, PREFLIGHT, Ended
-from orchestrator.job.agent.job import Job
-from orchestrator.job.checkpoints.generations import generations_dir
 from orchestrator.job.checkpoints.verify import size_of
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.files import generations_dir
+from orchestrator.job.protocol.jobfile import JobFile
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the mount itself is measured, nothing is put there
 
@@ -31,31 +32,29 @@ class Device:
         return self.name == "cpu"
 
 
-def check(job: Job, environ: Mapping[str, str]) -> Device:
+def check(job: JobFile, environ: Mapping[str, str]) -> Device:
     """Raises Ended with the first thing that keeps this node from running the job."""
     where = hosts.here()
     check_python(job, where)
-    check_write(job.checkpoint_dir, where)
-    if job.disk_bytes:
+    check_write(job.root, where)
+    if job.need.disk_bytes:
         remedy = "Free space there, or keep fewer checkpoints."
-        _check_room(
-            job.checkpoint_dir, job.disk_bytes, where, "disk_full", remedy, own=generations_dir(job.checkpoint_dir)
-        )
-    if job.shm_bytes and SHARED_MEMORY.is_dir():
+        _check_room(job.root, job.need.disk_bytes, where, Cause.DISK_FULL, remedy, own=generations_dir(job.root))
+    if job.need.shm_bytes and SHARED_MEMORY.is_dir():
         _check_room(
             SHARED_MEMORY,
-            job.shm_bytes,
+            job.need.shm_bytes,
             where,
-            "shared_memory",
+            Cause.SHARED_MEMORY,
             "Raise its size (Kubernetes: an emptyDir of medium Memory), or remove what old processes left there.",
         )
     return choose_device(job, environ, where)
 
 
-def check_python(job: Job, where: str) -> None:
+def check_python(job: JobFile, where: str) -> None:
     if job.python is not None and shutil.which(job.python) is None:
         because = f"{where}: no interpreter {job.python}. Set `python` in the cluster's profile to one that has torch."
-        raise Ended(PREFLIGHT, "preflight", because)
+        raise Ended(PREFLIGHT, Cause.PREFLIGHT, because)
 
 
 def check_write(root: Path, where: str) -> None:
@@ -71,15 +70,15 @@ def check_write(root: Path, where: str) -> None:
         because = (
             f"{where}: cannot write in the checkpoint directory {root}: {error.strerror}. Choose another, or mend it."
         )
-        raise Ended(PREFLIGHT, "disk_full" if error.errno in FULL else "preflight", because) from error
+        raise Ended(PREFLIGHT, Cause.DISK_FULL if error.errno in FULL else Cause.PREFLIGHT, because) from error
 
 
-def choose_device(job: Job, environ: Mapping[str, str], where: str) -> Device:
+def choose_device(job: JobFile, environ: Mapping[str, str], where: str) -> Device:
     """CPU or GPUs for the ranks of this node. Raises Ended when torch is missing or sees too few GPUs."""
     build = gpus.torch_build(job.python)
     if build is None:
         because = f"{where}: {job.python or sys.executable} has no torch. Set `python` in the cluster's profile."
-        raise Ended(PREFLIGHT, "preflight", because)
+        raise Ended(PREFLIGHT, Cause.PREFLIGHT, because)
     if job.device == "cpu":
         return Device("cpu")
     if build.accelerator is None:
@@ -87,7 +86,7 @@ def choose_device(job: Job, environ: Mapping[str, str], where: str) -> Device:
             because = (
                 f"{where}: torch {build.version} is built for the CPU, the job wants GPUs. Install a CUDA build there."
             )
-            raise Ended(PREFLIGHT, "preflight", because)
+            raise Ended(PREFLIGHT, Cause.PREFLIGHT, because)
         return Device(
             "cpu", warning=f"{where}: torch {build.version} is built for the CPU: training runs on the CPU, slowly."
         )
@@ -99,7 +98,7 @@ def choose_device(job: Job, environ: Mapping[str, str], where: str) -> Device:
         said = f" (CUDA_VISIBLE_DEVICES is {limit!r})" if limit is not None else ""
         raise Ended(
             PREFLIGHT,
-            "preflight",
+            Cause.PREFLIGHT,
             f"{where}: {job.ranks_per_node} GPUs are wanted on each node, {found} found{said}, and torch "
             f"{build.version} is a CUDA build. Look at nvidia-smi there; "
             "to train on the CPU set `device: cpu` in the cluster's profile.",
@@ -107,7 +106,7 @@ def choose_device(job: Job, environ: Mapping[str, str], where: str) -> Device:
     return Device("cuda", gpus=found)
 
 
-def _check_room(place: Path, wanted: int, where: str, cause: str, remedy: str, *, own: Path | None = None) -> None:
+def _check_room(place: Path, wanted: int, where: str, cause: Cause, remedy: str, *, own: Path | None = None) -> None:
     """`own`: a directory below `place` whose content is part of what is wanted."""
     status = os.statvfs(place)
     free = status.f_bavail * status.f_frsize

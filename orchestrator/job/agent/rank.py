@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import io
-import json
 import multiprocessing.util
 import os
 import runpy
@@ -16,9 +15,13 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from orchestrator.job.agent import hosts, linux
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.encoding import parse, to_json
+from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.protocol.records import RankDone, RankError, RankProcess
 from orchestrator.job.system import proc
 from orchestrator.job.system.atomic import create_json, reserve, write_json, write_reserved
 
@@ -33,30 +36,29 @@ def main() -> None:
     linux.die_with_parent()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `launched` has blocked it for the launcher
     threading.Thread(target=_die_with_agent, args=(int(os.environ["ORCH_AGENT_PID"]),), daemon=True).start()
-    _redirect(directory / "logs" / f"rank-{rank}.log")
-    records = directory / "ranks"
-    reserve(records / f"rank-{rank}.error.json", RESERVED)
-    place = {"rank": rank, "node": int(os.environ["ORCH_NODE"])}
-    write_json(records / f"rank-{rank}.json", {**place, "pid": os.getpid(), "host": hosts.here()}, sync=False)
+    _redirect(directory / files.LOGS / files.rank_log(rank))
+    records = directory / files.RANKS
+    reserve(records / files.rank_error(rank), RESERVED)
+    process = RankProcess(rank, int(os.environ["ORCH_NODE"]), os.getpid(), hosts.here())
+    write_json(records / files.rank_process(rank), to_json(process), sync=False)
     try:
         _run(Path(os.environ["ORCH_BUNDLE"]))
     except SystemExit as end:
         if end.code not in (None, 0):
-            _record(records, place, end, f"exit status {end.code}")
+            _record(records, process, end, f"exit status {end.code}")
             raise
     except BaseException as error:
-        _record(records, place, error, str(error))
+        _record(records, process, error, str(error))
         raise
     _await_helpers()
-    done = {"rank": rank, "step": None}
-    create_json(records / f"rank-{rank}.done.json", done)  # unless the training has attested itself
+    create_json(records / files.rank_done(rank), to_json(RankDone(rank)))  # unless the training has attested itself
     _leave()
 
 
 def _run(bundle: Path) -> None:
-    job = json.loads((bundle / "job.json").read_bytes())
-    command = list(job["command"] or ("-m", BUILT_IN))
-    os.chdir(bundle / job["code"] if job.get("code") else os.environ["ORCH_RUN_DIR"])
+    job = parse(JobFile, (bundle / files.JOB_FILE).read_bytes(), files.JOB_FILE)
+    command = list(job.command or ("-m", BUILT_IN))
+    os.chdir(bundle / job.code if job.code else os.environ["ORCH_RUN_DIR"])
     if command[0] in ("python", "python3"):
         del command[0]
     # `python -m` put the launcher's directory first; a script expects its own there.
@@ -99,17 +101,18 @@ def _redirect(log: Path) -> None:
     faulthandler.register(signal.SIGUSR2, all_threads=True)  # the agent asks where a rank hangs
 
 
-def _record(records: Path, place: dict[str, int], error: BaseException, message: str) -> None:
-    line: dict[str, Any] = {
-        **place,
-        "time": time.time(),
-        "type": type(error).__name__,
-        "message": message[:_MESSAGE],
-        "traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__))[-_TRACEBACK:],
-    }
-    path = records / f"rank-{place['rank']}.error.json"
+def _record(records: Path, process: RankProcess, error: BaseException, message: str) -> None:
+    record = RankError(
+        rank=process.rank,
+        node=process.node,
+        time=time.time(),
+        type=type(error).__name__,
+        message=message[:_MESSAGE],
+        traceback="".join(traceback.format_exception(type(error), error, error.__traceback__))[-_TRACEBACK:],
+    )
+    path = records / files.rank_error(process.rank)
     if not path.exists():  # else the training has told it itself
-        write_reserved(path, line)
+        write_reserved(path, to_json(record))
 
 
 def _die_with_agent(agent: int) -> None:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.job.checkpoints import journal
-from orchestrator.job.checkpoints.generations import Rejected, Root, Sealed, newest_claim
+from orchestrator.job.checkpoints.generations import newest_claim
 from orchestrator.job.checkpoints.layout import Place, foreign_places, generation_of, own_places
 from orchestrator.job.checkpoints.verify import Verdict, verify
+from orchestrator.job.protocol.files import Root
+from orchestrator.job.protocol.records import Sealed
+from orchestrator.job.protocol.report import Rejected
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from orchestrator.job.checkpoints import choose, journal
 from orchestrator.job.checkpoints.generations import (
-    Claim,
-    Resume,
-    Root,
     claims,
-    generation_dir,
     newest_claim,
     newest_number,
     read_outcome,
@@ -22,6 +17,11 @@ from orchestrator.job.checkpoints.generations import (
 )
 from orchestrator.job.checkpoints.layout import own_places
 from orchestrator.job.checkpoints.verify import verify
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.encoding import to_json
+from orchestrator.job.protocol.files import Root, generation_dir
+from orchestrator.job.protocol.records import Claim, Outcome, Resume
 from orchestrator.job.system.atomic import create_json
 
 ENDED_WELL = frozenset({"success", "stopped", "fenced"})
@@ -77,7 +77,7 @@ def claim(root: Root, request: Request) -> Claim:
             journal.close(root, older)
         made = _make(root, request, number + 1, before)
         if write_claim(root, made):
-            for name in ("ranks", "logs", "checkpoints"):
+            for name in (files.RANKS, files.LOGS, files.CHECKPOINTS):
                 (generation_dir(root, made.generation) / name).mkdir(parents=True, exist_ok=True)
             return made
         # Somebody was faster. Of one attempt the newest start counts, so it claims again unless it has claimed before.
@@ -91,11 +91,11 @@ class NoProgress:
     stops: int = 0
 
 
-def no_progress(root: Root, before: Claim, outcome: dict[str, Any] | None) -> NoProgress:
+def no_progress(root: Root, before: Claim, outcome: Outcome | None) -> NoProgress:
     """Up to and with the end of generation `before`; without an outcome it was lost, which is a failure."""
     if has_progressed(root, before):
         return NoProgress()
-    result = outcome.get("result") if outcome is not None else None
+    result = outcome.result if outcome is not None else None
     failed, stopped = result not in ENDED_WELL, result == "stopped"
     return NoProgress(before.failures + failed, before.stops + stopped)
 
@@ -125,10 +125,10 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
     if succeeded(root, before.generation):
         raise Refused("finished", f"The run finished in generation {before.generation}.")
     outcome = read_outcome(root, before.generation)
-    final = outcome is not None and outcome.get("result") == "failed" and outcome.get("retry") is False
+    final = outcome is not None and outcome.is_final
     if final and outcome is not None and before.attempt == request.attempt:
-        because = f"Attempt {before.attempt} has ended: {outcome.get('because', '')} To try again takes a new attempt."
-        raise Refused(str(outcome.get("cause", "unknown")), because)
+        because = f"Attempt {before.attempt} has ended: {outcome.because} To try again takes a new attempt."
+        raise Refused(outcome.cause, because)
     failures = no_progress(root, before, outcome).failures
     if not final and failures > request.max_failures and request.follows is None:
         because = (
@@ -142,21 +142,19 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
 
 def _close_lost(root: Root, before: Claim, failures: int, because: str) -> None:
     """Writes the outcome that a lost generation could not; a later attempt, which somebody decided on, counts anew."""
-    path = generation_dir(root, before.generation) / "outcome.json"
+    path = generation_dir(root, before.generation) / files.OUTCOME
     path.parent.mkdir(parents=True, exist_ok=True)
-    outcome = {
-        "generation": before.generation,
-        "attempt": before.attempt,
-        "result": "failed",
-        "cause": "agent_lost",
-        "because": because,
-        "retry": False,
-        "step": None,
-        "first_error": None,
-        "failures": failures,
-        "time": time.time(),
-    }
-    create_json(path, outcome)
+    outcome = Outcome(
+        result="failed",
+        cause=Cause.AGENT_LOST,
+        because=because,
+        retry=False,
+        failures=failures,
+        generation=before.generation,
+        attempt=before.attempt,
+        time=time.time(),
+    )
+    create_json(path, to_json(outcome))
 
 
 def _make(root: Root, request: Request, number: int, before: Claim | None) -> Claim:
@@ -201,6 +199,6 @@ def _vain_before(root: Root, before: Claim | None) -> NoProgress:
     if before is None:
         return NoProgress()
     outcome = read_outcome(root, before.generation)
-    if outcome is not None and outcome.get("result") == "failed" and outcome.get("retry") is False:
+    if outcome is not None and outcome.is_final:
         return NoProgress()  # it was not to be tried again, and here is another attempt: somebody decided so
     return no_progress(root, before, outcome)

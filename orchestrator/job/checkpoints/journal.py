@@ -13,14 +13,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable
 
-from orchestrator.job.checkpoints.generations import Root, generation_dir
-from orchestrator.job.system.atomic import create_json, read_json
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.encoding import to_json
+from orchestrator.job.protocol.files import PRUNES, Root, generation_dir
+from orchestrator.job.protocol.records import JournalEntry
+from orchestrator.job.system.atomic import create_json
 
 
 def announce(root: Root, generation: int, paths: Iterable[str]) -> bool:
     """Announces the deletion of `paths` (relative to the root); False: the journal is closed, delete nothing."""
     directory = _directory(root, generation)
-    entry = {"paths": sorted(paths)}
+    entry = to_json(JournalEntry(paths=tuple(sorted(paths))))
     number = _last(directory)
     while not create_json(directory / _name(number), entry):
         if _is_closed(directory / _name(number)):
@@ -34,7 +37,7 @@ def close(root: Root, generation: int) -> None:
     """From here on `announce` fails for ever. Closing twice is fine."""
     directory = _directory(root, generation)
     number = _last(directory)
-    while not create_json(directory / _name(number), {"closed": True}):
+    while not create_json(directory / _name(number), to_json(JournalEntry(closed=True))):
         if _is_closed(directory / _name(number)):
             return
         number += 1
@@ -42,15 +45,15 @@ def close(root: Root, generation: int) -> None:
 
 def announced(root: Root, generation: int) -> frozenset[str]:
     """All that the generation announced to delete."""
-    directory = generation_dir(root, generation) / "prunes"
+    directory = generation_dir(root, generation) / PRUNES
     paths: set[str] = set()
     for path in directory.glob("*.json"):
-        paths.update((read_json(path) or {}).get("paths", ()))
+        paths.update(_entry(path).paths)
     return frozenset(paths)
 
 
 def _directory(root: Root, generation: int) -> Path:
-    directory = generation_dir(root, generation) / "prunes"
+    directory = generation_dir(root, generation) / PRUNES
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 
@@ -65,4 +68,8 @@ def _last(directory: Path) -> int:
 
 
 def _is_closed(path: Path) -> bool:
-    return bool((read_json(path) or {}).get("closed"))
+    return _entry(path).closed
+
+
+def _entry(path: Path) -> JournalEntry:
+    return read(JournalEntry, path) or JournalEntry()

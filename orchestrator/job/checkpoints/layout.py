@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.job.checkpoints import manifest
-from orchestrator.job.checkpoints.generations import MANUAL_COMMITS, Root, checkpoints_dir, generation_dir
+from orchestrator.job.protocol.files import GENERATIONS, MANUAL_COMMITS, Root, checkpoints_dir, generation_dir
 
 _STEP_NAME = re.compile(r"checkpoint-(\d+)")
 _TAG_STEP = re.compile(r"(\d+)$")
@@ -52,7 +52,7 @@ def step_of(directory: Path) -> int | None:
 def generation_of(path: str) -> int:
     """The generation that a path relative to the root lies in; 0: none, it is from before orch."""
     parts = path.split("/")
-    return int(parts[1]) if len(parts) > 1 and parts[0] == "generations" and parts[1].isdigit() else 0
+    return int(parts[1]) if len(parts) > 1 and parts[0] == GENERATIONS and parts[1].isdigit() else 0
 
 
 def files_of(directory: Path) -> list[Path]:
@@ -76,8 +76,8 @@ def _places(root: Path, parent: Path, generation: int, *, manual: bool) -> list[
     for directory in bare + children:
         commit = manifest.read_commit(directory)
         named = directory in bare or _STEP_NAME.fullmatch(directory.name) is not None
-        step = commit["step"] if commit else step_of(directory) if named else None
-        if step is not None and (commit is None or commit.get("generation") == generation or generation == 0):
+        step = commit.step if commit else step_of(directory) if named else None
+        if step is not None and (commit is None or generation in {commit.generation, 0}):
             path = directory.relative_to(root).as_posix()
             found.append(Place(path, step, generation, commit is not None, manual))
     return found

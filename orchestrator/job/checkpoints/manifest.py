@@ -7,18 +7,20 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, Iterable, Mapping, Union
+from typing import Iterable, Mapping, Union
 
-from orchestrator.job.system.atomic import fsync_directory, read_json, write_json
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.encoding import NewerFormatError, RecordError, to_json
+from orchestrator.job.protocol.files import COMMIT
+from orchestrator.job.protocol.records import Commit, FileSum
+from orchestrator.job.system.atomic import fsync_directory, write_json
 
-NAME = "orch-commit.json"
-FORMAT = 1
 THREADS = 8
 _BLOCK = 4 * 1024 * 1024  # bytes per read
 
 
-def hash_file(path: Path, *, sync: bool = False) -> dict[str, Any]:
-    """{"size", "sha256"} of one file, after an fsync of it with `sync`. Raises OSError."""
+def hash_file(path: Path, *, sync: bool = False) -> FileSum:
+    """The size and SHA-256 of one file, after an fsync of it with `sync`. Raises OSError."""
     total, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
         if sync:
@@ -26,12 +28,10 @@ def hash_file(path: Path, *, sync: bool = False) -> dict[str, Any]:
         while block := file.read(_BLOCK):
             total.update(block)
             size += len(block)
-    return {"size": size, "sha256": total.hexdigest()}
+    return FileSum(size, total.hexdigest())
 
 
-def hash_files(
-    directory: Union[str, Path], names: Iterable[str], *, threads: int = THREADS
-) -> dict[str, dict[str, Any]]:
+def hash_files(directory: Union[str, Path], names: Iterable[str], *, threads: int = THREADS) -> dict[str, FileSum]:
     """Syncs and hashes files of `directory` by their relative names, and syncs their directories. Raises OSError."""
     base = Path(directory)
     ordered = sorted(names)
@@ -50,54 +50,53 @@ def write_commit(
     attempt: int,
     run_id: str,
     world_size: int,
-    files: Mapping[str, Mapping[str, Any]],
+    files: Mapping[str, FileSum],
 ) -> None:
     """Proves the checkpoint in `directory`: call it once all of its files are hashed and synced. Raises OSError."""
     base = Path(directory)
-    commit = {
-        "format": FORMAT,
-        "step": step,
-        "generation": generation,
-        "attempt": attempt,
-        "run_id": run_id,
-        "world_size": world_size,
-        "files": files,
-        "time": time.time(),
-    }
+    commit = Commit(
+        step=step,
+        files=files,
+        generation=generation,
+        attempt=attempt,
+        run_id=run_id,
+        world_size=world_size,
+        time=time.time(),
+    )
     fsync_directory(base.parent)
-    write_json(base / NAME, commit)
+    write_json(base / COMMIT, to_json(commit))
 
 
-def read_commit(directory: Union[str, Path]) -> dict[str, Any] | None:
-    """The manifest of a checkpoint; None when it has none, or none that is whole and makes sense."""
-    commit = read_json(Path(directory) / NAME)
-    if commit is None or not isinstance(commit.get("step"), int) or not isinstance(commit.get("files"), dict):
+def read_commit(directory: Union[str, Path]) -> Commit | None:
+    """The manifest of a checkpoint; None when it has none, or none that is whole and makes sense.
+
+    Raises OSError, and NewerFormatError.
+    """
+    try:
+        commit = read(Commit, Path(directory) / COMMIT)
+    except NewerFormatError:
+        raise
+    except RecordError:
         return None
-    return commit if all(_sensible(name, entry) for name, entry in commit["files"].items()) else None
+    return commit if commit is not None and all(map(_stays_below, commit.files)) else None
 
 
 def digest(directory: Union[str, Path]) -> str | None:
     """SHA-256 of the manifest itself, which is what a claim seals; None when there is none."""
     try:
-        return hashlib.sha256((Path(directory) / NAME).read_bytes()).hexdigest()
+        return hashlib.sha256((Path(directory) / COMMIT).read_bytes()).hexdigest()
     except FileNotFoundError:
         return None
 
 
 def withdraw(directory: Union[str, Path]) -> None:
     """Takes the proof back, durably: the first act of deleting a checkpoint."""
-    path = Path(directory) / NAME
+    path = Path(directory) / COMMIT
     if path.exists():
         path.unlink()
         fsync_directory(path.parent)
 
 
-def _sensible(name: str, entry: Any) -> bool:
+def _stays_below(name: str) -> bool:
     path = PurePosixPath(name)
-    return (
-        not path.is_absolute()
-        and ".." not in path.parts
-        and isinstance(entry, dict)
-        and isinstance(entry.get("size"), int)
-        and isinstance(entry.get("sha256"), str)
-    )
+    return not path.is_absolute() and ".." not in path.parts

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Iterable, Iterator, Union
 
 from orchestrator.job.checkpoints.choose import counted
 from orchestrator.job.checkpoints.generations import (
-    Claim,
-    Root,
     claims,
-    generation_dir,
     newest_claim,
     newest_number,
     read_claim,
@@ -21,95 +17,48 @@ from orchestrator.job.checkpoints.generations import (
     succeeded,
 )
 from orchestrator.job.checkpoints.layout import Place, foreign_places, generation_of, own_places
-from orchestrator.job.checkpoints.structure import Problem
 from orchestrator.job.checkpoints.verify import size_of, verify
-from orchestrator.job.system.atomic import read_json
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.files import Root, generation_dir
+from orchestrator.job.protocol.records import Claim, Ending, Heartbeat, NodeJoined, Outcome, Progress
+from orchestrator.job.protocol.report import CheckpointRef, Generation, Listed, MetricsLine, Problem, Report
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last line
-REFUSALS = "refused"  # directory of the records of starts that ended before they had a generation
-
-
-@dataclass(frozen=True)
-class CheckpointRef:
-    """The newest checkpoint that counts. `proven`: it is committed, or a claim has verified it."""
-
-    step: int
-    path: str
-    proven: bool
-
-
-@dataclass(frozen=True)
-class Report:
-    """The newest generation and how it stands. `result` is None while it is open, `beat` moves while an agent lives."""
-
-    generation: int = 0
-    attempt: int = 0
-    resumed_from: int | None = None
-    step: int | None = None
-    steps: int | None = None
-    loss: float | None = None
-    tokens_per_second: float | None = None
-    state: str | None = None
-    checkpoint: CheckpointRef | None = None
-    success: bool = False
-    result: str | None = None
-    cause: str = "none"
-    because: str = ""
-    retry: bool = True
-    first_error: Mapping[str, Any] | None = None
-    host: str | None = None
-    failures: int = 0
-    start: str | None = None
-    beat: int = 0
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One checkpoint directory. `proven` is None where nobody has looked; `path` is relative to the root."""
-
-    step: int
-    path: str
-    generation: int
-    basis: str
-    proven: bool | None
-    problems: tuple[Problem, ...]
-    bytes: int
-    counts: bool
 
 
 def read_report(root: Root, after_generation: int = 0) -> Report:
-    """What the newest generation says; nothing of generations up to `after_generation`. Raises OSError."""
+    """What the newest generation says; nothing of generations up to `after_generation`. Raises OSError, RecordError."""
     claim = newest_claim(root)
     refusal = _refusal(root, claim)
     if claim is None or claim.generation <= after_generation:
-        ended = {**_ended(refusal, refusal["attempt"]), "start": refusal.get("start")} if refusal else {}
-        return Report(checkpoint=_checkpoint(root), **ended)
+        report = Report(checkpoint=_checkpoint(root))
+        return replace(_ended(report, refusal), attempt=refusal.attempt, start=refusal.start) if refusal else report
     directory = generation_dir(root, claim.generation)
-    progress = read_json(directory / "progress.json") or {}
-    line = _last_line(directory / "metrics.jsonl")
+    progress = read(Progress, directory / files.PROGRESS) or Progress()
+    line = _last_line(directory / files.METRICS)
     outcome = read_outcome(root, claim.generation)
     success = succeeded(root, claim.generation)
-    if refusal and (success or (outcome and refusal.get("start") == claim.start)):
+    if refusal and (success or (outcome and refusal.start == claim.start)):
         refusal = None  # the start has come to an end of its own, of which this node knew nothing
-    said = refusal or outcome
-    ended = _ended(said, refusal["attempt"] if refusal else claim.attempt) if said else {"attempt": claim.attempt}
-    if ended.get("host") is None:
-        ended["host"] = host_of_error(directory, outcome)
-    return Report(
+    report = Report(
         generation=claim.generation,
+        attempt=refusal.attempt if refusal else claim.attempt,
         resumed_from=claim.resume.step if claim.resume else None,
         step=_step(claim, progress, line, outcome),
-        steps=progress.get("steps"),
-        loss=line.get("loss"),
-        tokens_per_second=line.get("tokens_per_second"),
-        state=progress.get("state"),
+        steps=progress.steps,
+        loss=line.loss if line else None,
+        tokens_per_second=line.tokens_per_second if line else None,
+        state=progress.state,
         checkpoint=_checkpoint(root),
         success=success,
-        failures=(outcome or {}).get("failures", claim.failures),
-        start=refusal.get("start") if refusal else claim.start,
-        beat=sum((read_json(path) or {}).get("count", 0) for path in directory.glob("beat-*.json")),
-        **ended,
+        failures=outcome.failures if outcome else claim.failures,
+        start=refusal.start if refusal else claim.start,
+        beat=sum(_count(path) for path in directory.glob(files.heartbeat("*"))),
     )
+    report = _ended(report, refusal or outcome)
+    return report if report.host is not None else replace(report, host=host_of_error(directory, outcome))
 
 
 def list_checkpoints(root: Root, *, verify: bool = False) -> list[Listed]:
@@ -121,25 +70,25 @@ def list_checkpoints(root: Root, *, verify: bool = False) -> list[Listed]:
     return sorted(listed, key=lambda entry: (entry.step, entry.generation), reverse=True)
 
 
-def read_metrics(root: Root) -> list[dict[str, Any]]:
+def read_metrics(root: Root) -> list[MetricsLine]:
     """One line for every logged step that counts, in the order of steps. Raises OSError.
 
     The newest generation's lines, before them those of the generation that saved what it resumed from, up to that step,
     and so on. What a generation did after the checkpoint that its successor chose, it did in vain.
     """
-    lines: dict[int, dict[str, Any]] = {}
+    lines: dict[int, MetricsLine] = {}
     claim, last = newest_claim(root), None
     while claim is not None:
         first = claim.resume.step if claim.resume else 0
-        for line in read_lines(generation_dir(root, claim.generation) / "metrics.jsonl"):
-            if line["step"] > first and (last is None or line["step"] <= last):
-                lines[line["step"]] = line
+        for line in read_lines(generation_dir(root, claim.generation) / files.METRICS):
+            if line.step > first and (last is None or line.step <= last):
+                lines[line.step] = line
         parent = generation_of(claim.resume.path) if claim.resume else 0
         claim, last = (read_claim(root, parent) if parent else None), first
     return [lines[step] for step in sorted(lines)]
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[MetricsLine]:
     """The whole lines of a metrics file; a torn one, of a process that was killed, is left out. Raises OSError."""
     try:
         with path.open("rb") as file:
@@ -148,7 +97,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def lines_after(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+def lines_after(path: Path, offset: int) -> tuple[list[MetricsLine], int]:
     """The complete lines of a metrics file after a byte offset, and the offset after them."""
     try:
         with path.open("rb") as file:
@@ -160,76 +109,82 @@ def lines_after(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
     return list(_parsed(whole.splitlines())), offset + len(whole)
 
 
-def generations(root: Root, after: int) -> list[dict[str, Any]]:
-    """What the claims and outcomes of the generations above `after` say, oldest first. Raises OSError."""
+def generations(root: Root, after: int) -> tuple[Generation, ...]:
+    """What the claims and outcomes of the generations above `after` say, oldest first. Raises OSError, RecordError."""
     newer = sorted((claim for claim in claims(root) if claim.generation > after), key=lambda claim: claim.generation)
-    return [_generation(root, claim) for claim in newer]
+    return tuple(_generation(root, claim) for claim in newer)
 
 
-def _generation(root: Root, claim: Claim) -> dict[str, Any]:
+def _generation(root: Root, claim: Claim) -> Generation:
     directory = generation_dir(root, claim.generation)
-    outcome = read_outcome(root, claim.generation) or {}
+    outcome = read_outcome(root, claim.generation)
     hosts = hosts_of(directory)
-    return {
-        "generation": claim.generation,
-        "attempt": claim.attempt,
-        "began": claim.time,
-        "resumed_step": claim.resume.step if claim.resume else None,
-        "resumed_path": claim.resume.path if claim.resume else None,
-        "rejected": [asdict(one) for one in claim.rejected],
-        "result": outcome.get("result"),
-        "cause": outcome.get("cause"),
-        "because": outcome.get("because") or "",
-        "host": host_of_error(directory, outcome),
-        "hosts": [hosts[node] for node in sorted(hosts)],
-    }
+    found = Generation(
+        generation=claim.generation,
+        attempt=claim.attempt,
+        began=claim.time,
+        resumed_step=claim.resume.step if claim.resume else None,
+        resumed_path=claim.resume.path if claim.resume else None,
+        rejected=claim.rejected,
+        host=host_of_error(directory, outcome),
+        hosts=tuple(hosts[node] for node in sorted(hosts)),
+    )
+    if outcome is None:
+        return found
+    return replace(found, result=outcome.result, cause=outcome.cause, because=outcome.because)
 
 
 def hosts_of(directory: Path) -> dict[int, str]:
     """The machines that joined a generation, by node."""
-    found = (read_json(path) or {} for path in directory.glob("node-*.json"))
-    return {record["node"]: record["host"] for record in found if "node" in record and "host" in record}
+    found = (read(NodeJoined, path) for path in directory.glob(files.joined("*")))
+    return {record.node: record.host for record in found if record is not None}
 
 
-def host_of_error(directory: Path, outcome: Mapping[str, Any] | None) -> str | None:
+def host_of_error(directory: Path, outcome: Outcome | None) -> str | None:
     """The machine of the first error of a generation; None when no error names a node that joined."""
-    if (outcome or {}).get("host") is not None:
-        return str((outcome or {})["host"])
-    error = (outcome or {}).get("first_error") or {}
-    return hosts_of(directory).get(error.get("node", -1))
+    if outcome is None or outcome.host is not None:
+        return outcome.host if outcome else None
+    node = outcome.first_error.node if outcome.first_error else None
+    return hosts_of(directory).get(node) if node is not None else None
 
 
-def _ended(said: Mapping[str, Any], attempt: int) -> dict[str, Any]:
-    return {
-        "attempt": attempt,
-        "result": said.get("result"),
-        "cause": said.get("cause", "unknown"),
-        "because": said.get("because", ""),
-        "retry": bool(said.get("retry", True)),
-        "first_error": said.get("first_error"),
-        "host": said.get("host"),
-    }
+def _ended(report: Report, end: Union[Ending, Outcome, None]) -> Report:
+    """The report with an end."""
+    if end is None:
+        return report
+    return replace(
+        report,
+        result=end.result,
+        cause=end.cause,
+        because=end.because,
+        retry=end.retry,
+        first_error=end.first_error if isinstance(end, Outcome) else None,
+        host=end.host,
+    )
 
 
-def _refusal(root: Root, claim: Claim | None) -> dict[str, Any] | None:
-    """The newest word of a start that ended before it had a generation, unless a claim came after it."""
-    found = [read_json(path) for path in (Path(root) / REFUSALS).glob("node-*.json")]
-    newest = max((entry for entry in found if entry), key=lambda entry: entry.get("time", 0.0), default=None)
-    if newest is None or newest.get("generation", 0) < (claim.generation if claim else 0):
+def _count(path: Path) -> int:
+    beat = read(Heartbeat, path)
+    return beat.count if beat else 0
+
+
+def _refusal(root: Root, claim: Claim | None) -> Ending | None:
+    """The newest record of a start that ended before it had a generation, unless a claim came after it."""
+    found = [read(Ending, path) for path in (Path(root) / files.REFUSALS).glob(files.joined("*"))]
+    newest = max((entry for entry in found if entry), key=lambda entry: entry.time, default=None)
+    if newest is None or (newest.generation or 0) < (claim.generation if claim else 0):
         return None
-    return newest if newest.get("attempt", 0) >= (claim.attempt if claim else 0) else None
+    return newest if newest.attempt >= (claim.attempt if claim else 0) else None
 
 
-def _step(
-    claim: Claim, progress: Mapping[str, Any], line: Mapping[str, Any], outcome: Mapping[str, Any] | None
-) -> int | None:
-    said = [
+def _step(claim: Claim, progress: Progress, line: MetricsLine | None, outcome: Outcome | None) -> int | None:
+    steps = [
         claim.resume.step if claim.resume else None,
-        progress.get("step"),
-        line.get("step"),
-        (outcome or {}).get("step"),
+        progress.step,
+        line.step if line else None,
+        outcome.step if outcome else None,
     ]
-    return max((step for step in said if isinstance(step, int)), default=None)
+    return max((step for step in steps if step is not None), default=None)
 
 
 def _checkpoint(root: Root) -> CheckpointRef | None:
@@ -254,21 +209,19 @@ def _listed(root: Path, place: Place, *, counts: bool, full: bool) -> Listed:
     return replace(listed, proven=verdict.proven, problems=verdict.problems)
 
 
-def _last_line(path: Path) -> dict[str, Any]:
+def _last_line(path: Path) -> MetricsLine | None:
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
             parsed = list(_parsed(file))
     except FileNotFoundError:
-        return {}
-    return parsed[-1] if parsed else {}
+        return None
+    return parsed[-1] if parsed else None
 
 
-def _parsed(file: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def _parsed(file: Iterable[bytes]) -> Iterator[MetricsLine]:
     for raw in file:
         try:
-            line = json.loads(raw)
-        except ValueError:
+            yield parse(MetricsLine, raw)
+        except RecordError:
             continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            yield line

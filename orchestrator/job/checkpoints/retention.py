@@ -9,9 +9,11 @@ from typing import Iterable, Sequence
 
 from orchestrator.job.checkpoints import journal, manifest
 from orchestrator.job.checkpoints.choose import counted
-from orchestrator.job.checkpoints.generations import Claim, Root, newest_number, read_claim
+from orchestrator.job.checkpoints.generations import newest_number, read_claim
 from orchestrator.job.checkpoints.layout import own_places
 from orchestrator.job.checkpoints.verify import verify
+from orchestrator.job.protocol.files import SET_ASIDE, Root
+from orchestrator.job.protocol.records import Claim
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def set_aside(root: Root, claim: Claim) -> list[str]:
         source = Path(root) / entry.path
         if "/" in entry.path or entry.path == "." or not source.is_dir():
             continue
-        target = Path(root) / "set-aside" / entry.path
+        target = Path(root) / SET_ASIDE / entry.path
         target.parent.mkdir(exist_ok=True)
         if not target.exists():
             source.rename(target)

@@ -9,22 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 
 from orchestrator.job.checkpoints import archives
 from orchestrator.job.checkpoints.layout import files_of, latest_tag, step_of
 from orchestrator.job.checkpoints.shards import read_save
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a checkpoint; `file` is relative to it, "." for the checkpoint itself."""
-
-    file: str
-    what: str
-
+from orchestrator.job.protocol.report import Problem
 
 _RNG_STATE = re.compile(r"rng_state_(\d+)\.pth")
 _HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")

@@ -6,12 +6,13 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 from orchestrator.job.checkpoints import manifest, structure
-from orchestrator.job.checkpoints.generations import MANUAL_COMMITS
 from orchestrator.job.checkpoints.layout import files_of, step_of
-from orchestrator.job.checkpoints.structure import Problem
+from orchestrator.job.protocol.files import COMMIT, MANUAL_COMMITS
+from orchestrator.job.protocol.records import Commit, FileSum
+from orchestrator.job.protocol.report import Problem
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ def verify(path: Union[str, Path], *, threads: int = manifest.THREADS, contents:
     commit = manifest.read_commit(directory)
     if commit is not None:
         return _by_manifest(directory, commit, threads=threads, contents=contents)
-    if (directory / manifest.NAME).exists():
-        problems: tuple[Problem, ...] = (Problem(manifest.NAME, "is not a commit manifest: damaged"),)
+    if (directory / COMMIT).exists():
+        problems: tuple[Problem, ...] = (Problem(COMMIT, "is not a commit manifest: damaged"),)
     elif _only_manifests_count(directory):
-        problems = (Problem(manifest.NAME, "is missing: the save was never finished"),)
+        problems = (Problem(COMMIT, "is missing: the save was never finished"),)
     else:
         return _by_structure(directory)
     step, size = step_of(directory), size_of(directory)
@@ -57,24 +58,24 @@ def size_of(directory: Path) -> int:
     return sum(size for _, size in _sizes(directory))
 
 
-def _by_manifest(directory: Path, commit: dict[str, Any], *, threads: int, contents: bool) -> Verdict:
-    def judge(item: tuple[str, Any]) -> Problem | None:
+def _by_manifest(directory: Path, commit: Commit, *, threads: int, contents: bool) -> Verdict:
+    def judge(item: tuple[str, FileSum]) -> Problem | None:
         name, wanted = item
         what = _file_problem(directory / name, wanted, contents=contents)
         return Problem(name, what) if what else None
 
     with ThreadPoolExecutor(threads) as pool:
-        found = tuple(problem for problem in pool.map(judge, sorted(commit["files"].items())) if problem)
-    size = sum(entry["size"] for entry in commit["files"].values())
-    return Verdict(not found, "manifest", commit["step"], found, size, manifest.digest(directory) or "")
+        found = tuple(problem for problem in pool.map(judge, sorted(commit.files.items())) if problem)
+    size = sum(entry.size for entry in commit.files.values())
+    return Verdict(not found, "manifest", commit.step, found, size, manifest.digest(directory) or "")
 
 
-def _file_problem(path: Path, wanted: dict[str, Any], *, contents: bool) -> str | None:
+def _file_problem(path: Path, wanted: FileSum, *, contents: bool) -> str | None:
     try:
         size = path.stat().st_size
-        if size != wanted["size"]:
-            return f"is {size} bytes long, {wanted['size']} were committed"
-        if contents and manifest.hash_file(path)["sha256"] != wanted["sha256"]:
+        if size != wanted.size:
+            return f"is {size} bytes long, {wanted.size} were committed"
+        if contents and manifest.hash_file(path).sha256 != wanted.sha256:
             return "has other content than was committed"
     except FileNotFoundError:
         return "is missing"

@@ -1,7 +1,7 @@
 """Records as JSON objects and back, by the annotations of their dataclasses. Pure.
 
 A key that a dataclass does not have is ignored and a missing key takes the field's default, so that adjacent releases
-read each other's records. A field named `format` may not be above the number that this version writes.
+read each other's records. A record with a higher `format` than this version knows is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Callable, Mapping, Optional, TypeVar, Union, get_args, g
 
 T = TypeVar("T")
 
-OMIT = {"omit": True}  # metadata of a field whose key is left out while its value is None
+OMIT: Mapping[str, object] = {"omit": True}  # metadata of a field whose key is left out while its value is None
 _Reader = Callable[[object], Any]
 
 
@@ -36,6 +36,11 @@ class RecordError(ValueError):
 
 class NewerFormatError(RecordError):
     """A record of a newer version of orch."""
+
+
+def newest(number: int) -> Mapping[str, object]:
+    """Metadata of a record's field `format`: the newest number that this version reads."""
+    return {"newest": number}
 
 
 def to_json(record: Any) -> dict[str, object]:
@@ -83,12 +88,12 @@ def _plain(value: object) -> object:
         return value.value
     if dataclasses.is_dataclass(value):
         return to_json(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
     if isinstance(value, MappingType):
         return {key if isinstance(key, str) else str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(inner) for inner in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
     return value
 
 
@@ -122,6 +127,7 @@ def _read_record(kind: Any, value: object) -> Any:
     if not isinstance(value, MappingType):
         raise RecordError("", "a JSON object", _shown(value))
     defaults, nullable = _defaults(kind), _nullable(kind)
+    _check_format(kind, value.get("format"))
     found = {}
     for name, read in _readers(kind).items():
         inner = value.get(name)
@@ -131,11 +137,15 @@ def _read_record(kind: Any, value: object) -> Any:
             found[name] = None
         elif not defaults[name]:
             raise RecordError(name, "a value", "null" if name in value else "no such key")
-    record = kind(**found)
-    newest = kind.__dataclass_fields__["format"].default if "format" in defaults else None
-    if isinstance(newest, int) and record.format > newest:
-        raise NewerFormatError("format", f"{newest} or less", f"{record.format}, of a newer orch")
-    return record
+    return kind(**found)
+
+
+def _check_format(kind: Any, found: object) -> None:
+    """Before anything else of a record: what a newer version writes may be of other types."""
+    field = kind.__dataclass_fields__.get("format")
+    known = field.metadata.get("newest") if field is not None else None
+    if isinstance(known, int) and isinstance(found, int) and found > known:
+        raise NewerFormatError("format", f"{known} at most", f"{found}, written by a newer orch")
 
 
 def _read_field(name: str, read: _Reader, value: object) -> Any:
@@ -204,13 +214,6 @@ def _key(kind: type, name: object) -> Any:
     return name
 
 
-def _bytes(value: object) -> bytes:
-    try:
-        return base64.b64decode(str(value), validate=True)
-    except ValueError:
-        raise RecordError("", "base64", _shown(value)) from None
-
-
 def _enum(kind: type[Enum]) -> _Reader:
     def read(value: object) -> Any:
         try:
@@ -220,6 +223,13 @@ def _enum(kind: type[Enum]) -> _Reader:
             raise RecordError("", f"one of {words}", _shown(value)) from None
 
     return read
+
+
+def _bytes(value: object) -> bytes:
+    try:
+        return base64.b64decode(str(value), validate=True)
+    except ValueError:
+        raise RecordError("", "base64", _shown(value)) from None
 
 
 _WORDS: Mapping[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}

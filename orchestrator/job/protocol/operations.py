@@ -7,7 +7,10 @@ requests and answers may change freely. What they leave on disk may not: see `Ch
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, Mapping, Optional, TypeVar
+from typing import Generic, Mapping, Optional, TypeVar
+
+from orchestrator.job.protocol.records import Ending
+from orchestrator.job.protocol.report import Generation, Listed, Mark, Metrics, Report
 
 Answer_co = TypeVar("Answer_co", covariant=True)
 
@@ -137,13 +140,13 @@ class AttemptRecords:
     """
 
     owner: Optional[str]
-    report: Mapping[str, Any]
+    report: Report
     asked: bool
-    ended: Mapping[int, Mapping[str, Any]]
+    ended: Mapping[int, Ending]
     last_words: str = ""
     job: Optional[str] = None
-    generations: tuple[Mapping[str, Any], ...] = ()
-    metrics: Optional[Mapping[str, Any]] = None
+    generations: tuple[Generation, ...] = ()
+    metrics: Optional[Metrics] = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ class ReadRecords(Operation[AttemptRecords]):
     nodes: int
     after: Optional[int] = None
     metrics: bool = False
-    mark: Optional[Mapping[str, int]] = None
+    mark: Optional[Mark] = None
 
 
 # --- agents as detached processes on hosts
@@ -351,7 +354,7 @@ class CheckpointList:
     """`base`: the absolute directory that the listed paths start at."""
 
     base: str
-    listed: tuple[Mapping[str, Any], ...]
+    listed: tuple[Listed, ...]
 
 
 @dataclass(frozen=True)

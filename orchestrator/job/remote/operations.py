@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, Mapping, Union
 
 from orchestrator.job.protocol import operations as op
+from orchestrator.job.protocol.encoding import RecordError
 from orchestrator.job.protocol.operations import Operation
 
 # A module of this package and a function that takes the request. A process loads the modules of what it performs.
@@ -51,6 +52,8 @@ def perform(operation: Operation[Any]) -> Any:
     module, function = FUNCTIONS[type(operation)].split(".")
     try:
         return getattr(import_module(f"orchestrator.job.remote.{module}"), function)(operation)
+    except RecordError as error:
+        return Failure(str(error), passing=False)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return Failure(f"{place}{error.strerror or error}", error.errno in _PASSING)

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Mapping
 
 from orchestrator.job.checkpoints import report as reports
-from orchestrator.job.checkpoints.generations import generation_dir, newest_claim
+from orchestrator.job.checkpoints.generations import newest_claim
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.disk import read
 from orchestrator.job.protocol.operations import AttemptRecords, ReadRecords
+from orchestrator.job.protocol.records import Ending, Owner
+from orchestrator.job.protocol.report import Mark, Metrics, Report
 from orchestrator.job.remote import attempts
-from orchestrator.job.system.atomic import read_json
 
 _LAST_BYTES = 4096
 
 
 def read_records(request: ReadRecords) -> AttemptRecords:
-    """Raises OSError."""
-    place, root = attempts.directory(request), Path(request.checkpoint_dir)
-    owner = read_json(root / "owner.json")
-    foreign = owner is not None and owner.get("run_id") != request.run_id
-    ended = {node: read_json(place / f"ended-{node}.json") for node in range(request.nodes)}
+    """The records of one attempt and of its run. Raises OSError, RecordError."""
+    place, root = files.attempt_dir(request.dir, request.attempt), Path(request.checkpoint_dir)
+    owner = read(Owner, root / files.OWNER)
+    foreign = owner is not None and owner.run_id != request.run_id
+    ended = {node: read(Ending, place / files.ended(node)) for node in range(request.nodes)}
     return AttemptRecords(
-        owner=owner.get("run") if owner is not None and foreign else None,
-        report=asdict(reports.Report() if foreign else reports.read_report(root)),
-        generations=() if foreign or request.after is None else tuple(reports.generations(root, request.after)),
+        owner=owner.run if owner is not None and foreign else None,
+        report=Report() if foreign else reports.read_report(root),
+        generations=() if foreign or request.after is None else reports.generations(root, request.after),
         metrics=metrics(root, request.mark) if request.metrics and not foreign else None,
         asked=attempts.is_asked(place),
         job=attempts.job_of(place),
@@ -34,7 +35,7 @@ def read_records(request: ReadRecords) -> AttemptRecords:
     )
 
 
-def metrics(root: Path, mark: Mapping[str, int] | None) -> dict[str, Any] | None:
+def metrics(root: Path, mark: Mark | None) -> Metrics | None:
     """Lines after a mark: the rest of the same generation's file, or all that counts when another one has begun.
 
     None when there is nothing new. Raises OSError.
@@ -43,13 +44,13 @@ def metrics(root: Path, mark: Mapping[str, int] | None) -> dict[str, Any] | None
     if newest is None:
         return None
     number = newest.generation
-    path = generation_dir(root, number) / "metrics.jsonl"
-    if mark is not None and mark["generation"] == number:
-        lines, end = reports.lines_after(path, mark["offset"])
-        return {"mark": {"generation": number, "offset": end}, "lines": lines, "whole": False} if lines else None
+    path = files.generation_dir(root, number) / files.METRICS
+    if mark is not None and mark.generation == number:
+        lines, end = reports.lines_after(path, mark.offset)
+        return Metrics(Mark(number, end), tuple(lines), whole=False) if lines else None
     # The end before the whole: a line that comes in between is read twice, not lost.
     _, end = reports.lines_after(path, 0)
-    return {"mark": {"generation": number, "offset": end}, "lines": reports.read_metrics(root), "whole": True}
+    return Metrics(Mark(number, end), tuple(reports.read_metrics(root)), whole=True)
 
 
 def last_words(place: Path) -> str:

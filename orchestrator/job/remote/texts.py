@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 
-from orchestrator.job.checkpoints.generations import claims, generation_dir
+from orchestrator.job.checkpoints.generations import claims
 from orchestrator.job.checkpoints.report import list_checkpoints
+from orchestrator.job.protocol.files import LOGS, generation_dir
 from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints, LogSource, LogTexts, ReadLogs
 from orchestrator.job.remote import attempts
 
@@ -36,7 +36,7 @@ def sources(request: ReadLogs) -> list[LogSource]:
     found = _in(attempts.directory(request), f"attempt {attempt}")
     for claim in claims(root):
         if claim.attempt == attempt and claim.run_id == request.run_id:
-            logs_dir = generation_dir(root, claim.generation) / "logs"
+            logs_dir = generation_dir(root, claim.generation) / LOGS
             found += _in(logs_dir, f"generation {claim.generation} (attempt {attempt})")
     return found
 
@@ -48,7 +48,7 @@ def checkpoints(request: ListCheckpoints) -> CheckpointList:
     if not found:
         beside = list_checkpoints(root.parent, verify=request.verify)
         found, base = [one for one in beside if one.path == root.name], root.parent
-    return CheckpointList(str(base if found else root), tuple(asdict(one) for one in found))
+    return CheckpointList(str(base if found else root), tuple(found))
 
 
 def _in(directory: Path, section: str) -> list[LogSource]:

@@ -10,7 +10,9 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, NamedTuple
+from typing import Callable, Iterator, Mapping, NamedTuple
+
+from orchestrator.job.protocol.records import Process
 
 _PROC = Path("/proc")
 _READS = 10  # of an environment that is empty: a process that executes another program has none for an instant
@@ -95,18 +97,18 @@ def boot_id() -> str | None:
     return read("sys/kernel/random/boot_id").strip() or None
 
 
-def identity(pid: int) -> dict[str, Any]:
+def identity(pid: int) -> Process:
     """What tells process `pid` from any other, on this machine and since its boot, to whoever can see it."""
     found = stat(pid)
-    return {"pid": pid, "ticks": found and found.start, "boot": boot_id(), "space": _namespace()}
+    return Process(pid, found.start if found else None, boot_id(), _namespace())
 
 
-def is_gone(process: Mapping[str, Any]) -> bool:
+def is_gone(process: Process) -> bool:
     """Whether the process with this identity has surely ended. False when it can't be seen from here."""
-    if process.get("ticks") is None or process.get("boot") != boot_id() or process.get("space") != _namespace():
+    if process.ticks is None or process.boot != boot_id() or process.space != _namespace():
         return False
-    found = stat(int(process["pid"]))
-    return found is None or found.ended or found.start != process["ticks"]
+    found = stat(process.pid)
+    return found is None or found.ended or found.start != process.ticks
 
 
 def send(pid: int, number: int) -> bool:

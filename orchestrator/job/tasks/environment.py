@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import ClassVar
 
 from submitit.core.job_environment import JobEnvironment
+
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.protocol.records import NodeJoined
 
 # Set by the executor for the ranks of a function job.
 JOB_ID = "SUBMITIT_ORCH_JOB_ID"
@@ -49,15 +53,14 @@ class OrchJobEnvironment(JobEnvironment):
 
     @property
     def num_nodes(self) -> int:
-        job = json.loads(Path(os.environ["ORCH_BUNDLE"], "job.json").read_bytes())
-        return int(job["nodes"])
+        return parse(JobFile, Path(os.environ["ORCH_BUNDLE"], files.JOB_FILE).read_bytes()).nodes
 
     @property
     def hostnames(self) -> list[str]:
         """The machine of each node, by its number: every node has said so before any rank is started."""
         directory = Path(os.environ["ORCH_GENERATION_DIR"])
-        joined = (directory / f"node-{node}.json" for node in range(self.num_nodes))
-        return [str(json.loads(path.read_bytes())["host"]) for path in joined]
+        joined = (directory / files.joined(node) for node in range(self.num_nodes))
+        return [parse(NodeJoined, path.read_bytes(), str(path)).host for path in joined]
 
 
 def _split(job_id: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from submitit.core import utils
 
 from orchestrator.job.checkpoints import generations
+from orchestrator.job.protocol.files import generation_dir
 from orchestrator.job.system import atomic
 
 SUBMITTED = "submitted.pkl"  # in a checkpoint: what goes on from there
@@ -28,7 +29,7 @@ def result_of(generation_dir: Path, rank: int) -> Path:
 def newest_result(paths: utils.JobPaths) -> Path:
     """Where a rank of the newest generation leaves its result."""
     root = root_of(paths)
-    return result_of(generations.generation_dir(root, generations.newest_number(root)), paths.task_id)
+    return result_of(generation_dir(root, generations.newest_number(root)), paths.task_id)
 
 
 def load_result(path: Path) -> tuple[str, Any]:

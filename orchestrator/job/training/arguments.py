@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.job.protocol.jobfile import JobFile, Training
+
 
 def make_arguments(
-    job: Mapping[str, Any], ds_config: Mapping[str, Any], output_dir: str, *, cpu: bool
+    job: JobFile, training: Training, ds_config: Mapping[str, Any], output_dir: str, *, cpu: bool
 ) -> dict[str, Any]:
     """Keyword arguments for TrainingArguments. What the job's `training.args` names is laid over the rest."""
-    training = job["training"]
     arguments: dict[str, Any] = {
         "output_dir": output_dir,
         "deepspeed": dict(ds_config),
-        "per_device_train_batch_size": training["micro_batch"],
-        "gradient_accumulation_steps": training["accumulation"],
-        "learning_rate": training["learning_rate"],
-        "seed": training["seed"],
+        "per_device_train_batch_size": training.micro_batch,
+        "gradient_accumulation_steps": training.accumulation,
+        "learning_rate": training.learning_rate,
+        "seed": training.seed,
         # Said outright: left to itself, accelerate takes a job of several ranks for one process where there is no GPU.
         "use_cpu": cpu,
-        "bf16": training["precision"] == "bf16",
-        "fp16": training["precision"] == "fp16",
-        "activation_checkpointing": bool(training["gradient_checkpointing"]),
-        "max_steps": job.get("steps") or -1,
-        "num_train_epochs": job.get("epochs") or 1.0,
+        "bf16": training.precision == "bf16",
+        "fp16": training.precision == "fp16",
+        "activation_checkpointing": training.gradient_checkpointing,
+        "max_steps": job.steps or -1,
+        "num_train_epochs": job.epochs or 1.0,
         "logging_strategy": "steps",
-        "logging_steps": training["log_every"],
+        "logging_steps": training.log_every,
         # A loss that is not a number must be seen; the filter would also wait for the GPU at every micro-batch.
         "logging_nan_inf_filter": False,
         # The callback decides when to save, and orch what stays.
@@ -38,7 +39,7 @@ def make_arguments(
         "report_to": "none",
     }
     arguments.update(_of_ds_config(ds_config))
-    arguments.update(training.get("args") or {})
+    arguments.update(training.args)
     return arguments
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Optional, Union
 
 from orchestrator.job.checkpoints import generations, manifest, retention
+from orchestrator.job.protocol.records import FileSum
 from orchestrator.job.training.control import Control
 from orchestrator.job.training.environment import Environment, TrainingError
 from orchestrator.job.training.shares import deal, list_files
@@ -37,15 +38,16 @@ def _stop_if_fenced(control: Control, environment: Environment) -> None:
         )
 
 
-def _prove(control: Control, directory: str) -> tuple[dict[str, Any], Optional[str]]:
+def _prove(control: Control, directory: str) -> tuple[dict[str, FileSum], Optional[str]]:
     """Syncs and hashes every file; on rank 0 the manifest's entries, and on failure a sentence."""
     control.barrier()  # every rank has written
     names = control.share(list_files(directory) if control.rank == 0 else None)
+    mine: Union[dict[str, FileSum], str]
     try:
-        mine: Any = manifest.hash_files(directory, deal(names, control.world_size)[control.rank])
+        mine = manifest.hash_files(directory, deal(names, control.world_size)[control.rank])
     except OSError as error:
         mine = f"Rank {control.rank} cannot read back what was saved in {directory}: {error}"
-    files: dict[str, Any] = {}
+    files: dict[str, FileSum] = {}
     for part in control.gather(mine):
         if isinstance(part, str):
             return {}, part
@@ -53,7 +55,7 @@ def _prove(control: Control, directory: str) -> tuple[dict[str, Any], Optional[s
     return files, None
 
 
-def _publish(environment: Environment, directory: str, step: int, files: Mapping[str, Any]) -> Optional[str]:
+def _publish(environment: Environment, directory: str, step: int, files: Mapping[str, FileSum]) -> Optional[str]:
     """On rank 0: the manifest, then pruning. A sentence when there is no manifest."""
     try:
         manifest.write_commit(
@@ -68,7 +70,7 @@ def _publish(environment: Environment, directory: str, step: int, files: Mapping
     except OSError as error:
         return f"The checkpoint of step {step} in {directory} cannot be committed: {error}"
     try:
-        retention.prune(environment.root, environment.generation, int(environment.job.get("keep") or 1))
+        retention.prune(environment.root, environment.generation, environment.job.keep)
     except OSError as error:
         # The new checkpoint stands; an old one too many is no reason to end the training.
         print(f"warning: old checkpoints cannot be pruned: {error}", file=sys.stderr, flush=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
+
+from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.files import DS_CONFIG, JOB_FILE
+from orchestrator.job.protocol.jobfile import JobFile
 
 
 class TrainingError(Exception):
@@ -31,7 +34,7 @@ class Environment:
     ds_config: str
     resume_from: Optional[str]
     resume_step: int
-    job: Mapping[str, Any]
+    job: JobFile
 
     @property
     def root(self) -> str:
@@ -64,17 +67,16 @@ def read_environment(env: Optional[Mapping[str, str]] = None) -> Optional[Enviro
         generation_dir=env["ORCH_GENERATION_DIR"],
         checkpoint_dir=env["ORCH_CHECKPOINT_DIR"],
         bundle=env["ORCH_BUNDLE"],
-        ds_config=env.get("ORCH_DS_CONFIG", os.path.join(env["ORCH_BUNDLE"], "ds_config.json")),
+        ds_config=env.get("ORCH_DS_CONFIG", os.path.join(env["ORCH_BUNDLE"], DS_CONFIG)),
         resume_from=env.get("ORCH_RESUME_FROM") or None,
         resume_step=int(env.get("ORCH_RESUME_STEP") or 0),
-        job=_read_job(os.path.join(env["ORCH_BUNDLE"], "job.json")),
+        job=_read_job(os.path.join(env["ORCH_BUNDLE"], JOB_FILE)),
     )
 
 
-def _read_job(path: str) -> Mapping[str, Any]:
+def _read_job(path: str) -> JobFile:
     try:
-        with open(path, encoding="utf-8") as file:
-            job: Mapping[str, Any] = json.load(file)
-    except (OSError, ValueError) as error:
+        with open(path, "rb") as file:
+            return parse(JobFile, file.read())
+    except (OSError, RecordError) as error:
         raise TrainingError(f"The job's description {path} cannot be read: {error}. Submit the job again.") from error
-    return job

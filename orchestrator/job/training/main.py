@@ -10,6 +10,7 @@ import traceback
 from typing import Any
 
 from orchestrator.job.nearest import nearest
+from orchestrator.job.protocol.jobfile import TextData, Training
 from orchestrator.job.training.environment import Environment, TrainingError
 from orchestrator.job.training.session import Session
 
@@ -28,7 +29,9 @@ def main() -> None:
 def train(session: Session) -> None:
     """One generation's training, from the checkpoint that the agent chose or from step 0."""
     environment = session.environment
-    training = environment.job["training"]
+    training = environment.job.training
+    if training is None:
+        raise TrainingError("job.json has no training section: this job has a command of its own. Submit it again.")
     _choose_device(environment)
 
     import deepspeed
@@ -53,17 +56,17 @@ def train(session: Session) -> None:
         # transformers starts DeepSpeed's own communication only on a GPU, but ZeRO 3 makes the model with it.
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
     # Before the model: at ZeRO 3 transformers reads from here that it must be made in partitions.
-    arguments = _arguments(make_arguments(environment.job, ds_config, environment.checkpoint_dir, cpu=cpu))
+    arguments = _arguments(make_arguments(environment.job, training, ds_config, environment.checkpoint_dir, cpu=cpu))
     tokenizer = load_tokenizer(training)
     # The Trainer does it too, but after the random weights are made.
     set_seed(arguments.seed)
-    rows = trim(_pack(session, training["data"], tokenizer), training["global_batch"])
+    rows = trim(_pack(session, training.data, tokenizer), training.global_batch)
     trainer = CausalTrainer(
         model=_make_model(training, tokenizer),
         args=arguments,
         train_dataset=Rows(rows),
         processing_class=tokenizer,
-        callbacks=[OrchCallback(session, tokens_per_step=training["global_batch"] * rows.length, say=True)],
+        callbacks=[OrchCallback(session, tokens_per_step=training.global_batch * rows.length, say=True)],
     )
     hush_printer(trainer)
     trainer.train(resume_from_checkpoint=environment.resume_from)
@@ -74,7 +77,7 @@ def train(session: Session) -> None:
 
 def _choose_device(environment: Environment) -> None:
     """Before torch is imported: a job for the CPU must not see the machine's GPUs, and its ranks share the cores."""
-    if environment.job.get("device") == "cpu":
+    if environment.job.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ["DS_ACCELERATOR"] = "cpu"
     together = os.environ.get("MASTER_ADDR") in ("127.0.0.1", "localhost", "::1")
@@ -105,7 +108,7 @@ def _arguments(wanted: dict[str, Any]) -> Any:
         raise TrainingError(f"training.args: transformers refuses them: {error}") from error
 
 
-def _pack(session: Session, data: Any, tokenizer: Any) -> Any:
+def _pack(session: Session, data: TextData, tokenizer: Any) -> Any:
     """Rank 0 packs, for all: every rank maps the same file in the checkpoint directory."""
     from orchestrator.job.training.packing import pack
 
@@ -121,20 +124,20 @@ def _pack(session: Session, data: Any, tokenizer: Any) -> Any:
     return outcome
 
 
-def _make_model(training: Any, tokenizer: Any) -> Any:
+def _make_model(training: Training, tokenizer: Any) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[training["precision"]]
-    model = training["model"]
-    if model.get("config") is None:
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[training.precision]
+    model = training.model
+    if model.config is None:
         try:
-            made = AutoModelForCausalLM.from_pretrained(model["path"], revision=model.get("revision"), dtype=dtype)
+            made = AutoModelForCausalLM.from_pretrained(str(model.path), revision=model.revision, dtype=dtype)
         except OSError as error:
-            raise TrainingError(f"model: {model['path']} cannot be loaded: {error}") from error
+            raise TrainingError(f"model: {model.path} cannot be loaded: {error}") from error
     else:
         ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-        keys = {**ends, "pad_token_id": tokenizer.pad_token_id, **model["config"]}
+        keys = {**ends, "pad_token_id": tokenizer.pad_token_id, **model.config}
         made = AutoModelForCausalLM.from_config(AutoConfig.for_model(keys.pop("model_type"), **keys), dtype=dtype)
     vocabulary = made.config.get_text_config().vocab_size
     if vocabulary < len(tokenizer):

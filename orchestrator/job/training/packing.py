@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from orchestrator.job.protocol.jobfile import TextData
 from orchestrator.job.system.atomic import replacing
 from orchestrator.job.training.environment import TrainingError
 from orchestrator.job.training.text import find_files, read_documents
@@ -52,13 +53,13 @@ class Rows:
         return {"input_ids": ids, "labels": ids.clone()}
 
 
-def pack(data: Mapping[str, Any], tokenizer: Any, directory: str) -> Packed:
+def pack(data: TextData, tokenizer: Any, directory: str) -> Packed:
     """Packs the text of `data` (job.json's `training.data`) unless that is done already.
 
     Raises TrainingError when there is no text, or not enough for a single row.
     """
-    files = find_files(data["files"]) if data.get("files") else []
-    length = int(data["sequence_length"])
+    files = find_files(data.files) if data.files else []
+    length = data.sequence_length
     width = 2 if len(tokenizer) <= 1 << 16 else 4
     key = _key(data, files, tokenizer)
     path = os.path.join(directory, f"{key}.bin")
@@ -90,19 +91,26 @@ def trim(packed: Packed, global_batch: int) -> Packed:
     return Packed(path=packed.path, rows=rows, length=packed.length, width=packed.width)
 
 
-def _key(data: Mapping[str, Any], files: Sequence[str], tokenizer: Any) -> str:
+def _key(data: TextData, files: Sequence[str], tokenizer: Any) -> str:
     """Names the packed file by its sources, so that text which has changed is packed again."""
     stats = [(path, os.stat(path)) for path in files]
     source = {
         "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
-        "dataset": [data.get("dataset"), data.get("split")],
-        "field": data.get("text_field"),
+        "dataset": [data.dataset, data.split],
+        "field": data.text_field,
         "tokenizer": [tokenizer.name_or_path, len(tokenizer), tokenizer.eos_token_id],
     }
     return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _tokens(data: Mapping[str, Any], files: Sequence[str], tokenizer: Any) -> Iterator[Any]:
+def _write(path: str, tokens: Iterator[Any], width: int) -> None:
+    with open(path, "wb") as file:
+        file.writelines(ids.astype(f"uint{width * 8}").tobytes() for ids in tokens)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _tokens(data: TextData, files: Sequence[str], tokenizer: Any) -> Iterator[Any]:
     """Arrays of token ids in order, with an end-of-text token after each document."""
     import numpy as np
 

@@ -7,9 +7,13 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
-from orchestrator.job.checkpoints.generations import MANUAL_COMMITS
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.encoding import to_json
+from orchestrator.job.protocol.files import MANUAL_COMMITS
+from orchestrator.job.protocol.records import Progress, RankDone, RankError, RankSession, Stopped
+from orchestrator.job.protocol.report import MetricsLine
 from orchestrator.job.system.atomic import create_json, write_json, write_reserved
 from orchestrator.job.training.environment import Environment
 
@@ -31,12 +35,12 @@ class Records:
 
     def register(self) -> None:
         """Tells the agent that this rank understands a request to stop, and that commits here are explicit."""
-        session = self._rank_file("session")
+        session = self._rank_file(files.rank_session)
         session.parent.mkdir(parents=True, exist_ok=True)
         if self._environment.rank == 0:
             Path(self._environment.checkpoint_dir).mkdir(parents=True, exist_ok=True)
             (self._directory / MANUAL_COMMITS).touch()
-        write_json(session, {"rank": self._environment.rank, "pid": os.getpid()}, sync=False)
+        write_json(session, to_json(RankSession(self._environment.rank, os.getpid())), sync=False)
 
     def progress(self, state: str, step: Optional[int] = None, steps: Optional[int] = None) -> None:
         """Records the state and the step; a change of state at once, anything else at most once a second."""
@@ -47,8 +51,8 @@ class Records:
             return
         self._state, self._written = state, now
         if self._environment.rank == 0:
-            line = {"state": state, "step": self._step, "steps": self._steps, "time": time.time()}
-            write_json(self._directory / "progress.json", line, sync=False)
+            progress = Progress(state, self._step, self._steps, time.time())
+            write_json(self._directory / files.PROGRESS, to_json(progress), sync=False)
 
     def metrics(
         self,
@@ -73,20 +77,20 @@ class Records:
         if tokens is not None and self._tokens_from is not None and seconds > 0:
             rate = (tokens - self._tokens_from) / seconds
         self._seconds_from, self._tokens_from = now, tokens
-        line = {
-            "attempt": self._environment.attempt,
-            "generation": self._environment.generation,
-            "step": step,
-            "loss": loss if loss is not None and math.isfinite(loss) else None,
-            "learning_rate": learning_rate,
-            "tokens": tokens,
-            "seconds": seconds,
-            "tokens_per_second": rate,
-            "peak_memory": peak_memory,
-            "time": time.time(),
-        }
-        with (self._directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        line = MetricsLine(
+            attempt=self._environment.attempt,
+            generation=self._environment.generation,
+            step=step,
+            loss=loss if loss is not None and math.isfinite(loss) else None,
+            learning_rate=learning_rate,
+            tokens=tokens,
+            seconds=seconds,
+            tokens_per_second=rate,
+            peak_memory=peak_memory,
+            time=time.time(),
+        )
+        with (self._directory / files.METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(to_json(line)) + "\n")
         if say:
             print(_sentence(step, self._steps, loss, learning_rate, rate), flush=True)
 
@@ -97,26 +101,26 @@ class Records:
     def stopped(self, step: int) -> None:
         """Rank 0: the checkpoint of an agreed stop is committed."""
         if self._environment.rank == 0:
-            write_json(self._directory / "stopped.json", {"step": step, "time": time.time()})
+            write_json(self._directory / files.STOPPED, to_json(Stopped(step, time.time())))
 
     def done(self, step: Optional[int]) -> None:
         """This rank attests that the training came to its end."""
-        create_json(self._rank_file("done.json"), {"rank": self._environment.rank, "step": step})
+        create_json(self._rank_file(files.rank_done), to_json(RankDone(self._environment.rank, step)))
 
     def error(self, error: BaseException, trace: str) -> None:
         """This rank's error, in the form in which the rank wrapper records an uncaught one."""
-        line = {
-            "rank": self._environment.rank,
-            "node": self._environment.node,
-            "time": time.time(),
-            "type": type(error).__name__,
-            "message": str(error),
-            "traceback": trace,
-        }
-        write_reserved(self._rank_file("error.json"), line)
+        record = RankError(
+            rank=self._environment.rank,
+            node=self._environment.node,
+            time=time.time(),
+            type=type(error).__name__,
+            message=str(error),
+            traceback=trace,
+        )
+        write_reserved(self._rank_file(files.rank_error), to_json(record))
 
-    def _rank_file(self, suffix: str) -> Path:
-        return self._directory / "ranks" / f"rank-{self._environment.rank}.{suffix}"
+    def _rank_file(self, name: Callable[[int], str]) -> Path:
+        return self._directory / files.RANKS / name(self._environment.rank)
 
 
 def _sentence(

@@ -124,8 +124,8 @@ class Session:
         """The agreement of `step` alone, for callers that write their own records."""
         if self._environment is None:
             return False
-        every_steps = self._environment.job.get("every_steps")
-        every_seconds = self._environment.job.get("every_seconds")
+        every_steps = self._environment.job.every_steps
+        every_seconds = self._environment.job.every_seconds
         late = every_seconds is not None and time.monotonic() - self._saved_at >= every_seconds
         # Only rank 0's clock counts: the ranks' clocks would disagree at the edge of an interval.
         stop, timed = self._control.any(self._stop_asked, late and self.rank == 0)

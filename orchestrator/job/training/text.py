@@ -6,9 +6,10 @@ import glob
 import json
 import os
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from orchestrator.job.protocol.jobfile import TextData
 from orchestrator.job.training.environment import TrainingError
 
 STDLIB = "stdlib:"
@@ -31,16 +32,16 @@ def find_files(patterns: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def read_documents(data: Mapping[str, Any], files: Sequence[str]) -> Iterator[Iterator[str]]:
+def read_documents(data: TextData, files: Sequence[str]) -> Iterator[Iterator[str]]:
     """Each document as an iterator of its pieces, in a fixed order, from `files` or else from the dataset."""
     if not files:
         yield from _dataset_documents(data)
     for path in files:
         ending = os.path.splitext(path)[1]
         if ending == ".jsonl":
-            yield from _jsonl_documents(path, data["text_field"])
+            yield from _jsonl_documents(path, data.text_field)
         elif ending == ".parquet":
-            yield from _parquet_documents(path, data["text_field"])
+            yield from _parquet_documents(path, data.text_field)
         else:
             yield _pieces(path)
 
@@ -91,10 +92,10 @@ def _parquet_documents(path: str, field: str) -> Iterator[Iterator[str]]:
             yield iter([_text(text, field, path)])
 
 
-def _dataset_documents(data: Mapping[str, Any]) -> Iterator[Iterator[str]]:
+def _dataset_documents(data: TextData) -> Iterator[Iterator[str]]:
     import datasets
 
-    name, split = data["dataset"], data["split"]
+    name, split = str(data.dataset), data.split
     datasets.disable_progress_bars()
     if os.path.isfile(os.path.join(name, "dataset_info.json")) or os.path.isfile(
         os.path.join(name, "dataset_dict.json")
@@ -103,7 +104,7 @@ def _dataset_documents(data: Mapping[str, Any]) -> Iterator[Iterator[str]]:
         rows = loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded
     else:
         rows = datasets.load_dataset(name, split=split)
-    field = data["text_field"]
+    field = data.text_field
     if field not in rows.column_names:
         raise TrainingError(_no_field(field, f"the dataset {name}", rows.column_names))
     for row in rows.select_columns([field]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.job.protocol.jobfile import Training
+
 END = "<|endoftext|>"
 END_ID = 256
 
@@ -27,14 +29,15 @@ def bytes_tokenizer() -> Any:
     )
 
 
-def load_tokenizer(job: Any) -> Any:
+def load_tokenizer(training: Training) -> Any:
     """The tokenizer of job.json's training section: `bytes`, a named one, or the model's own."""
-    name = job["tokenizer"] or ("bytes" if job["model"].get("config") else job["model"]["path"])
+    model = training.model
+    name = training.tokenizer or ("bytes" if model.config else model.path)
     if name == "bytes":
         return bytes_tokenizer()
     from transformers import AutoTokenizer
 
-    revision = job["model"].get("revision") if name == job["model"].get("path") else None
+    revision = model.revision if name == model.path else None
     return AutoTokenizer.from_pretrained(name, revision=revision)
 
 

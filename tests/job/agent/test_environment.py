@@ -15,7 +15,7 @@ import pytest
 from orchestrator.job.agent import environment, hosts, job, launcher
 from orchestrator.job.agent.codes import HOPELESS, Ended
 from orchestrator.job.agent.options import parse
-from orchestrator.job.checkpoints.generations import Claim
+from orchestrator.job.protocol.records import Claim
 
 SYSTEM = "/usr/bin:/bin"
 

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.job.agent import codes, evidence
-from orchestrator.job.agent.evidence import Fault
 from orchestrator.job.agent.outcome import MAX_STOPS, Evidence, decide, refused, same_error
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.jobfile import Signature
+from orchestrator.job.protocol.records import Ending, Fault
+from orchestrator.job.protocol.report import FirstError
 
 SIGNATURES = [
-    {"cause": "cuda_oom", "pattern": r"CUDA out of memory", "retry": False, "echo": False},
-    {"cause": "network", "pattern": r"Connection (reset|closed) by peer", "retry": True, "echo": True},
-    {"cause": "gpu_fault", "pattern": r"uncorrectable ECC error", "retry": True, "echo": False},
-    {"cause": "disk_full", "pattern": r"No space left on device", "retry": True, "echo": False},
+    Signature(Cause.CUDA_OOM, r"CUDA out of memory", retry=False),
+    Signature(Cause.NETWORK, r"Connection (reset|closed) by peer", echo=True),
+    Signature(Cause.GPU_FAULT, r"uncorrectable ECC error"),
+    Signature(Cause.DISK_FULL, r"No space left on device"),
 ]
 ECHO = Fault(0, 1.0, "RuntimeError", "[gloo] Connection closed by peer", rank=0)
 BUG = Fault(1, 2.0, "ValueError", "no such column", rank=1)
 KILLED = Fault(1, 3.0, "Signal", "SIGKILL", rank=1)
-LOST = Fault(1, 9.0, "Lost", "The agent of node 1 is gone.", cause="agent_lost")
+LOST = Fault(1, 9.0, "Lost", "The agent of node 1 is gone.", cause=Cause.AGENT_LOST)
 
 
 def _decide(*faults: Fault, **known: Any) -> Any:
     return decide(Evidence(**{"faults": faults, "max_failures": 5, "built_in": False, **known}), SIGNATURES)
 
 
-def _first(fault: Fault) -> dict[str, Any]:
-    return fault.record()
+def _first(fault: Fault) -> FirstError:
+    return evidence.first_error(fault, None)
 
 
 @pytest.mark.parametrize(
@@ -43,11 +47,11 @@ def _first(fault: Fault) -> dict[str, Any]:
 )
 def test_the_earliest_error_of_all_ranks_is_the_cause(faults: list[Fault], cause: str, rank: int | None) -> None:
     outcome = _decide(*faults)
-    assert (outcome.result, outcome.cause, outcome.first_error["rank"]) == ("failed", cause, rank)
+    assert (outcome.result, outcome.cause, outcome.fault.rank) == ("failed", cause, rank)
 
 
 def test_the_ranks_of_a_killed_launcher_are_not_to_blame() -> None:
-    launcher = Fault(1, 4.0, "Launcher", "The launcher on node 1 was killed by SIGKILL.", cause="launcher_lost")
+    launcher = Fault(1, 4.0, "Launcher", "The launcher on node 1 was killed by SIGKILL.", cause=Cause.LAUNCHER_LOST)
     outcome = _decide(KILLED, launcher)
     assert (outcome.cause, outcome.because, outcome.restart) == ("launcher_lost", launcher.message, True)
 
@@ -66,7 +70,7 @@ def test_a_gpu_that_breaks_twice_ends_the_attempt_and_another_may_get_another_ma
     broken = Fault(0, 50.0, "RuntimeError", "CUDA error: uncorrectable ECC error encountered", rank=0)
     once = _decide(broken)
     assert (once.cause, once.retry, once.restart, once.code) == ("gpu_fault", True, True, codes.FAILED)
-    twice = _decide(broken, failures=1, previous=_first(broken), previous_cause="gpu_fault")
+    twice = _decide(broken, failures=1, previous=_first(broken), previous_cause=Cause.GPU_FAULT)
     assert (twice.cause, twice.retry, twice.restart, twice.code) == ("gpu_fault", True, False, codes.HOPELESS)
 
 
@@ -84,10 +88,8 @@ def test_what_comes_from_outside_may_happen_twice(fault: Fault) -> None:
 
 
 def test_addresses_in_a_message_do_not_make_another_error() -> None:
-    one, other = (
-        _first(Fault(0, 1.0, "TypeError", f"<object at {at}> is not callable")) for at in ("0x7f01", "0x7eff")
-    )
-    assert same_error(one, other)
+    one, other = (Fault(0, 1.0, "TypeError", f"<object at {at}> is not callable") for at in ("0x7f01", "0x7eff"))
+    assert same_error(one, _first(other))
     assert not same_error(one, _first(BUG))
     assert not same_error(one, None)
 
@@ -132,15 +134,15 @@ def test_a_run_that_finished_is_a_success_although_a_launcher_failed_at_exit() -
 
 
 def test_the_kernel_running_out_of_memory_is_told_from_a_kill() -> None:
-    launcher = Fault(1, 4.0, "Launcher", "The launcher on node 1 was killed by SIGKILL.", cause="launcher_lost")
+    launcher = Fault(1, 4.0, "Launcher", "The launcher on node 1 was killed by SIGKILL.", cause=Cause.LAUNCHER_LOST)
     for fault in (KILLED, launcher):
         assert _decide(fault, out_of_memory=True).cause == "host_oom"
     assert _decide(LOST, out_of_memory=True).cause == "agent_lost"
 
 
 def test_running_out_of_memory_twice_without_a_checkpoint_in_between_ends_the_run() -> None:
-    assert _decide(KILLED, out_of_memory=True, failures=1, previous_cause="rank_killed").restart
-    again = {"out_of_memory": True, "failures": 1, "previous_cause": "host_oom"}
+    assert _decide(KILLED, out_of_memory=True, failures=1, previous_cause=Cause.RANK_KILLED).restart
+    again = {"out_of_memory": True, "failures": 1, "previous_cause": Cause.HOST_OOM}
     outcome = _decide(KILLED, **again)
     assert (outcome.retry, outcome.code) == (False, codes.HOPELESS)
     assert _decide(KILLED, **again, progressed=True).restart
@@ -172,16 +174,17 @@ def test_a_launchers_log_tells_which_rank_died_of_what() -> None:
     assert evidence.statuses("", first_rank=0) == {}
 
 
-def _refusal(**changes: Any) -> dict[str, Any]:
-    word = {"node": 1, "cause": "node_lost", "because": "It saw no claim.", "code": codes.FAILED, "retry": True}
-    return {**word, **changes}
+def _refusal(**changes: Any) -> Ending:
+    return replace(
+        Ending(node=1, cause=Cause.NODE_LOST, because="It saw no claim.", code=codes.FAILED, retry=True), **changes
+    )
 
 
 def test_a_node_that_ended_before_is_answered_with_what_it_said() -> None:
     again = refused(_decide(LOST), _refusal())
     assert (again.cause, again.retry, again.restart, again.code) == ("node_lost", True, False, codes.FAILED)
     assert again.because == "Node 1 has ended this start: It saw no claim."
-    never = refused(_decide(LOST), _refusal(cause="preflight", code=codes.PREFLIGHT, retry=False))
+    never = refused(_decide(LOST), _refusal(cause=Cause.PREFLIGHT, code=codes.PREFLIGHT, retry=False))
     assert (never.cause, never.retry, never.restart, never.code) == ("preflight", False, False, codes.PREFLIGHT)
 
 

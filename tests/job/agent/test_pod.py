@@ -12,7 +12,9 @@ from orchestrator.job.agent import codes, pod
 from orchestrator.job.agent.codes import Ended
 from orchestrator.job.agent.options import Options
 from orchestrator.job.agent.pod import Pod
-from orchestrator.job.checkpoints.generations import Claim, Resume, generation_dir, write_claim
+from orchestrator.job.checkpoints.generations import write_claim
+from orchestrator.job.protocol.files import generation_dir
+from orchestrator.job.protocol.records import Claim, Resume
 from orchestrator.job.system.atomic import write_json
 
 
@@ -92,10 +94,10 @@ def test_everything_that_is_told_can_be_folded_into_what_the_disk_says(teller, r
     log(generation_dir(root, 1), 4)
     teller.look(now=True)
     fold = folded(capsys.readouterr().out)
-    assert [line["step"] for line in fold.lines()] == [1, 2, 3, 4]
-    assert fold.generations[1]["attempt"] == 1
+    assert [line.step for line in fold.lines()] == [1, 2, 3, 4]
+    assert fold.generations[1].attempt == 1
     assert fold.report is not None
-    assert fold.report["generation"] == 1
+    assert fold.report.generation == 1
 
 
 def test_nothing_is_told_twice(teller, root, capsys):
@@ -114,7 +116,7 @@ def test_an_agent_that_begins_tells_again_what_counts_from_before(tmp_path, root
     again.own(root, 2)
     again.look(now=True)
     fold = folded(capsys.readouterr().out)
-    assert [line["step"] for line in fold.lines()] == [1, 2]
+    assert [line.step for line in fold.lines()] == [1, 2]
     assert sorted(fold.generations) == [1, 2]
 
 

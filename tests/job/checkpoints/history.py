@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.job.checkpoints import claiming, manifest
-from orchestrator.job.checkpoints.generations import MANUAL_COMMITS, Claim, checkpoints_dir, generation_dir
+from orchestrator.job.protocol.files import MANUAL_COMMITS, checkpoints_dir, generation_dir
+from orchestrator.job.protocol.records import Claim
 from orchestrator.job.system.atomic import write_json
 
 FILES = {"latest": "global_step", "global_step/shard-0.pt": "zero", "global_step/shard-1.pt": "one"}

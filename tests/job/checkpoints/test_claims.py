@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.job.checkpoints import claiming, generations
+from orchestrator.job.protocol import files as protocol_files
+from orchestrator.job.protocol.files import generations_dir
 from orchestrator.job.system.atomic import read_json, reserve, write_reserved
 from tests.job.checkpoints import history
 
@@ -21,6 +23,7 @@ import sys, time
 from pathlib import Path
 root, number, go = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 from orchestrator.job.checkpoints import claiming, generations
+from orchestrator.job.protocol.records import Claim
 from orchestrator.job.system import atomic
 (go / str(number)).touch()
 while not (go / "go").exists():
@@ -46,7 +49,7 @@ def race(tmp_path: Path, act: str, count: int) -> list[str]:
 
 def test_of_twenty_processes_that_want_one_generation_exactly_one_has_it(tmp_path: Path) -> None:
     act = """
-    claim = generations.Claim(generation=1, run="toy", run_id="id", attempt=1, start=str(number), nodes=1,
+    claim = Claim(generation=1, run="toy", run_id="id", attempt=1, start=str(number), nodes=1,
         address="here", port=1, time=time.time())
     print(generations.write_claim(root, claim))
     """
@@ -117,7 +120,7 @@ def test_a_start_that_was_overtaken_while_its_generation_ended_is_fenced(tmp_pat
 
 def test_a_finished_run_is_not_claimed_again(tmp_path: Path) -> None:
     made = history.claim(tmp_path)
-    (generations.generation_dir(tmp_path, made.generation) / "success.json").write_text("{}")
+    (protocol_files.generation_dir(tmp_path, made.generation) / "success.json").write_text("{}")
     with pytest.raises(claiming.Refused) as refused:
         history.claim(tmp_path, attempt=2)
     assert refused.value.cause == "finished"
@@ -127,7 +130,7 @@ def test_a_finished_run_is_not_claimed_again(tmp_path: Path) -> None:
 def test_a_torn_claim_takes_its_number_and_changes_nothing_else(tmp_path: Path, content: bytes) -> None:
     history.claim(tmp_path)
     history.commit(tmp_path, 1, 10)
-    generations.claim_path(tmp_path, 2).write_bytes(content)
+    (generations_dir(tmp_path) / "000002.json").write_bytes(content)
     newest = generations.newest_claim(tmp_path)
     assert newest is not None
     assert newest.generation == 1
@@ -253,7 +256,7 @@ def test_an_attempt_after_a_budget_spent_without_a_word_counts_anew(tmp_path: Pa
     assert (made.generation, made.failures) == (3, 0)
     outcome = generations.read_outcome(tmp_path, 2)
     assert outcome is not None
-    assert (outcome["cause"], outcome["attempt"], outcome["failures"]) == ("agent_lost", 1, 2)
+    assert (outcome.cause, outcome.attempt, outcome.failures) == ("agent_lost", 1, 2)
     assert history.claim(tmp_path, max_failures=1, attempt=3).failures == 1, "a budget that is not spent goes on"
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestrator.job.checkpoints import choose, claiming, generations, journal, retention
-from orchestrator.job.checkpoints.generations import Claim
 from orchestrator.job.checkpoints.verify import verify
+from orchestrator.job.protocol.records import Claim
 from tests.job.checkpoints import history
 
 

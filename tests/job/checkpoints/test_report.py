@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.job.checkpoints import report
-from orchestrator.job.checkpoints.generations import generation_dir
+from orchestrator.job.protocol.files import REFUSALS, generation_dir
 from orchestrator.job.system.atomic import write_json
 from tests.job.checkpoints import history
 
@@ -19,7 +19,7 @@ def _log(root: Path, generation: int, steps: range, **extra: Any) -> None:
 
 
 def _lines(root: Path) -> list[tuple[int, int]]:
-    return [(line["step"], line["generation"]) for line in report.read_metrics(root)]
+    return [(line.step, line.generation) for line in report.read_metrics(root)]
 
 
 def test_every_step_has_the_line_of_the_generation_that_counts(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_a_start_that_was_refused_is_reported_until_a_claim_comes_after_it(tmp_p
     history.claim(tmp_path)
     history.end(tmp_path, 1, "failed")
     refusal = {"node": 1, "attempt": 2, "generation": 1, "cause": "preflight", "because": "no GPU", "time": 1.0}
-    (tmp_path / report.REFUSALS).mkdir()
-    write_json(tmp_path / report.REFUSALS / "node-1.json", {**refusal, "result": "failed", "retry": False})
+    (tmp_path / REFUSALS).mkdir()
+    write_json(tmp_path / REFUSALS / "node-1.json", {**refusal, "result": "failed", "retry": False})
     refused = report.read_report(tmp_path, after_generation=1)
     assert (refused.attempt, refused.result, refused.cause, refused.because) == (2, "failed", "preflight", "no GPU")
     history.claim(tmp_path, attempt=3)

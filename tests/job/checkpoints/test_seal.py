@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.job.checkpoints import choose, journal, manifest, report, retention
+from orchestrator.job.protocol.files import COMMIT
 from tests.job.checkpoints import history
 
 
@@ -37,7 +38,7 @@ def test_a_sealed_checkpoint_that_is_committed_anew_is_not_the_sealed_one(tmp_pa
     history.claim(tmp_path)
     zombie = tmp_path / "generations/000001/checkpoints/checkpoint-20"
     (zombie / "latest").write_text("other")
-    (zombie / manifest.NAME).unlink()
+    (zombie / COMMIT).unlink()
     files = manifest.hash_files(zombie, history.FILES)
     manifest.write_commit(zombie, step=20, generation=1, attempt=1, run_id="x", world_size=2, files=files)
     made = history.claim(tmp_path)

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.job.checkpoints import archives, choose, generations
+from orchestrator.job.checkpoints import archives, choose
 from orchestrator.job.checkpoints.verify import verify
+from orchestrator.job.protocol import files as protocol_files
 from tests.job.checkpoints import history
 
 REAL_LAYOUTS = ["stage-0", "stage-1", "stage-2", "stage-3", "pipeline"]
@@ -142,7 +143,7 @@ def test_the_first_claim_goes_on_from_the_newest_whole_one_from_before_orch(chec
 def test_what_a_script_saves_without_committing_counts_by_structure_once_it_is_sealed(checkpoint: Path) -> None:
     root = checkpoint.parent / "root"
     first = history.claim(root, manual=False)
-    shutil.copytree(checkpoint, generations.checkpoints_dir(root, 1) / "checkpoint-20")
+    shutil.copytree(checkpoint, protocol_files.checkpoints_dir(root, 1) / "checkpoint-20")
     assert first.resume is None
     second = history.claim(root, manual=False)
     assert history.sealed_steps(second) == [20]
@@ -155,7 +156,7 @@ def test_what_a_script_saves_without_committing_counts_by_structure_once_it_is_s
 def test_a_directory_that_deepspeed_saved_right_into_is_one_checkpoint(checkpoint: Path) -> None:
     root = checkpoint.parent / "root"
     history.claim(root, manual=False)
-    bare = generations.checkpoints_dir(root, 1)
+    bare = protocol_files.checkpoints_dir(root, 1)
     shutil.copytree(checkpoint / "global_step20", bare / "global_step20")
     (bare / "global_step10").mkdir()
     (bare / "latest").write_text("global_step20")

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.job.checkpoints import manifest
 from orchestrator.job.checkpoints.verify import verify
+from orchestrator.job.protocol.files import COMMIT
 from tests.job.checkpoints import history
 
 
@@ -79,10 +80,10 @@ def test_without_contents_only_sizes_are_compared(tmp_path: Path) -> None:
 def test_a_manifest_that_makes_no_sense_proves_nothing(tmp_path: Path, content: str) -> None:
     history.claim(tmp_path)
     directory = history.save(tmp_path, 1, 20)
-    (directory / manifest.NAME).write_text(content)
+    (directory / COMMIT).write_text(content)
     verdict = verify(directory)
     assert not verdict.proven
-    assert verdict.problems[0].file == manifest.NAME
+    assert verdict.problems[0].file == COMMIT
 
 
 def test_a_save_that_was_never_committed_is_not_proven_where_all_commit(tmp_path: Path) -> None:
@@ -98,8 +99,8 @@ def test_the_files_of_every_rank_go_into_one_manifest(tmp_path: Path) -> None:
     manifest.write_commit(directory, step=20, generation=1, attempt=1, run_id="x", world_size=2, files=files)
     commit = manifest.read_commit(directory)
     assert commit is not None
-    assert commit["files"] == files
-    assert verify(directory).bytes == sum(entry["size"] for entry in files.values())
+    assert commit.files == files
+    assert verify(directory).bytes == sum(entry.size for entry in files.values())
 
 
 def test_a_file_that_cannot_be_read_is_a_problem_and_no_crash(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters import observation as records
-from orchestrator.errors import Unreachable
+from orchestrator.job.protocol.encoding import from_json, to_json
 from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.job.remote.records import read_records
-from orchestrator.model.run import Cause, Observation, Phase, Question, Submission
+from orchestrator.model.run import Cause, Phase, Question, Submission
 
 SUBMISSION = Submission(
     run="tiny",
@@ -33,8 +32,8 @@ END = {"result": "failed", "cause": "preflight", "because": "gn02: no torch", "r
 def seen(tmp_path: Path, **changes: Any) -> AttemptRecords:
     """What there is to see of a run without any record, with changes; those of `report` are laid over it."""
     asked = records.request_of(Question(submission=SUBMISSION))
-    empty = read_records(replace(asked, dir=str(tmp_path), checkpoint_dir=str(tmp_path / "ckpt")))
-    return replace(empty, **{**changes, "report": {**empty.report, **changes.get("report", {})}})
+    empty = to_json(read_records(replace(asked, dir=str(tmp_path), checkpoint_dir=str(tmp_path / "ckpt"))))
+    return from_json(AttemptRecords, {**empty, **changes, "report": {**empty["report"], **changes.get("report", {})}})
 
 
 def over(found: AttemptRecords, **more: Any) -> Any:
@@ -118,32 +117,3 @@ def test_what_was_cancelled_before_it_began_is_cancelled(tmp_path: Path) -> None
 )
 def test_a_living_attempt_runs_once_its_own_ranks_train(tmp_path: Path, changes: dict[str, Any], phase: Phase) -> None:
     assert records.live_observation(seen(tmp_path, **changes), 2, raw="").phase is phase
-
-
-def test_a_bug_and_an_unreadable_file_of_one_run_hide_no_other() -> None:
-    def read(question: Question) -> Observation:
-        if question.submission.run == "odd":
-            raise KeyError("template")
-        if question.submission.run == "closed":
-            raise PermissionError(13, "Permission denied", "/d/ckpt")
-        return Observation(phase=Phase.RUNNING)
-
-    runs = [Question(submission=dataclasses.replace(SUBMISSION, run=name)) for name in ("odd", "closed", "well")]
-    found = records.each(runs, read)
-    assert [found[name].phase for name in ("odd", "closed", "well")] == [Phase.UNKNOWN, Phase.UNKNOWN, Phase.RUNNING]
-    assert found["odd"].because == "a bug in orch, told in the controller's log: KeyError('template')"
-    assert "in read" in found["odd"].bug
-    assert (found["closed"].bug, "Permission denied" in found["closed"].because) == ("", True)
-
-
-def test_a_cluster_that_does_not_answer_is_asked_about_one_run_alone() -> None:
-    asked: list[str] = []
-
-    def read(question: Question) -> Observation:
-        asked.append(question.submission.run)
-        raise Unreachable("no route to host")
-
-    runs = [Question(submission=dataclasses.replace(SUBMISSION, run=name)) for name in ("one", "two")]
-    with pytest.raises(Unreachable):
-        records.each(runs, read)
-    assert asked == ["one"]

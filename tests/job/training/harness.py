@@ -16,7 +16,8 @@ from typing import Any
 
 from orchestrator.job.agent.launcher import free_port
 from orchestrator.job.checkpoints import manifest
-from orchestrator.job.checkpoints.generations import Claim, Sealed, write_claim
+from orchestrator.job.checkpoints.generations import write_claim
+from orchestrator.job.protocol.records import Claim, Sealed
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = 10

@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.job.checkpoints.generations import Claim, generation_dir, write_claim
+from orchestrator.job.checkpoints.generations import write_claim
 from orchestrator.job.checkpoints.verify import verify
+from orchestrator.job.protocol.files import generation_dir
+from orchestrator.job.protocol.records import Claim
 from orchestrator.job.training.shares import deal
 from tests.job.training.harness import ROOT
 
