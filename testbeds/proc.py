@@ -32,9 +32,9 @@ def started(pid: int) -> str | None:
 
 def others() -> Iterator[int]:
     """Ids of all processes but this one."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            yield int(entry.name)
+    with os.scandir("/proc") as entries:
+        ids = [int(entry.name) for entry in entries if entry.name.isdigit()]
+    return iter([pid for pid in ids if pid != os.getpid()])
 
 
 def child(pid: int) -> int | None:
