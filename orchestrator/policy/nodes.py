@@ -13,9 +13,7 @@ from typing import Any
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Event, Run
 
-# What a machine can be blamed for. Not a hang: the node that noticed it is named. Not the network or a port: the node
-# that spoke first is named. Not a rank that was killed, and nothing that another node would do as well.
-BLAMING = frozenset({Cause.GPU_FAULT, Cause.NODE_LOST, Cause.AGENT_LOST, Cause.PREFLIGHT})
+BLAMING = frozenset(cause for cause in Cause if cause.row.blames_node)
 _ENDS = frozenset({"lost", "failed", "stopped"})
 USUAL = BadNodes()  # where no configuration says otherwise
 

@@ -15,9 +15,9 @@ from orchestrator.policy.backoff import delay
 LIVE = frozenset({Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING})
 BEATING = LIVE - {Phase.QUEUED}  # where agents should be; a job that its scheduler queued again has none
 # Ends that a person must look at before the run may go on; nothing that they ask for is lost.
-ASKS = frozenset({Cause.NO_PROVEN_CHECKPOINT, Cause.FENCED, Cause.OWNED, Cause.SECRET_MISSING})
+ASKS = frozenset(cause for cause in Cause if cause.row.needs_user)
 # Ends that say nothing against the job: somebody wanted the machine.
-BLAMELESS = frozenset({Cause.ASKED_TO_STOP, Cause.PREEMPTED, Cause.TIME_LIMIT})
+BLAMELESS = frozenset(cause for cause in Cause if not cause.row.counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

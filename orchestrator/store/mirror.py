@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.job.protocol.encoding import to_json
+from orchestrator.job.system import atomic
 from orchestrator.model.run import Metrics, MetricsLine
 
 FILE = "metrics.jsonl"
@@ -20,9 +20,7 @@ def write(path: Path, news: Metrics, last_step: int) -> int:
     content = "".join(map(_line, news.lines)).encode()
     if not path.exists() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        atomic.write(path, content, sync=False)  # made again from the store's cluster
     return max((line.step for line in news.lines), default=0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orchestrator.model.run import Cause
 from orchestrator.views.table import Row
 
 ROLES: Mapping[str, str] = {
@@ -19,7 +20,7 @@ ROLES: Mapping[str, str] = {
     "unknown": "warn",
 }
 ENDED = frozenset({"stopped", "succeeded", "failed", "cancelled"})
-QUIET = frozenset({"", "none", "completed", "cancelled", "unknown"})  # causes that say no more than the phase does
+QUIET = frozenset({"", *(cause.value for cause in Cause if not cause.row.shown)})
 
 _BY_PHASE: Mapping[str, str] = {
     "pending": "orch wait {name}",

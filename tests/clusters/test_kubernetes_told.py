@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from orchestrator.clusters.kubernetes.log_records import RecordLog
 from orchestrator.clusters.kubernetes.logfiles import LogStore, Reader
 from orchestrator.clusters.kubernetes.pods import Pod
+from orchestrator.job.protocol.operations import ReadLogs
 
 
 def told(*values: dict) -> list[bytes]:
@@ -139,6 +139,10 @@ def test_a_new_process_knows_from_the_files_alone_what_was_told(tmp_path):
     assert (again.newest, [line.step for line in again.lines()]) == (2, [1])
 
 
+def asking(**changes) -> ReadLogs:
+    return ReadLogs(run="r", run_id="r", dir="", checkpoint_dir="", attempt=1, **changes)
+
+
 def test_each_rank_has_a_log_of_its_own_and_nobody_sees_what_was_meant_for_the_controller(tmp_path):
     kept = LogStore(tmp_path)
     kept.add(
@@ -150,9 +154,8 @@ def test_each_rank_has_a_log_of_its_own_and_nobody_sees_what_was_meant_for_the_c
             at(4, told(metrics(1, 1))[0].decode()),
         ],
     )
-    request = {"attempt": 1, "rank": None, "offsets": {}}
-    answer = Reader().logs(kept, request)
-    found = {(source["kind"], source["number"]) for source in answer["sources"]}
+    answer = Reader().logs(kept, asking())
+    found = {(source.kind, source.number) for source in answer.sources}
     assert found == {("agent", 0), ("rank", 0), ("rank", 1)}
     assert "[orch]" not in str(answer)
 
@@ -160,11 +163,11 @@ def test_each_rank_has_a_log_of_its_own_and_nobody_sees_what_was_meant_for_the_c
 def test_a_reader_goes_on_where_it_has_stopped(tmp_path):
     kept, reader = LogStore(tmp_path), Reader()
     kept.add(pod(), [at(1, "[rank 0] one")])
-    first = reader.logs(kept, {"attempt": 1, "rank": 0, "offsets": {}})
-    (path,) = first["texts"]
+    first = reader.logs(kept, asking(rank=0))
+    (path,) = first.texts
     kept.add(pod(), [at(2, "[rank 0] two")])
-    second = reader.logs(kept, {"attempt": 1, "rank": 0, "offsets": {path: 4}})
-    assert base64.b64decode(second["texts"][path]) == b"two\n"
+    second = reader.logs(kept, asking(rank=0, offsets={path: 4}))
+    assert second.texts[path] == b"two\n"
 
 
 def asked_on(reader: Reader, kept: LogStore, *, rank: int | None = None) -> dict[str, bytes]:
@@ -173,12 +176,12 @@ def asked_on(reader: Reader, kept: LogStore, *, rank: int | None = None) -> dict
     more = True
     while more:
         offsets = {path: len(text) for path, text in had.items()}
-        answer = reader.logs(kept, {"attempt": 1, "rank": rank, "offsets": offsets})
-        for source in answer["sources"]:
-            had.setdefault(source["path"], b"")
-        for path, text in answer["texts"].items():
-            had[path] += base64.b64decode(text)
-        more = answer["more"]
+        answer = reader.logs(kept, asking(rank=rank, offsets=offsets))
+        for source in answer.sources:
+            had.setdefault(source.path, b"")
+        for path, text in answer.texts.items():
+            had[path] += text
+        more = answer.more
     return {path.partition("#")[2]: text for path, text in had.items()}
 
 

@@ -103,13 +103,6 @@ def _key(data: TextData, files: Sequence[str], tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _write(path: str, tokens: Iterator[Any], width: int) -> None:
-    with open(path, "wb") as file:
-        file.writelines(ids.astype(f"uint{width * 8}").tobytes() for ids in tokens)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _tokens(data: TextData, files: Sequence[str], tokenizer: Any) -> Iterator[Any]:
     """Arrays of token ids in order, with an end-of-text token after each document."""
     import numpy as np
