@@ -9,6 +9,8 @@ import math
 import pytest
 
 from orchestrator.errors import JobError
+from orchestrator.job.protocol.encoding import from_json
+from orchestrator.job.protocol.jobfile import JobFile, Training
 from orchestrator.job.training.arguments import make_arguments
 from orchestrator.planner.dscheck import check
 from tests.planner.conftest import ROOT
@@ -175,12 +177,18 @@ for config, arguments in question:
 """
 
 
+JOB = JobFile(format=1, name="toy", run_id="id", nodes=1, ranks_per_node=1, checkpoint_dir="", max_failures=1, steps=60)
+
+
 def test_hugging_faces_trainer_agrees_with_every_rendered_config(ask, tmp_path):
     question = []
     for zero, precision, raw, facts in itertools.product((0, 2, 3), ("fp32", "bf16"), RAW, (TINY_FACTS, None)):
         for args in ({}, {"max_grad_norm": 0.5, "adam_beta2": 0.95, "warmup_steps": 5}):
             made = plan(job(zero=zero, precision=precision, config=raw, args=args, learning_rate=3e-4), facts=facts)
             training = {
+                "model": {},
+                "data": {"sequence_length": 8},
+                "global_batch": made.batch.global_batch,
                 "micro_batch": made.batch.micro_batch,
                 "accumulation": made.batch.accumulation,
                 "learning_rate": 3e-4,
@@ -190,7 +198,8 @@ def test_hugging_faces_trainer_agrees_with_every_rendered_config(ask, tmp_path):
                 "log_every": 1,
                 "args": args,
             }
-            arguments = make_arguments({"training": training, "steps": 60}, made.ds_config, str(tmp_path), cpu=True)
+            asked = from_json(Training, training)
+            arguments = make_arguments(JOB, asked, made.ds_config, str(tmp_path), cpu=True)
             question.append([made.ds_config, arguments])
     answers = ask(TRAINER, question)
     assert len(answers) == len(question)

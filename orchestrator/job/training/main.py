@@ -57,7 +57,7 @@ def train(session: Session) -> None:
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
     # Before the model: at ZeRO 3 transformers reads from here that it must be made in partitions.
     arguments = _arguments(make_arguments(environment.job, training, ds_config, environment.checkpoint_dir, cpu=cpu))
-    tokenizer = load_tokenizer(training)
+    tokenizer = load_tokenizer(training.model, training.tokenizer)
     # The Trainer does it too, but after the random weights are made.
     set_seed(arguments.seed)
     rows = trim(_pack(session, training.data, tokenizer), training.global_batch)

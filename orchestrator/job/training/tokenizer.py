@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
-from orchestrator.job.protocol.jobfile import Training
+from orchestrator.job.protocol.jobfile import ModelSource
 
 END = "<|endoftext|>"
 END_ID = 256
@@ -29,10 +29,9 @@ def bytes_tokenizer() -> Any:
     )
 
 
-def load_tokenizer(training: Training) -> Any:
+def load_tokenizer(model: ModelSource, tokenizer: Optional[str]) -> Any:
     """The tokenizer of job.json's training section: `bytes`, a named one, or the model's own."""
-    model = training.model
-    name = training.tokenizer or ("bytes" if model.config else model.path)
+    name = tokenizer or ("bytes" if model.config else model.path)
     if name == "bytes":
         return bytes_tokenizer()
     from transformers import AutoTokenizer

@@ -15,6 +15,8 @@ import pytest
 from orchestrator.job.agent import environment, hosts, job, launcher
 from orchestrator.job.agent.codes import HOPELESS, Ended
 from orchestrator.job.agent.options import parse
+from orchestrator.job.protocol.files import SECRETS
+from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.records import Claim
 
 SYSTEM = "/usr/bin:/bin"
@@ -69,7 +71,7 @@ def test_a_directory_that_is_on_the_path_stays_where_it_is(tmp_path: Path, inter
     assert _make(tmp_path, {"PATH": path}, python="python")["PATH"] == path
 
 
-def _job(run_dir: Path, secrets: dict[str, Any]) -> job.Job:
+def _job(run_dir: Path, secrets: dict[str, Any]) -> JobFile:
     raw = {"format": 1, "name": "toy", "run_id": "id", "nodes": 1, "ranks_per_node": 1, "max_failures": 1}
     (run_dir / "job.json").write_text(json.dumps({**raw, "checkpoint_dir": "ckpt", "secrets": secrets}))
     return job.load(run_dir, run_dir)
@@ -78,7 +80,7 @@ def _job(run_dir: Path, secrets: dict[str, Any]) -> job.Job:
 def test_secrets_that_were_handed_over_come_before_those_of_the_environment(tmp_path: Path) -> None:
     wanted = _job(tmp_path, {"A": {"env": "MINE_A"}, "B": {"env": "MINE_B"}, "C": {"kubernetes": "s/c"}})
     environ = {"MINE_A": "stale", "MINE_B": "b", "C": "c"}
-    handed_over = tmp_path / environment.SECRETS
+    handed_over = tmp_path / SECRETS
     handed_over.write_text(json.dumps({"A": "a", "C": "not of kind env"}))
     assert environment.read_secrets(wanted, environ, handed_over) == {"A": "a", "B": "b", "C": "c"}
     handed_over.unlink()
@@ -88,7 +90,7 @@ def test_secrets_that_were_handed_over_come_before_those_of_the_environment(tmp_
 def test_a_secret_that_is_nowhere_is_named_with_the_node(tmp_path: Path) -> None:
     wanted = _job(tmp_path, {"A": {"env": "MINE_A"}})
     with pytest.raises(Ended, match=r"Missing on .+: A \(environment variable MINE_A is not set\)") as ended:
-        environment.read_secrets(wanted, {}, tmp_path / environment.SECRETS)
+        environment.read_secrets(wanted, {}, tmp_path / SECRETS)
     assert (ended.value.code, ended.value.cause) == (HOPELESS, "secret_missing")
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.job.agent import gpus, job, preflight
 from orchestrator.job.agent.codes import PREFLIGHT, Ended
+from orchestrator.job.protocol.jobfile import JobFile
 
 HOST = os.uname().nodename
 CUDA = """from typing import Optional
@@ -26,7 +27,7 @@ CPU = CUDA.replace("'13.0'", "None").replace("+cu130", "+cpu")
 ROCM = CPU.replace("hip: Optional[str] = None", "hip: Optional[str] = '7.1'").replace("+cpu", "+rocm7.1")
 
 
-def _job(run_dir: Path, **changes: Any) -> job.Job:
+def _job(run_dir: Path, **changes: Any) -> JobFile:
     raw = {
         "format": 1,
         "name": "toy",
@@ -42,7 +43,7 @@ def _job(run_dir: Path, **changes: Any) -> job.Job:
     bundle.mkdir(exist_ok=True)
     (bundle / "job.json").write_text(json.dumps(raw))
     made = job.load(bundle, run_dir)
-    made.checkpoint_dir.mkdir(exist_ok=True)
+    made.root.mkdir(exist_ok=True)
     return made
 
 
@@ -56,7 +57,7 @@ def _interpreter(place: Path, version: str) -> str:
     return str(place / "bin" / "python")
 
 
-def _refusal(made: job.Job, environ: dict[str, str]) -> Ended:
+def _refusal(made: JobFile, environ: dict[str, str]) -> Ended:
     with pytest.raises(Ended) as ended:
         preflight.check(made, environ)
     assert ended.value.code == PREFLIGHT

@@ -10,21 +10,15 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from orchestrator.job.protocol.jobfile import ModelSource, TextData
 from orchestrator.job.training.environment import TrainingError
 from orchestrator.job.training.packing import Packed, Rows, pack, trim
 from orchestrator.job.training.text import find_files, read_documents
 from orchestrator.job.training.tokenizer import END_ID, bytes_tokenizer, load_tokenizer
 
 
-def data(*files: str, length: int = 4, **keys: object) -> dict[str, object]:
-    return {
-        "files": list(files),
-        "dataset": None,
-        "split": "train",
-        "text_field": "text",
-        "sequence_length": length,
-        **keys,
-    }
+def data(*files: str, length: int = 4, **keys: object) -> TextData:
+    return TextData(sequence_length=length, files=files, **keys)
 
 
 def ids(packed: Packed) -> list[int]:
@@ -52,7 +46,7 @@ def test_another_tokenizer_packs_the_same_text_through_itself(tmp_path: Path) ->
     (tmp_path / "a.txt").write_text("ab" * 600)
     tokenizer = bytes_tokenizer()
     tokenizer.save_pretrained(tmp_path / "saved")
-    own = load_tokenizer({"tokenizer": str(tmp_path / "saved"), "model": {"path": None, "config": {}}})
+    own = load_tokenizer(ModelSource(config={}), str(tmp_path / "saved"))
     own.add_tokens(["ab"])
     packed = pack(data(f"{tmp_path}/a.txt"), own, str(tmp_path / "packed"))
     assert ids(packed) == [len(own) - 1] * 600

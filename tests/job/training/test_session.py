@@ -37,7 +37,9 @@ def environment(tmp_path: Path, **job: object) -> dict[str, str]:
     """One rank of generation 1."""
     root, bundle = tmp_path / "root", tmp_path / "bundle"
     bundle.mkdir()
-    (bundle / "job.json").write_text(json.dumps({"every_steps": None, "every_seconds": None, "keep": 1, **job}))
+    least = {"format": 1, "name": "test", "run_id": "0123456789ab", "nodes": 1, "ranks_per_node": 1}
+    least |= {"checkpoint_dir": "root", "max_failures": 1}
+    (bundle / "job.json").write_text(json.dumps({**least, **job}))
     claim(root, 1)
     return {
         **os.environ,
