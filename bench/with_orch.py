@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from kubernetes import config as client_config
 from kubernetes.client import api_client
@@ -23,8 +24,11 @@ from kubernetes.client import api_client
 from orchestrator import rendering
 from orchestrator.clusters import PROFILES, Backend, open_backend
 from orchestrator.clusters.kubernetes import render as kubernetes
-from orchestrator.clusters.kubernetes.api import Api, Listed, Query
+from orchestrator.clusters.kubernetes.answers import Listed
+from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.clusters.kubernetes.backend import KubernetesBackend
+from orchestrator.clusters.kubernetes.binding import Json
+from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.clusters.slurm.backend import SlurmBackend
 from orchestrator.config import configfile, specfile
 from orchestrator.controller import process as daemon
@@ -36,6 +40,8 @@ from orchestrator.runs import submit as launch
 from orchestrator.runs.prepare import prepare
 from orchestrator.store import open_store
 from orchestrator.system.paths import config_path, orch_home
+
+T = TypeVar("T")
 
 # Their import is part of the command's figures, not of these.
 USED = (rendering, snapshot, make_plan, SlurmBackend, client_config, api_client)
@@ -86,11 +92,16 @@ class Counting(Api):
     objects = 0
     bytes = 0
 
-    def list(self, path: str, query: Query = (), *, metadata_only: bool = False) -> Listed:
-        listed = super().list(path, query, metadata_only=metadata_only)
+    def list(
+        self, kind: type[T], path: str, query: Sequence[tuple[str, str]] = (), *, metadata_only: bool = False
+    ) -> Listed[T]:
+        listed = super().list(kind, path, query, metadata_only=metadata_only)
         self.objects += len(listed.items)
-        self.bytes += len(json.dumps(listed.items, separators=(",", ":")))
         return listed
+
+    def _json(self, response: Any) -> Json:
+        self.bytes += len(response.data)
+        return super()._json(response)
 
 
 def tick(rounds: int) -> dict[str, list[float]]:
@@ -115,6 +126,7 @@ def tick(rounds: int) -> dict[str, list[float]]:
             return taken
 
         seconds = ticks(opened(), rounds)
+        assert isinstance(profile, KubernetesProfile)
         api = Counting(name, profile)
         ticks(KubernetesBackend(name, profile, home, api=api), 1)
         store.release_lease(lease)
