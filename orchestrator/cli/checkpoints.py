@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.cli import context, files, output
 from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
-from orchestrator.job.protocol.encoding import RecordError
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints
 from orchestrator.job.remote import texts
 from orchestrator.store.reader import FILE

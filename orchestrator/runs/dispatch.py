@@ -16,7 +16,8 @@ from typing import Any
 from orchestrator.bundle import archive
 from orchestrator.clusters import Backend, kind_of
 from orchestrator.errors import ClusterError, JobError, StoreError, Unreachable
-from orchestrator.job.protocol.encoding import RecordError, parse, to_json
+from orchestrator.job.protocol.encoding import parse, to_json
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import JOB_FILE
 from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.system import atomic

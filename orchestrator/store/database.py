@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import StoreError
-from orchestrator.job.protocol.encoding import RecordError
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.system import proc
 from orchestrator.store.mounts import on_network
 

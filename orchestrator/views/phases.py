@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.model.run import Cause
+from orchestrator.job.protocol.cause import Cause
 from orchestrator.views.table import Row
 
 ROLES: Mapping[str, str] = {

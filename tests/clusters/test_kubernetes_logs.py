@@ -12,7 +12,8 @@ from orchestrator.clusters.kubernetes.backend import SILENT_PODS, _Attempt
 from orchestrator.clusters.kubernetes.logs import BYTES, LAST_BYTES, PodLogs
 from orchestrator.clusters.kubernetes.pods import Pod
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
-from orchestrator.model.run import Cause
+from orchestrator.job.protocol.pod import LastWord
+from orchestrator.model.run import Cause, Report
 
 POD = Pod(
     name="p-0", uid="aaaaaaaa-1", number=0, attempt=1, run_id="r", node="n", phase="Running",
@@ -91,8 +92,8 @@ def test_an_agent_that_never_gets_to_say_a_word_cannot_start() -> None:
         assert seen.cannot_start(None, 1) == ""
         seen.see([dead(number), dead(number)], 1)
     assert "OOMKilled" in seen.cannot_start(None, 1)
-    assert seen.cannot_start({"attempt": 1}, 1) == "", "it has begun since, or before"
-    seen.see([dead(9, word={"node": 0, "attempt": 1})], 1)
+    assert seen.cannot_start(Report(attempt=1), 1) == "", "it has begun since, or before"
+    seen.see([dead(9, word=LastWord(node=0, attempt=1))], 1)
     assert seen.cannot_start(None, 1) == ""
 
 

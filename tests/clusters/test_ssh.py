@@ -24,6 +24,7 @@ from orchestrator.clusters.ssh.backend import SshBackend
 from orchestrator.clusters.ssh.hosts import address_of
 from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.errors import ClusterError, JobError, OrchError, PlanError, Unreachable
+from orchestrator.job.protocol.operations import HostFacts
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Phase, Question, Submission
 from testbeds.ssh import hosts
@@ -422,7 +423,7 @@ def sessions(site: Site, name: str) -> int:
     ],
 )
 def test_the_address_of_node_0_is_where_it_was_reached(name: str, addresses: list[str], expected: str) -> None:
-    assert address_of(name, [{"address": address} for address in addresses]) == expected
+    assert address_of(name, [HostFacts(nodename="", address=address, sees=True) for address in addresses]) == expected
 
 
 def test_a_profile_without_hosts_or_a_shared_directory_says_so() -> None:

@@ -12,7 +12,7 @@ from orchestrator.clusters import open_backend
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.controller import tick
 from orchestrator.errors import ClusterError, JobError
-from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase
+from orchestrator.model.run import Cause, Mark, Metrics, MetricsLine, Observation, Phase
 from orchestrator.model.spec import Data, Model, Spec, Training
 from orchestrator.runs import submit
 from orchestrator.runs.dispatch import load_bundle, stage
@@ -154,11 +154,14 @@ def test_a_store_may_be_moved_with_its_runs_under_way(bench: Bench, tmp_path: Pa
     (tmp_path / "away").rename(moved.home / "runs")
     moved.backend = cluster = Scripted()
     cluster.otherwise = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
-    cluster.news = Metrics(mark=Mark(generation=1, offset=9), lines=({"step": 1, "loss": 2.0},), whole=True)
+    cluster.news = Metrics(
+        mark=Mark(generation=1, offset=9), lines=(MetricsLine(attempt=1, generation=1, step=1, loss=2.0),), whole=True
+    )
     tick.tick(moved.desk())
     assert cluster.submits == ["orch-tiny-2"], "handed over from the files in their new place"
     assert moved.run().metrics == str(tmp_path / "moved/runs/tiny/metrics.jsonl")
-    assert (tmp_path / "moved/runs/tiny/metrics.jsonl").read_text() == '{"step": 1, "loss": 2.0}\n'
+    line = json.loads((tmp_path / "moved/runs/tiny/metrics.jsonl").read_text())
+    assert (line["step"], line["loss"]) == (1, 2.0)
     assert not (bench.home / "runs").exists()
     moved.store.close()
 
@@ -169,7 +172,9 @@ def test_a_home_that_cannot_be_written_to_keeps_no_run_from_its_end(
     bench.backend = cluster = Scripted()
     bench.submit(prepared())
     (bench.home / "runs/tiny/metrics.jsonl").mkdir()
-    cluster.news = Metrics(mark=Mark(generation=1, offset=9), lines=({"step": 1, "loss": 2.0},), whole=True)
+    cluster.news = Metrics(
+        mark=Mark(generation=1, offset=9), lines=(MetricsLine(attempt=1, generation=1, step=1, loss=2.0),), whole=True
+    )
     for _ in range(3):
         tick.tick(bench.desk())
     assert caplog.text.count("its metrics cannot be kept here") == 1

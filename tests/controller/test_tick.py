@@ -68,7 +68,9 @@ def test_a_bug_that_one_run_meets_harms_no_other(bench: Bench, capsys: pytest.Ca
     with log.to_stderr():
         assert bench.until_end().phase is Phase.SUCCEEDED
     told = capsys.readouterr().err
-    assert told.count("ERROR run=odd cluster=local a bug in orch: KeyError: 'step'") == 1, "once, however often"
+    assert told.count("ERROR run=odd cluster=local a bug in orch: TypeError: must be called") == 1, (
+        "once, however often"
+    )
     assert "in write" in told
 
 

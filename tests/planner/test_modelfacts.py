@@ -202,7 +202,7 @@ def test_a_hub_id_that_is_not_here_is_not_known(tmp_path):
 
 
 OTHER = """
-from orchestrator import modelfacts
+from orchestrator.inputs import modelfacts
 facts = modelfacts.facts_of(question, "test")
 answer = None if facts is None else [facts.parameters, facts.layers, facts.source]
 """

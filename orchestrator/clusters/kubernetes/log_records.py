@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.job.protocol import pod
-from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.pod import LogRecord
 from orchestrator.job.protocol.report import Listed
 from orchestrator.model.run import Generation, MetricsLine, Report

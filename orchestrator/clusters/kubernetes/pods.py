@@ -11,7 +11,8 @@ from datetime import datetime
 
 from orchestrator.clusters.kubernetes.answers import ContainerStatus, PodObject, Terminated, condition
 from orchestrator.clusters.kubernetes.manifests import ATTEMPT, RUN_ID
-from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.pod import LastWord
 from orchestrator.model.run import Cause
 

@@ -15,7 +15,8 @@ from orchestrator.job.checkpoints import generations
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.encoding import RecordError, to_json
+from orchestrator.job.protocol.encoding import to_json
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import Root, generation_dir
 from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.records import Claim, Ending, NodeJoined, Outcome, Owner, Slot

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from orchestrator.job.agent.codes import HOPELESS, Ended
 from orchestrator.job.protocol.cause import Cause
-from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import JOB_FILE
 from orchestrator.job.protocol.jobfile import JobFile
 

@@ -18,7 +18,7 @@ from orchestrator.job.agent.pod import Pod
 from orchestrator.job.agent.processes import Inbox
 from orchestrator.job.checkpoints import claiming, generations, retention
 from orchestrator.job.protocol.cause import Cause
-from orchestrator.job.protocol.encoding import RecordError
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import SECRETS
 from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.records import Claim, Outcome

@@ -22,7 +22,8 @@ from orchestrator.job.agent.options import Options
 from orchestrator.job.checkpoints import report as reports
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.encoding import RecordError, to_json
+from orchestrator.job.protocol.encoding import to_json
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import generation_dir
 from orchestrator.job.protocol.pod import PREFIX, LastWord, LogRecord, MetricsNews
 from orchestrator.job.protocol.records import Owner

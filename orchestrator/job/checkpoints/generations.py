@@ -6,7 +6,8 @@ import os
 
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.encoding import NewerFormatError, RecordError, to_json
+from orchestrator.job.protocol.encoding import NewerFormatError, to_json
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import Root, generation_dir, generations_dir
 from orchestrator.job.protocol.records import Claim, Outcome, Success
 from orchestrator.job.system.atomic import create_json

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Iterable, Mapping, Union
 
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.encoding import NewerFormatError, RecordError, to_json
+from orchestrator.job.protocol.encoding import NewerFormatError, to_json
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import COMMIT
 from orchestrator.job.protocol.records import Commit, FileSum
 from orchestrator.job.system.atomic import fsync_directory, write_json

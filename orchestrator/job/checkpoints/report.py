@@ -20,7 +20,8 @@ from orchestrator.job.checkpoints.layout import Place, foreign_places, generatio
 from orchestrator.job.checkpoints.verify import size_of, verify
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import Root, generation_dir
 from orchestrator.job.protocol.records import Claim, Ending, Heartbeat, NodeJoined, Outcome, Progress
 from orchestrator.job.protocol.report import CheckpointRef, Generation, Listed, MetricsLine, Problem, Report

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Optional
+from typing import NamedTuple, Optional
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):  # no dataclass: `orch status` reads these rows, and would start slower
     """What follows from a cause.
 
     `blames_node`: the machine may be at fault. `counts`: an attempt that ends so is a failure. `needs_user`: another
@@ -19,6 +17,9 @@ class Row:
     counts: bool = True
     needs_user: bool = False
     shown: bool = True
+
+
+_USUAL = Row()
 
 
 class Cause(str, Enum):
@@ -66,7 +67,7 @@ class Cause(str, Enum):
     STUCK = "stuck"  # the cluster accepted it and could never start it
     UNKNOWN = "unknown", Row(shown=False)
 
-    def __new__(cls, word: str, row: Row = Row()) -> Cause:  # noqa: PYI034 - typing.Self is of Python 3.11
+    def __new__(cls, word: str, row: Row = _USUAL) -> Cause:  # noqa: PYI034 - typing.Self is of Python 3.11
         made = str.__new__(cls, word)
         made._value_, made.row = word, row
         return made

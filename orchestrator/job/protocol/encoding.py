@@ -14,24 +14,12 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Callable, Mapping, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from orchestrator.job.protocol.errors import RecordError
+
 T = TypeVar("T")
 
 OMIT: Mapping[str, object] = {"omit": True}  # metadata of a field whose key is left out while its value is None
 _Reader = Callable[[object], Any]
-
-
-class RecordError(ValueError):
-    """A record that cannot be read: where it is, the field, what was wanted there and what was found."""
-
-    def __init__(self, field: str, wanted: str, found: str, where: str = "") -> None:
-        place = ": ".join(part for part in (where, field) if part)
-        super().__init__(f"{place or 'record'}: wanted {wanted}, found {found}")
-        self.field, self.wanted, self.found = field, wanted, found
-
-    def within(self, field: str = "", where: str = "") -> RecordError:
-        """The same error, one level further out."""
-        path = f"{field}.{self.field}".strip(".") if field else self.field
-        return type(self)(path, self.wanted, self.found, where)
 
 
 class NewerFormatError(RecordError):

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Mapping, Union
 
 from orchestrator.job.protocol import operations as op
-from orchestrator.job.protocol.encoding import RecordError
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.operations import Operation
 
 # A module of this package and a function that takes the request. A process loads the modules of what it performs.

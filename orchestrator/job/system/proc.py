@@ -10,9 +10,10 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Callable, Iterator, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, NamedTuple
 
-from orchestrator.job.protocol.records import Process
+if TYPE_CHECKING:  # `orch status` reads /proc, and starts faster without the records
+    from orchestrator.job.protocol.records import Process
 
 _PROC = Path("/proc")
 _READS = 10  # of an environment that is empty: a process that executes another program has none for an instant
@@ -99,6 +100,8 @@ def boot_id() -> str | None:
 
 def identity(pid: int) -> Process:
     """What tells process `pid` from any other, on this machine and since its boot, to whoever can see it."""
+    from orchestrator.job.protocol.records import Process
+
     found = stat(pid)
     return Process(pid, found.start if found else None, boot_id(), _namespace())
 

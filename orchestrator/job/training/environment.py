@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
-from orchestrator.job.protocol.encoding import RecordError, parse
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import DS_CONFIG, JOB_FILE
 from orchestrator.job.protocol.jobfile import JobFile
 

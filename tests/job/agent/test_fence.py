@@ -70,7 +70,7 @@ def test_a_directory_that_can_not_be_made_is_a_preflight_that_says_no(make_clust
 def test_a_bundle_without_a_job_is_refused_in_words(cluster: Cluster) -> None:
     (cluster.bundle / "job.json").write_text('{"format": 99}')
     assert cluster.wait([cluster.agent(0)]) == [85]
-    assert "this agent reads format 1" in str(_ended(cluster)["because"])
+    assert "format: wanted 1 at most, found 99" in str(_ended(cluster)["because"])
 
 
 def test_a_missing_secret_ends_the_start_with_its_name_and_no_value(make_cluster: MakeCluster) -> None:

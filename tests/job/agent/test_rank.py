@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+# What every job.json has.
+LEAST = {"format": 1, "name": "test", "run_id": "0123456789ab", "nodes": 2, "ranks_per_node": 2}
+LEAST |= {"checkpoint_dir": "checkpoints", "max_failures": 1}
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -23,7 +27,7 @@ def place(tmp_path: Path) -> Path:
 
 def _start(place: Path, script: str, command: list[str], *, agent: int | None = None) -> subprocess.Popen[bytes]:
     (place / "bundle/code/train.py").write_text(script)
-    (place / "bundle/job.json").write_text(json.dumps({"command": command, "code": "code"}))
+    (place / "bundle/job.json").write_text(json.dumps({**LEAST, "command": command, "code": "code"}))
     env = {
         **os.environ,
         "RANK": "3",

@@ -14,7 +14,8 @@ from orchestrator.job.agent import codes, job
 from orchestrator.job.protocol import pod, records, report
 from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.encoding import NewerFormatError, RecordError, from_json, parse, to_json
+from orchestrator.job.protocol.encoding import NewerFormatError, from_json, parse, to_json
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.jobfile import JobFile
 
 KINDS = [
