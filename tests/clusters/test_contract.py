@@ -183,7 +183,7 @@ def test_metrics_are_read_on_from_a_mark(place: Place) -> None:
         nonlocal mark
         news = place.see(submission, metrics=True, mark=mark).metrics
         if news is not None:
-            steps.extend(line["step"] for line in news.lines)
+            steps.extend(line.step for line in news.lines)
             mark = news.mark
 
     def ended(seen: object) -> bool:

@@ -86,10 +86,10 @@ def test_an_attempt_is_submitted_watched_and_read_through_ssh(place: SlurmPlace)
     mark = None
     while not (seen := place.see(submission, metrics=True, mark=mark)).phase.ended:
         if seen.metrics is not None:
-            steps.extend(line["step"] for line in seen.metrics.lines)
+            steps.extend(line.step for line in seen.metrics.lines)
             mark = seen.metrics.mark
         time.sleep(0.1)
-    steps.extend(line["step"] for line in (seen.metrics.lines if seen.metrics else ()))
+    steps.extend(line.step for line in (seen.metrics.lines if seen.metrics else ()))
     assert (seen.phase, seen.cause, seen.raw.split()[:2]) == (Phase.SUCCEEDED, Cause.COMPLETED, ["COMPLETED", handle])
     assert steps == [1, 2, 3, 4, 5]
 

@@ -40,7 +40,7 @@ def _alive(cluster: Cluster) -> list[int]:
 def _finish(cluster: Cluster, agents: list[subprocess.Popen[bytes]]) -> None:
     """All agents end well, every step has one line, and nothing is left."""
     assert set(cluster.wait(agents)) == {0}
-    assert [line["step"] for line in report.read_metrics(cluster.root)] == list(range(1, 31))
+    assert [line.step for line in report.read_metrics(cluster.root)] == list(range(1, 31))
     cluster.until(lambda: not _alive(cluster), hint="no process is left")
 
 
@@ -285,7 +285,7 @@ def test_a_start_that_wakes_after_another_went_on_is_fenced_and_nothing_of_it_co
     assert cluster.outcome(1)["result"] == "fenced"
     counted = choose.choose(cluster.root)
     assert [entry.path for entry in counted.sealed] == ["generations/000002/checkpoints/checkpoint-40"]
-    assert [line["generation"] for line in report.read_metrics(cluster.root)] == [1] * 5 + [2] * 35
+    assert [line.generation for line in report.read_metrics(cluster.root)] == [1] * 5 + [2] * 35
     assert not _alive(cluster)
 
 
