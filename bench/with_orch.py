@@ -24,10 +24,9 @@ from kubernetes.client import api_client
 from orchestrator import rendering
 from orchestrator.clusters import PROFILES, Backend, open_backend
 from orchestrator.clusters.kubernetes import render as kubernetes
-from orchestrator.clusters.kubernetes.answers import Listed
+from orchestrator.clusters.kubernetes.answers import Json, Listed
 from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.clusters.kubernetes.backend import KubernetesBackend
-from orchestrator.clusters.kubernetes.binding import Json
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.clusters.slurm.backend import SlurmBackend
 from orchestrator.config import configfile, specfile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from orchestrator.clusters.kubernetes.answers import PodObject, read
 from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.clusters.kubernetes.backend import KubernetesBackend
 from orchestrator.clusters.kubernetes.pod_watch import PAUSE, PodWatch
@@ -54,7 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         elif path.endswith("/log"):
             self.answer(b"2026-11-26T20:00:01.5Z alive\n")
         else:
-            items = {"pods": [POD], "jobsets": [JOB]}.get(path.rpartition("/")[2], [])
+            kind = path.rpartition("/")[2]
+            items = [*{"pods": [POD], "jobsets": [JOB]}.get(kind, []), *self.server.more.get(kind, ())]
             self.answer(json.dumps({"metadata": {"resourceVersion": "7"}, "items": items}).encode())
 
     def answer(self, content: bytes, status: int = 200) -> None:
@@ -77,6 +79,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     watch: Callable[[Handler], None]
     watched = 0
+    more: Mapping[str, list[Any]] = {}
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -184,17 +187,17 @@ def test_a_watch_rings_at_changes_and_rests_after_it_has_failed(
 ) -> None:
     pauses: list[float] = []
     with serving(watch, tmp_path) as (server, profile):
-        watch = PodWatch(Api("k8s", profile), pauses.append)
-        watch.watch_from("7")
+        pods = PodWatch(Api("k8s", profile), pauses.append)
+        pods.watch_from("7")
         assert server.watched == 0  # who looks once and goes needs none
-        watch.watch_from("7")
+        pods.watch_from("7")
         until(lambda: server.watched == 1)
         if watch in CHANGED:
-            until(lambda: watch.is_set)
-            watch.begin()
+            until(lambda: pods.is_set)
+            pods.begin()
         elif watch in FAILED:
             until(lambda: pauses == [PAUSE])
-            assert not watch.is_set
+            assert not pods.is_set
 
 
 def test_nothing_is_asked_on_the_connection_of_a_stream_that_was_given_up(tmp_path: Path) -> None:
@@ -203,7 +206,26 @@ def test_nothing_is_asked_on_the_connection_of_a_stream_that_was_given_up(tmp_pa
         for lines in api.lines(api.core("pods"), (("watch", "true"),), seconds=60):
             assert lines == [CHANGE.rstrip()]
             break
-        assert api.list(dict, api.core("pods")).items == (POD,)
+        assert api.list(PodObject, api.core("pods")).items == (read(PodObject, POD),)
+
+
+@pytest.mark.parametrize("kind", ["pods", "jobsets"])
+def test_an_object_of_an_impossible_shape_is_reported_with_its_run_and_hides_no_other(
+    kind: str, tmp_path: Path
+) -> None:
+    two = Submission(
+        run="two", run_id="ba9876543210", attempt=1, cluster="k8s", digest="", dir="/shared/runs/two",
+        checkpoint_dir="", bundle_file="", nodes=1, handle="jobset/orch-two-1",
+    )  # fmt: skip
+    labels = {**LABELS, "orch/run": "two", "orch/run-id": "ba9876543210"}
+    broken = {"metadata": {"name": "orch-two-1", "labels": labels}, "status": {"conditions": 7}}
+    with serving(ends_at_once, tmp_path) as (server, profile):
+        server.more = {kind: [broken]}
+        backend = KubernetesBackend("k8s", profile, tmp_path / "home")
+        seen = backend.observe([Question(submission=SUBMISSION), Question(submission=two)])
+    assert seen["one"].phase is Phase.STARTING
+    assert seen["two"].phase is Phase.UNKNOWN
+    assert "orch-two-1: status.conditions: wanted a list, found 7" in seen["two"].because
 
 
 def until(what: Callable[[], bool]) -> None:

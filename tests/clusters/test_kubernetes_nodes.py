@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.clusters.kubernetes.answers import Node
-from orchestrator.clusters.kubernetes.binding import read
+from orchestrator.clusters.kubernetes.answers import Node, read
 from orchestrator.clusters.kubernetes.nodes import fits, may_return
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 

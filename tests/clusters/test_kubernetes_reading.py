@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters.kubernetes import events, reading
-from orchestrator.clusters.kubernetes.answers import Event, JobObject, PodObject, Workload
-from orchestrator.clusters.kubernetes.binding import read
+from orchestrator.clusters.kubernetes.answers import Event, JobObject, PodObject, Workload, read
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobStatus, Lifecycle, resource_of, status_of
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of, pods_of
 from orchestrator.clusters.kubernetes.reading import AttemptView

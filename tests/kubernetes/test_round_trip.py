@@ -21,6 +21,7 @@ import yaml
 
 from orchestrator.clusters import PROFILES
 from orchestrator.clusters.kubernetes import objects
+from orchestrator.clusters.kubernetes.answers import Page
 from orchestrator.clusters.kubernetes.api import JSON, Api
 from orchestrator.clusters.kubernetes.check.answers import amount
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES
@@ -223,7 +224,8 @@ def served(api: Api, space: str, kind: JobKind) -> dict[tuple[str, str], Any]:
         "PersistentVolumeClaim": f"/api/v1/namespaces/{space}/persistentvolumeclaims",
         {"pytorchjob": "PyTorchJob", "jobset": "JobSet", "trainjob": "TrainJob"}[kind]: JOB_RESOURCES[kind].path(space),
     }
-    return {(name, one["metadata"]["name"]): one for name, path in paths.items() for one in api.list(dict, path).items}
+    listed: list[tuple[str, Any]] = [(name, one) for name, path in paths.items() for one in api.get(Page, path).items]
+    return {(name, one["metadata"]["name"]): one for name, one in listed}
 
 
 def differences(wanted: Any, found: Any, at: str = "") -> Iterator[str]:

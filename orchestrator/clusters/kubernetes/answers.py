@@ -5,22 +5,56 @@ Every field is optional, as in the API itself.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
-from orchestrator.clusters.kubernetes.binding import Quantity, path
+from orchestrator.job.protocol.encoding import from_json
+from orchestrator.job.protocol.errors import RecordError
 
 T = TypeVar("T")
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Manifest: TypeAlias = dict[str, Any]  # an object that is written; only its schema on the server knows its fields
+
+
+class Quantity(str):
+    """8, 500m or 200Gi; custom resources have it as a number, too."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: object) -> Self:
+        if not isinstance(value, str | int | float):
+            raise ValueError(value)  # noqa: TRY004 - as an Enum's
+        return super().__new__(cls, value)
+
+
+def path(where: str, default: Any = "") -> Any:
+    """A field's place in the JSON object, as in status.phase; `default` where the object has nothing there, or null."""
+    metadata = {"path": tuple(where.split("."))}
+    if default == {}:
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def read(kind: type[T], document: object) -> T:
+    """The object as a dataclass. Raises RecordError with the object's name and the field."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return from_json(kind, document, f"{kind.__name__} {name}" if name else kind.__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed(Generic[T]):
-    """The objects of a list, and the server's clock when it gave the last page, in seconds since the epoch."""
+    """The objects of a list, and the server's clock when it gave the last page, in seconds since the epoch.
+
+    `unreadable` are the labels of objects that have a value of an impossible type, each with the error.
+    """
 
     items: tuple[T, ...]
     at: float = 0.0
     version: str = ""
+    unreadable: tuple[tuple[Mapping[str, str], RecordError], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

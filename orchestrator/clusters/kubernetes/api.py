@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from orchestrator.clusters.kubernetes.answers import KubeContext, Listed, Page, Status
-from orchestrator.clusters.kubernetes.binding import Json, Malformed, Manifest, read
+from orchestrator.clusters.kubernetes.answers import Json, KubeContext, Listed, Manifest, ObjectMeta, Page, Status, read
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.system import logs
 
 CONNECT_SECONDS = 5.0
@@ -104,19 +104,27 @@ class Api:
     def get(self, kind: type[T], path: str, *, metadata_only: bool = False) -> T:
         """One object. Raises Refused and Unreachable."""
         accept = _METADATA_ONLY if metadata_only else JSON
-        return read(kind, self._json(self._request("GET", path, accept=accept)))
+        return self._read(kind, self._json(self._request("GET", path, accept=accept)))
 
     def list(self, kind: type[T], path: str, query: Query = (), *, metadata_only: bool = False) -> Listed[T]:
         """All objects, page by page. Raises Refused and Unreachable."""
         accept = _METADATA_LIST if metadata_only else JSON
-        items: tuple[T, ...] = ()
+        items: list[T] = []
+        unreadable: list[tuple[Mapping[str, str], RecordError]] = []
         more: Query = ()
         while True:
             response = self._request("GET", path, query=(*query, ("limit", str(PAGE)), *more), accept=accept)
-            page = read(Page, self._json(response))
-            items += tuple(read(kind, item) for item in page.items)
+            page = self._read(Page, self._json(response))
+            for item in page.items:
+                try:
+                    items.append(read(kind, item))
+                except RecordError as error:
+                    logs.info(__name__, f"the API server of {self._name} answered {error}")
+                    unreadable.append((self._read(ObjectMeta, item).labels, error))
             if not page.more:
-                return Listed(items=items, at=_clock(response), version=page.version)
+                return Listed(
+                    items=tuple(items), at=_clock(response), version=page.version, unreadable=tuple(unreadable)
+                )
             more = (("continue", page.more),)
 
     def create(self, path: str, document: Manifest) -> None:
@@ -125,7 +133,7 @@ class Api:
 
     def review(self, kind: type[T], path: str, document: Manifest) -> T:
         """Create an object whose status is the answer to a question. Raises Refused and Unreachable."""
-        return read(kind, self._write("POST", path, document, JSON))
+        return self._read(kind, self._write("POST", path, document, JSON))
 
     def apply(self, path: str, document: Manifest) -> None:
         """Server-side apply, which takes over no field of another owner. Raises Refused and Unreachable."""
@@ -218,10 +226,16 @@ class Api:
             raise Unreachable(f"the API server of {self._name} answered something that is not JSON") from error
         return value
 
+    def _read(self, kind: type[T], value: object) -> T:
+        try:
+            return read(kind, value)
+        except RecordError as error:
+            raise Unreachable(f"the API server of {self._name} answered {error}") from error
+
     def _refusal(self, response: Any) -> ClusterError:
         try:
             answer = read(Status, json.loads(response.data))
-        except (ValueError, Malformed):
+        except ValueError:  # not JSON, or not a Status
             answer = Status(message=response.data.decode(errors="replace")[:300])
         message = answer.message
         status = int(response.status)
@@ -278,7 +292,7 @@ def _connect(name: str, profile: KubernetesProfile) -> tuple[Any, str | None, st
             if profile.kubeconfig
             else f"set KUBECONFIG, or kubeconfig and context of {name}; by hand: orch render job.yaml -c {name}",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError, Malformed) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
         # The client checks little of a kubeconfig before it uses it.
         raise ClusterError(
             f"the kubeconfig of {name} cannot be read: {' '.join(str(error).split())}",

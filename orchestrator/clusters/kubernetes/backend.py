@@ -191,6 +191,7 @@ class KubernetesBackend:
 
     def _observe(self, question: Question, found: Snapshot, *, read: bool) -> Observation:
         submission = question.submission
+        found.check(submission)
         pods = found.pods_of(submission)
         attempt = self._attempts.setdefault(key_of(submission), _Attempt())
         attempt.see(pods, submission.attempt)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.clusters.kubernetes.binding import Manifest
+from orchestrator.clusters.kubernetes.answers import Manifest
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobResource
 from orchestrator.clusters.kubernetes.profile import POD_OF_JOB, at
 from orchestrator.errors import JobError

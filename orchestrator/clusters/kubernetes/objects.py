@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from orchestrator.clusters.kubernetes.answers import ObjectMeta
+from orchestrator.clusters.kubernetes.answers import Manifest, ObjectMeta, read
 from orchestrator.clusters.kubernetes.api import Api, Refused
-from orchestrator.clusters.kubernetes.binding import Manifest, read
 from orchestrator.clusters.kubernetes.kinds import JobResource, handle_of
 from orchestrator.clusters.kubernetes.manifests import ASKED, DIGEST, RUN, RUN_ID, Manifests, manifests_of, tombstone
 from orchestrator.clusters.kubernetes.pods import Pod

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from orchestrator.clusters.kubernetes import events, nodes
 from orchestrator.clusters.kubernetes.answers import (
     Event,
     JobObject,
+    Listed,
     Node,
     ObjectMeta,
     PendingWorkloads,
     PodObject,
     Workload,
 )
-from orchestrator.clusters.kubernetes.api import Api, Refused
+from orchestrator.clusters.kubernetes.api import Api, Query, Refused
 from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle, resource_of, status_of
 from orchestrator.clusters.kubernetes.manifests import ASKED, ATTEMPT, MANAGED, RUN_ID
 from orchestrator.clusters.kubernetes.pods import TAINTED, Pod, newest_of, pods_of
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.errors import Unreachable
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.model.run import Submission
 
 MANY = 200  # runs; a selector for more of them does not name them
@@ -60,6 +63,12 @@ class Snapshot:
     warnings: Mapping[str, Sequence[Event]]
     queues: Queues
     version: str
+    unreadable: Mapping[Key, RecordError]
+
+    def check(self, submission: Submission) -> None:
+        """Raise the RecordError of an attempt whose job object or pod has a value of an impossible type."""
+        if error := self.unreadable.get(key_of(submission)):
+            raise error
 
     def pods_of(self, submission: Submission) -> Sequence[Pod]:
         return self.pods.get(key_of(submission), ())
@@ -88,7 +97,7 @@ class Snapshot:
 def take(api: Api, submissions: Sequence[Submission], profile: KubernetesProfile) -> Snapshot:
     """List everything. Raises Unreachable, also where job objects may not be listed; Refused where pods may not."""
     selector = (("labelSelector", _selector(submissions)),)
-    jobs = _jobs(api, submissions, selector)
+    jobs, unreadable = _jobs(api, submissions, selector)
     listed = api.list(PodObject, api.core("pods"), selector)
     pods: dict[Key, list[Pod]] = {}
     for pod in _without_passing_taints(api, pods_of(listed.items, listed.at), profile):
@@ -105,7 +114,12 @@ def take(api: Api, submissions: Sequence[Submission], profile: KubernetesProfile
         warnings=events.by_name(_warnings(api)) if incomplete else {},
         queues=_queues(api, profile.queue) if suspended and profile.queue is not None else Queues(),
         version=listed.version,
+        unreadable=unreadable | _unreadable(listed),
     )
+
+
+def _unreadable(listed: Listed[Any]) -> dict[Key, RecordError]:
+    return {key: error for labels, error in listed.unreadable if (key := _key(labels)) is not None}
 
 
 def _without_passing_taints(api: Api, pods: list[Pod], profile: KubernetesProfile) -> list[Pod]:
@@ -149,17 +163,21 @@ def _is_suspended(submission: Submission, jobs: Mapping[Key, JobObject]) -> bool
     return status is not None and status.lifecycle is Lifecycle.WAITING
 
 
-def _jobs(api: Api, submissions: Sequence[Submission], selector: tuple[tuple[str, str], ...]) -> dict[Key, JobObject]:
-    """The job objects by run and attempt: one list for each kind that is in use."""
+def _jobs(
+    api: Api, submissions: Sequence[Submission], selector: Query
+) -> tuple[dict[Key, JobObject], dict[Key, RecordError]]:
+    """The job objects by run and attempt, and those that cannot be read: one list for each kind that is in use."""
     resources = {one.kind: one for one in (resource_of(one.handle) for one in submissions) if one is not None}
     found: dict[Key, JobObject] = {}
+    unreadable: dict[Key, RecordError] = {}
     for resource in resources.values():
         try:
             listed = api.list(JobObject, resource.path(api.namespace), selector)
         except Refused as refused:
             raise Unreachable(f"{resource.plural} of {api.namespace} cannot be listed: {refused.message}") from refused
         found.update((key, job) for job in listed.items if (key := _key(job.labels)) is not None)
-    return found
+        unreadable |= _unreadable(listed)
+    return found, unreadable
 
 
 def _key(labels: Mapping[str, str]) -> Key | None:

@@ -1,7 +1,8 @@
 """Records as JSON objects and back, by the annotations of their dataclasses. Pure.
 
 A key that a dataclass does not have is ignored and a missing key takes the field's default, so that adjacent releases
-read each other's records. A record with a higher `format` than this version knows is refused.
+read each other's records. A record with a higher `format` than this version knows is refused. A field may say with
+metadata `path` which keys lead to it in the JSON object.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Mapping as MappingType
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Callable, Mapping, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Callable, Mapping, NamedTuple, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from orchestrator.job.protocol.errors import RecordError
 
@@ -62,12 +63,10 @@ def parse(kind: type[T], text: Union[str, bytes], where: str = "") -> T:
 
 def fields_of(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
     """Some fields of a record as their types; keys that it does not have are left out. Raises RecordError."""
-    readers, nullable = _readers(kind), _nullable(kind)
-    known = {name: value for name, value in values.items() if name in readers}
     return {
-        name: None if value is None else _read_field(name, readers[name], value)
-        for name, value in known.items()
-        if value is not None or name in nullable
+        field.name: None if value is None else _read_field(field.keys, field.read, value)
+        for field in _fields(kind)
+        if field.name in values and ((value := values[field.name]) is not None or field.nullable)
     }
 
 
@@ -90,40 +89,50 @@ def _names(kind: Any) -> tuple[tuple[str, bool], ...]:
     return tuple((field.name, "omit" in field.metadata) for field in dataclasses.fields(kind))
 
 
-@lru_cache(maxsize=None)
-def _readers(kind: Any) -> Mapping[str, _Reader]:
-    hints = get_type_hints(kind)
-    return {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind) if field.init}
+class _Field(NamedTuple):
+    """How a field is read: `keys` lead to its value in the JSON object."""
+
+    name: str
+    keys: tuple[str, ...]
+    read: _Reader
+    has_default: bool
+    nullable: bool
 
 
 @lru_cache(maxsize=None)
-def _defaults(kind: Any) -> Mapping[str, bool]:
-    """Whether each field has a default."""
-    missing = dataclasses.MISSING
-    return {
-        field.name: field.default is not missing or field.default_factory is not missing
+def _fields(kind: Any) -> tuple[_Field, ...]:
+    hints, missing = get_type_hints(kind), dataclasses.MISSING
+    return tuple(
+        _Field(
+            field.name,
+            field.metadata.get("path", (field.name,)),
+            _reader(hints[field.name]),
+            field.default is not missing or field.default_factory is not missing,
+            hints[field.name] is Any or type(None) in get_args(hints[field.name]),
+        )
         for field in dataclasses.fields(kind)
-    }
-
-
-@lru_cache(maxsize=None)
-def _nullable(kind: Any) -> frozenset[str]:
-    return frozenset(name for name, hint in get_type_hints(kind).items() if hint is Any or type(None) in get_args(hint))
+        if field.init
+    )
 
 
 def _read_record(kind: Any, value: object) -> Any:
-    if not isinstance(value, MappingType):
+    if not isinstance(value, dict):
         raise RecordError("", "a JSON object", _shown(value))
-    defaults, nullable = _defaults(kind), _nullable(kind)
     _check_format(kind, value.get("format"))
     found = {}
-    for name, read in _readers(kind).items():
-        inner = value.get(name)
+    for name, keys, read, has_default, nullable in _fields(kind):
+        inner: Any = value
+        for depth, key in enumerate(keys):
+            if not isinstance(inner, dict):
+                raise RecordError(".".join(keys[:depth]), "a JSON object", _shown(inner))
+            inner = inner.get(key)
+            if inner is None:
+                break
         if inner is not None:
-            found[name] = _read_field(name, read, inner)
-        elif name in nullable and (name in value or not defaults[name]):
+            found[name] = _read_field(keys, read, inner)
+        elif nullable and (name in value or not has_default):
             found[name] = None
-        elif not defaults[name]:
+        elif not has_default:
             raise RecordError(name, "a value", "null" if name in value else "no such key")
     return kind(**found)
 
@@ -136,11 +145,11 @@ def _check_format(kind: Any, found: object) -> None:
         raise NewerFormatError("format", f"{known} at most", f"{found}, written by a newer orch")
 
 
-def _read_field(name: str, read: _Reader, value: object) -> Any:
+def _read_field(keys: tuple[str, ...], read: _Reader, value: object) -> Any:
     try:
         return read(value)
     except RecordError as error:
-        raise error.within(name) from None
+        raise error.within(".".join(keys)) from None
 
 
 def _reader(hint: Any) -> _Reader:  # noqa: PLR0911 - one for each kind of type
@@ -149,16 +158,17 @@ def _reader(hint: Any) -> _Reader:  # noqa: PLR0911 - one for each kind of type
         return lambda value: value
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Union or str(origin) == "<class 'types.UnionType'>":
-        return _optional(_reader(next(one for one in arguments if one is not type(None))))
+        inner = _reader(next(one for one in arguments if one is not type(None)))
+        return lambda value: None if value is None else inner(value)
     if origin is tuple:
         return _tuple(_reader(arguments[0]))
     if origin is not None and issubclass(origin, MappingType):
         return _mapping(arguments[0], _reader(arguments[1]))
     if dataclasses.is_dataclass(hint):
         return lambda value: _read_record(hint, value)
-    if issubclass(hint, Enum):
-        return _enum(hint)
-    return _bytes if hint is bytes else _scalar(hint)
+    if hint in _WORDS:
+        return _scalar(hint)
+    return _bytes if hint is bytes else _made_of(hint)
 
 
 def _scalar(kind: type) -> _Reader:
@@ -172,15 +182,11 @@ def _scalar(kind: type) -> _Reader:
     return read
 
 
-def _optional(inner: _Reader) -> _Reader:
-    return lambda value: None if value is None else inner(value)
-
-
 def _tuple(inner: _Reader) -> _Reader:
     def read(value: object) -> Any:
         if not isinstance(value, (list, tuple)):
             raise RecordError("", "a list", _shown(value))
-        return tuple(_read_field(str(index), inner, item) for index, item in enumerate(value))
+        return tuple(_read_field((str(index),), inner, item) for index, item in enumerate(value))
 
     return read
 
@@ -189,7 +195,7 @@ def _mapping(key: type, inner: _Reader) -> _Reader:
     def read(value: object) -> Any:
         if not isinstance(value, MappingType):
             raise RecordError("", "a JSON object", _shown(value))
-        return {_key(key, name): _read_field(str(name), inner, item) for name, item in value.items()}
+        return {_key(key, name): _read_field((str(name),), inner, item) for name, item in value.items()}
 
     return read
 
@@ -202,13 +208,15 @@ def _key(kind: type, name: object) -> Any:
     return name
 
 
-def _enum(kind: type[Enum]) -> _Reader:
+def _made_of(kind: Any) -> _Reader:
+    """Of an enum, or of another class that takes the JSON value."""
+
     def read(value: object) -> Any:
         try:
             return kind(value)
         except ValueError:
-            words = ", ".join(str(one.value) for one in kind)
-            raise RecordError("", f"one of {words}", _shown(value)) from None
+            wanted = f"one of {', '.join(str(one.value) for one in kind)}" if issubclass(kind, Enum) else kind.__name__
+            raise RecordError("", wanted, _shown(value)) from None
 
     return read
 

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from orchestrator.clusters.findings import Finding
-from orchestrator.clusters.kubernetes.answers import Listed
-from orchestrator.clusters.kubernetes.binding import read
+from orchestrator.clusters.kubernetes.answers import Listed, read
 from orchestrator.clusters.kubernetes.check import answers as lookups
 from orchestrator.clusters.kubernetes.check import judge, rights
 from orchestrator.clusters.kubernetes.check.answers import (

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from orchestrator.clusters.kubernetes import runtimes
-from orchestrator.clusters.kubernetes.answers import ApiResources, Listed, Node, ObjectMeta, TrainingRuntime
-from orchestrator.clusters.kubernetes.binding import Quantity
+from orchestrator.clusters.kubernetes.answers import ApiResources, Listed, Node, ObjectMeta, Quantity, TrainingRuntime
 from orchestrator.clusters.kubernetes.check import objects
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobResource, choose_kind
 from orchestrator.clusters.kubernetes.profile import Gang, JobKind, KubernetesProfile

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from orchestrator.clusters.kubernetes.answers import Manifest
 from orchestrator.clusters.kubernetes.api import Api, Refused
-from orchestrator.clusters.kubernetes.binding import Manifest
 from orchestrator.clusters.kubernetes.check import answers as lookups
 from orchestrator.clusters.kubernetes.check import rights
 from orchestrator.clusters.kubernetes.check.answers import Answers, Lookup, Lookups, No

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.clusters.kubernetes.answers import Condition, Presence
-from orchestrator.clusters.kubernetes.binding import Quantity, path
+from orchestrator.clusters.kubernetes.answers import Condition, Presence, Quantity, path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

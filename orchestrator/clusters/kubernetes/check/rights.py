@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes import runtimes
-from orchestrator.clusters.kubernetes.binding import Manifest
+from orchestrator.clusters.kubernetes.answers import Manifest
 from orchestrator.clusters.kubernetes.check.answers import (
     GANGS,
     KUEUE_GROUP,
