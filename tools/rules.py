@@ -52,7 +52,7 @@ NEEDS_MORE = ("tasks", "training")  # of what travels: all else is run by any Py
 KINDS = {"local", "ssh", "slurm", "kubernetes"}
 SECRET_SOURCES = {"orchestrator/runs/dispatch.py"}  # `kubernetes` is where a secret of job.json comes from
 UNTYPED = re.compile(r"\b(?:[dD]ict|(?:Mutable)?Mapping)\[str, Any\]")
-MOST_UNTYPED = 13.2  # YAML as it is read, and ds_config as DeepSpeed takes it, are the honest rest
+MOST_UNTYPED = 2.5
 
 
 def main() -> int:

@@ -66,7 +66,7 @@ def _refuse_taken(path: Path, options: Namespace) -> None:
         raise JobError(f"there is a cluster {options.name} in {path}", hint="--replace writes it anew")
 
 
-def _looked_up(place: Place, said: Collection[str]) -> Mapping[str, Any]:
+def _looked_up(place: Place, said: Collection[str]) -> Mapping[str, object]:
     """What a cluster tells where the command line says nothing; nothing where it does not answer."""
     kind = kind_of(place.profile.kind)
     for what in kind.missing(place.profile):
@@ -78,7 +78,7 @@ def _looked_up(place: Place, said: Collection[str]) -> Mapping[str, Any]:
         return {}
 
 
-def _edited(path: Path, name: str, values: Mapping[str, Any], *, replace: bool) -> bytes:
+def _edited(path: Path, name: str, values: Mapping[str, object], *, replace: bool) -> bytes:
     """The new content of the file. Raises JobError when it would say anything else than the old one and the cluster."""
     before = yamlfile.read(path) if path.exists() else b""
     old = configfile.parse(before, str(path), PROFILES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from argparse import Namespace
-from typing import Any
 
 import shtab
 
@@ -31,7 +30,7 @@ _orch_complete_runs() {
 """,
     "tcsh": "",
 }
-_KINDS: dict[str, Any] = {"job": shtab.FILE, "output": shtab.FILE, "run": _RUNS}
+_KINDS: dict[str, object] = {"job": shtab.FILE, "output": shtab.FILE, "run": _RUNS}
 
 
 def run(options: Namespace) -> int:

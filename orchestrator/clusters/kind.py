@@ -57,7 +57,7 @@ class Kind:
     excludes: bool = False  # a node can be left out
     lists_hosts: bool = False  # `hosts` of its backend is the configuration's list, which asks nobody
     # `clusters add`: keys that the cluster can tell, where the command line says nothing of them; and what it cannot.
-    look_up: Callable[[Place, Collection[str]], Mapping[str, Any]] | None = None
+    look_up: Callable[[Place, Collection[str]], Mapping[str, object]] | None = None
     missing: Callable[[Any], Sequence[str]] = lambda _: ()
     time_limit: Callable[[Any], int | None] | None = None  # its scheduler's own, in seconds; None: it keeps none
     manifests: Manifests | None = None

@@ -15,7 +15,7 @@ INDENT = "  "
 _Entry = tuple[yaml.Node, yaml.Node]  # key and value
 
 
-def with_cluster(text: str, name: str, profile: Mapping[str, Any], *, replace: bool = False) -> str:
+def with_cluster(text: str, name: str, profile: Mapping[str, object], *, replace: bool = False) -> str:
     """The text with a cluster more. It must be one that `configfile` reads. Raises JobError for a name that is taken.
 
     What the caller writes down, it reads again first: a text that cannot be edited this way gives another value.
@@ -44,14 +44,14 @@ def _is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
 
 
-def _by_hand(name: str, profile: Mapping[str, Any]) -> JobError:
+def _by_hand(name: str, profile: Mapping[str, object]) -> JobError:
     return JobError(
         "the configuration file cannot be edited by orch: what stands there is no mapping",
         hint=f"write it there yourself, below clusters: {line(name, profile)}",
     )
 
 
-def line(name: str, profile: Mapping[str, Any]) -> str:
+def line(name: str, profile: Mapping[str, object]) -> str:
     """A cluster on one line, for somebody who writes it down."""
     return _flow(name, profile)
 
@@ -61,7 +61,7 @@ def _entry(mapping: yaml.MappingNode, name: str) -> _Entry | None:
     return next(((key, value) for key, value in mapping.value if key.value == name), None)
 
 
-def _insert(text: str, mapping: yaml.MappingNode, name: str, value: Mapping[str, Any]) -> str:
+def _insert(text: str, mapping: yaml.MappingNode, name: str, value: Mapping[str, object]) -> str:
     """The text with a key more: at the end of a mapping in block style, at the start of one in braces."""
     if mapping.flow_style:
         place = mapping.start_mark.index + 1
@@ -73,7 +73,7 @@ def _insert(text: str, mapping: yaml.MappingNode, name: str, value: Mapping[str,
     return f"{text[:place]}{before}{_block(name, value, _indent(first))}{text[place:]}"
 
 
-def _put(text: str, entry: _Entry, name: str, value: Mapping[str, Any], *, flow: bool) -> str:
+def _put(text: str, entry: _Entry, name: str, value: Mapping[str, object], *, flow: bool) -> str:
     """The text with another value for a key that it has; `flow`: in a mapping in braces."""
     key, old = entry
     start, end = int(key.start_mark.index), _end(text, old)

@@ -17,7 +17,7 @@ SIZE_WORDS = "a size like 80GiB"
 
 
 @cache
-def hints_of(record: type) -> Mapping[str, Any]:
+def hints_of(record: type) -> Mapping[str, object]:
     """The resolved type of each field of a dataclass."""
     return get_type_hints(record)
 

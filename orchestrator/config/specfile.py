@@ -156,8 +156,8 @@ def _run_rules(run: str, code: str | None) -> Iterator[tuple[str, str]]:
         yield "run", f"{words[0]} is a relative path, and no code goes with the job; add `code: .`"
 
 
-def _without_empty(value: Any) -> Mapping[str, Any]:
-    found: dict[str, Any] = {}
+def _without_empty(value: Any) -> Mapping[str, object]:
+    found: dict[str, object] = {}
     for of in fields(value):
         child = getattr(value, of.name)
         if is_dataclass(child):

@@ -10,12 +10,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from orchestrator.clusters import Backend, observation
 from orchestrator.errors import ClusterError, OrchError, StoreError, Unreachable
 from orchestrator.model.cluster import BadNodes
-from orchestrator.model.run import Mark, Metrics, Observation, Phase, Question, Report, Run
+from orchestrator.model.run import EventData, Mark, Metrics, Observation, Phase, Question, Report, Run
 from orchestrator.policy.attempts import submission_of
 from orchestrator.policy.reconcile import (
     PHASE_EVENTS,
@@ -135,7 +134,7 @@ def tick(context: TickContext) -> int:
     seen = observe(context, runs)
     context.store.renew_lease(context.lease)
     renewed = time.monotonic()
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, EventData] = {}
     for run in runs:
         if time.monotonic() - renewed > RENEW_SECONDS:
             context.store.renew_lease(context.lease)

@@ -10,12 +10,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from orchestrator.errors import JobError
 from orchestrator.model.plan import ModelFacts
 from orchestrator.model.spec import Model
 from orchestrator.planner.families import count
+from orchestrator.planner.shapes import Config
 
 
 def load(model: Model, job_dir: str, environment: Mapping[str, str] = os.environ) -> ModelFacts | None:
@@ -31,7 +31,7 @@ def load(model: Model, job_dir: str, environment: Mapping[str, str] = os.environ
     return _from_file(cached) if cached is not None else None
 
 
-def facts_of(config: Mapping[str, Any], source: str) -> ModelFacts | None:
+def facts_of(config: Config, source: str) -> ModelFacts | None:
     """Sizes from a transformers config; JobError when it names no model_type."""
     if not isinstance(config.get("model_type"), str):
         raise JobError(
@@ -77,7 +77,7 @@ def _from_file(path: Path) -> ModelFacts | None:
     return facts_of(config, str(path))
 
 
-def _count_on_meta_device(config: Mapping[str, Any]) -> ModelFacts | None:
+def _count_on_meta_device(config: Config) -> ModelFacts | None:
     """Any other family: built without storage by transformers, where that is installed."""
     try:
         import torch

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+DsConfig: TypeAlias = Mapping[str, Any]  # a ds_config, or a section of one, as DeepSpeed takes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ class Plan:
     memory: Memory | None
     model: ModelFacts | None
     fits: bool | None  # None: a limit or the model's size is not known
-    ds_config: Mapping[str, Any]
+    ds_config: DsConfig
     steps: int | None
     epochs: float | None
     checkpoint_steps: int | None  # a checkpoint every so many steps, and

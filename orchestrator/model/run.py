@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.report import (
@@ -134,6 +134,9 @@ class Observation:
     metrics: Metrics | None = None  # None: no new lines, or none were asked for
 
 
+EventData: TypeAlias = Mapping[str, Any]  # of an event, by the keys of its kind, as stored
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One fact about a run, as recorded. `at` is seconds since the epoch; `run` is "" for one about the controller."""
@@ -141,7 +144,7 @@ class Event:
     run: str
     kind: str
     at: float
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: EventData = field(default_factory=dict)
     seq: int = 0
 
 

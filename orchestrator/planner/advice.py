@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from orchestrator.model.plan import Topology
+from orchestrator.model.plan import DsConfig, Topology
 from orchestrator.model.spec import Spec
 
 _INEXACT = "losses after a resume differ by about 1e-6 from those of an uninterrupted run"
 
 
-def advise(spec: Spec, topology: Topology, config: Mapping[str, Any]) -> tuple[str, ...]:
+def advise(spec: Spec, topology: Topology, config: DsConfig) -> tuple[str, ...]:
     """One sentence for each thing, the weightiest first."""
     return (
         *_inexact_resume(config),
@@ -22,7 +21,7 @@ def advise(spec: Spec, topology: Topology, config: Mapping[str, Any]) -> tuple[s
     )
 
 
-def _inexact_resume(config: Mapping[str, Any]) -> Iterator[str]:
+def _inexact_resume(config: DsConfig) -> Iterator[str]:
     optimizer = config.get("optimizer")
     if optimizer is not None and not optimizer.get("params", {}).get("torch_adam"):
         yield (
@@ -36,7 +35,7 @@ def _inexact_resume(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _slow_offload(config: Mapping[str, Any]) -> Iterator[str]:
+def _slow_offload(config: DsConfig) -> Iterator[str]:
     if _offloaded(config) and "optimizer" not in config and not config.get("zero_force_ds_cpu_optimizer", True):
         yield (
             "With offload the optimizer step is torch's AdamW on the CPU, so that a resume is bit-identical. "
@@ -44,7 +43,7 @@ def _slow_offload(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _offloaded(config: Mapping[str, Any]) -> bool:
+def _offloaded(config: DsConfig) -> bool:
     section = config["zero_optimization"].get("offload_optimizer", {})
     return bool(section.get("device", "none") != "none")
 
@@ -55,12 +54,12 @@ def _short_of_a_checkpoint(spec: Spec) -> Iterator[str]:
         yield f"checkpoint.every is {every} and the run has {steps} steps: a failure before its end starts over."
 
 
-def _slow_half(config: Mapping[str, Any], topology: Topology) -> Iterator[str]:
+def _slow_half(config: DsConfig, topology: Topology) -> Iterator[str]:
     if topology.device == "cpu" and config.get("fp16", {}).get("enabled") is True:
         yield "fp16 is slow on a CPU, and not every CPU has it: use fp32 or bf16."
 
 
-def _without_effect(spec: Spec, config: Mapping[str, Any]) -> Iterator[str]:
+def _without_effect(spec: Spec, config: DsConfig) -> Iterator[str]:
     """A two-stage comparison often leaves stage 3's keys in place, so they are no error."""
     stage = config["zero_optimization"]["stage"]
     asked = spec.deepspeed.config.get("zero_optimization", {})

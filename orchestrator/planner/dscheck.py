@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.errors import JobError
 from orchestrator.job.nearest import nearest
+from orchestrator.model.plan import DsConfig
 from orchestrator.planner.dsschema import Section, Value, table
 
 AUTO = "auto"
@@ -37,7 +38,7 @@ TRAINER_FILLS: frozenset[tuple[str, ...]] = frozenset(
 )
 
 
-def check(raw: Mapping[str, Any]) -> dict[str, Any]:
+def check(raw: DsConfig) -> DsConfig:
     """The keys under their canonical names, whole numbers as ints. Raises JobError at the first wrong key."""
     return _section(raw, table().config, ()) if raw else {}
 
@@ -47,8 +48,8 @@ def place(path: tuple[str, ...]) -> str:
     return ".".join((FIELD, *path))
 
 
-def _section(raw: Mapping[str, Any], section: Section, path: tuple[str, ...]) -> dict[str, Any]:
-    checked: dict[str, Any] = {}
+def _section(raw: DsConfig, section: Section, path: tuple[str, ...]) -> DsConfig:
+    checked: dict[str, object] = {}
     for name, value in raw.items():
         here = (*path, str(name))
         if name in section.removed:

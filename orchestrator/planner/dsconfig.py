@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from orchestrator.model.plan import Batch, ModelFacts
+from orchestrator.model.plan import Batch, DsConfig, ModelFacts
 from orchestrator.model.spec import Precision, Spec, Training
 from orchestrator.planner.dscheck import AUTO, TRAINER_FILLS
 from orchestrator.planner.setting import Buffers
@@ -46,22 +45,22 @@ class Inputs:
     candidate: Candidate
     batch: Batch | None
     facts: ModelFacts | None
-    raw: Mapping[str, Any]
+    raw: DsConfig
 
 
-def render(inputs: Inputs) -> dict[str, Any]:
+def render(inputs: Inputs) -> DsConfig:
     """The whole ds_config, ready to be written as JSON."""
     own = _own_script(inputs) if inputs.batch is None else _built_in(inputs, inputs.batch)
     return _settle(overlay(own, inputs.raw))
 
 
-def zero_section(candidate: Candidate, facts: ModelFacts | None, spec: Spec, raw: Mapping[str, Any]) -> dict[str, Any]:
+def zero_section(candidate: Candidate, facts: ModelFacts | None, spec: Spec, raw: DsConfig) -> DsConfig:
     """`zero_optimization` with the raw keys laid over it."""
     own = _zero(candidate, facts, spec)
     return overlay(own, raw.get("zero_optimization", {}))
 
 
-def buffers(zero: Mapping[str, Any], facts: ModelFacts) -> Buffers:
+def buffers(zero: DsConfig, facts: ModelFacts) -> Buffers:
     """The buffer sizes that a zero section leads to."""
     stage = zero["stage"]
     square = facts.hidden**2
@@ -85,7 +84,7 @@ def buffers(zero: Mapping[str, Any], facts: ModelFacts) -> Buffers:
     )
 
 
-def overlay(own: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(own: DsConfig, raw: DsConfig) -> DsConfig:
     """`raw` over `own`, mapping by mapping. A raw `auto` leaves orch's own value in place."""
     merged = dict(own)
     for key, value in raw.items():
@@ -97,9 +96,9 @@ def overlay(own: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _built_in(inputs: Inputs, batch: Batch) -> dict[str, Any]:
+def _built_in(inputs: Inputs, batch: Batch) -> DsConfig:
     training = inputs.spec.training or Training()
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "train_batch_size": batch.global_batch,
         "train_micro_batch_size_per_gpu": batch.micro_batch,
         "gradient_accumulation_steps": batch.accumulation,
@@ -112,16 +111,16 @@ def _built_in(inputs: Inputs, batch: Batch) -> dict[str, Any]:
         config["optimizer"] = {"params": _optimizer_params(training)}
     if "scheduler" in inputs.raw:
         config["scheduler"] = {"params": _scheduler_params(training, inputs.raw)}
-    return config | _bit_identical(inputs)
+    return {**config, **_bit_identical(inputs)}
 
 
-def _own_script(inputs: Inputs) -> dict[str, Any]:
+def _own_script(inputs: Inputs) -> DsConfig:
     """Hugging Face's Trainer wants `auto` where its arguments decide; deepspeed itself cannot take it.
 
     So: `auto` for the batch and the clipping unless the job gives a batch size, as a script without the Trainer must.
     """
     triple = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-    config: dict[str, Any] = {}
+    config: dict[str, object] = {}
     if not any(given(inputs.raw, key) is not None for key in triple[:2]):
         config |= dict.fromkeys((*triple, "gradient_clipping"), AUTO)
     if inputs.asked.precision is None:
@@ -130,24 +129,24 @@ def _own_script(inputs: Inputs) -> dict[str, Any]:
     else:
         config |= _precision(inputs.asked.precision)
     config["zero_optimization"] = _zero(inputs.candidate, None, inputs.spec)
-    return config | _bit_identical(inputs)
+    return {**config, **_bit_identical(inputs)}
 
 
-def _precision(precision: Precision) -> dict[str, Any]:
+def _precision(precision: Precision) -> DsConfig:
     if precision == "fp32":
         return {}
     return {precision: dict(_FP16) if precision == "fp16" else {"enabled": True}}
 
 
-def _bit_identical(inputs: Inputs) -> dict[str, Any]:
+def _bit_identical(inputs: Inputs) -> DsConfig:
     """With offload, torch's own AdamW instead of DeepSpeed's CPU Adam, whose resumed steps differ by about 1e-6."""
     if inputs.candidate.optimizer == "none" or "optimizer" in inputs.raw:
         return {}
     return {"zero_force_ds_cpu_optimizer": False}
 
 
-def _zero(candidate: Candidate, facts: ModelFacts | None, spec: Spec) -> dict[str, Any]:
-    zero: dict[str, Any] = {"stage": candidate.stage}
+def _zero(candidate: Candidate, facts: ModelFacts | None, spec: Spec) -> DsConfig:
+    zero: dict[str, object] = {"stage": candidate.stage}
     if candidate.stage in (1, 2):
         zero |= _below_three(facts)
     if candidate.stage == 3:
@@ -159,7 +158,7 @@ def _zero(candidate: Candidate, facts: ModelFacts | None, spec: Spec) -> dict[st
     return zero
 
 
-def _below_three(facts: ModelFacts | None) -> dict[str, Any]:
+def _below_three(facts: ModelFacts | None) -> DsConfig:
     bucket = BUCKET if facts is None else min(BUCKET, facts.parameters)
     return {
         "allgather_partitions": True,
@@ -171,9 +170,9 @@ def _below_three(facts: ModelFacts | None) -> dict[str, Any]:
     }
 
 
-def _three(candidate: Candidate, facts: ModelFacts | None, spec: Spec) -> dict[str, Any]:
+def _three(candidate: Candidate, facts: ModelFacts | None, spec: Spec) -> DsConfig:
     """Hugging Face's sizes, h^2 and so on, in numbers; DeepSpeed's own where the hidden size is not known."""
-    sized: dict[str, Any] = {}
+    sized: dict[str, object] = {}
     if facts is not None:
         sized = {
             "reduce_bucket_size": facts.hidden**2,
@@ -199,17 +198,17 @@ def _gather(candidate: Candidate, spec: Spec) -> bool:
     return spec.run is not None or candidate.offload == "nvme"
 
 
-def _offload(place: str, spec: Spec) -> dict[str, Any]:
-    section: dict[str, Any] = {"device": place, "pin_memory": True}
+def _offload(place: str, spec: Spec) -> DsConfig:
+    section: dict[str, object] = {"device": place, "pin_memory": True}
     if place == "nvme" and spec.deepspeed.nvme_path is not None:
         section["nvme_path"] = spec.deepspeed.nvme_path
     return section
 
 
-def _optimizer_params(training: Training) -> dict[str, Any]:
+def _optimizer_params(training: Training) -> DsConfig:
     """The trainer's own values: DeepSpeed's defaults differ (a learning rate of 1e-3)."""
     values = {name: training.args.get(name, default) for name, default in _ADAM_DEFAULTS.items()}
-    params: dict[str, Any] = {"lr": training.learning_rate}
+    params: dict[str, object] = {"lr": training.learning_rate}
     for key, names in _ADAM.items():
         params[key] = [values[name] for name in names] if len(names) > 1 else values[names[0]]
     return params
@@ -222,9 +221,9 @@ _SCHEDULED = {
 }
 
 
-def _scheduler_params(training: Training, raw: Mapping[str, Any]) -> dict[str, Any]:
+def _scheduler_params(training: Training, raw: DsConfig) -> DsConfig:
     warmup = training.args.get("warmup_steps", 0)
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "warmup_min_lr": 0,
         "warmup_max_lr": training.learning_rate,
         "warmup_num_steps": max(1, warmup) if isinstance(warmup, int) else AUTO,  # a share of the steps: the Trainer's
@@ -233,8 +232,8 @@ def _scheduler_params(training: Training, raw: Mapping[str, Any]) -> dict[str, A
     return {key: values[key] for key in _SCHEDULED.get(raw["scheduler"].get("type"), ())}
 
 
-def _settle(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
-    settled: dict[str, Any] = {}
+def _settle(config: DsConfig, path: tuple[str, ...] = ()) -> DsConfig:
+    settled: dict[str, object] = {}
     for key, value in config.items():
         here = (*path, key)
         if isinstance(value, Mapping):
@@ -244,7 +243,7 @@ def _settle(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, 
     return settled
 
 
-def _pinned(zero: Mapping[str, Any]) -> bool:
+def _pinned(zero: DsConfig) -> bool:
     sections = (zero.get("offload_optimizer"), zero.get("offload_param"))
     return any(section.get("pin_memory", True) is not False for section in sections if isinstance(section, Mapping))
 

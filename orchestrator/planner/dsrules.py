@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import JobError
-from orchestrator.model.plan import Topology
+from orchestrator.model.plan import DsConfig, Topology
 from orchestrator.model.spec import Spec, Training
 from orchestrator.planner.dscheck import AUTO, place
 
@@ -16,7 +16,7 @@ from orchestrator.planner.dscheck import AUTO, place
 class Case:
     """A final ds_config (raw keys laid over orch's own) and the job it belongs to."""
 
-    config: Mapping[str, Any]
+    config: DsConfig
     spec: Spec
     topology: Topology
 

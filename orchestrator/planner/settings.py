@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from orchestrator.errors import JobError
+from orchestrator.model.plan import DsConfig
 from orchestrator.model.spec import Precision, Spec
 from orchestrator.planner.dscheck import AUTO, FIELD
 from orchestrator.planner.setting import Where
@@ -30,7 +31,7 @@ class Asked:
     model_parallel: int
 
 
-def read_asked(spec: Spec, raw: Mapping[str, Any]) -> Asked:
+def read_asked(spec: Spec, raw: DsConfig) -> Asked:
     """Both sources as one. JobError where they contradict, with the raw key as its field."""
     optimizer = _device(raw, "offload_optimizer")
     param = _device(raw, "offload_param")
@@ -53,7 +54,7 @@ def read_asked(spec: Spec, raw: Mapping[str, Any]) -> Asked:
     )
 
 
-def given(raw: Mapping[str, Any], *path: str) -> Any:
+def given(raw: DsConfig, *path: str) -> Any:
     """The raw value at a path; None when it is absent or `auto`."""
     value: Any = raw
     for key in path:
@@ -61,7 +62,7 @@ def given(raw: Mapping[str, Any], *path: str) -> Any:
     return None if value == AUTO else value
 
 
-def _agreed(raw: Mapping[str, Any], key: str, ours: str, wanted: int | None) -> int | None:
+def _agreed(raw: DsConfig, key: str, ours: str, wanted: int | None) -> int | None:
     value = given(raw, key)
     if value is not None and wanted is not None and value != wanted:
         raise JobError(
@@ -72,7 +73,7 @@ def _agreed(raw: Mapping[str, Any], key: str, ours: str, wanted: int | None) -> 
     return cast("int | None", wanted if value is None else value)
 
 
-def _stage(spec: Spec, raw: Mapping[str, Any]) -> int | None:
+def _stage(spec: Spec, raw: DsConfig) -> int | None:
     wanted = spec.deepspeed.zero
     value = given(raw, "zero_optimization", "stage")
     if value is None:
@@ -86,7 +87,7 @@ def _stage(spec: Spec, raw: Mapping[str, Any]) -> int | None:
     return int(value)
 
 
-def _device(raw: Mapping[str, Any], key: str) -> Where | None:
+def _device(raw: DsConfig, key: str) -> Where | None:
     section = given(raw, "zero_optimization", key)
     if section is None:
         return None
@@ -105,7 +106,7 @@ def _agree_offload(spec: Spec, device: Where | None) -> None:
     )
 
 
-def _precision(spec: Spec, raw: Mapping[str, Any]) -> Precision | None:
+def _precision(spec: Spec, raw: DsConfig) -> Precision | None:
     halves = {name: given(raw, name, "enabled") for name in ("bf16", "fp16")}
     on = [cast(Precision, name) for name, value in halves.items() if value is True]
     if len(on) == 2:
@@ -128,7 +129,7 @@ def _precision(spec: Spec, raw: Mapping[str, Any]) -> Precision | None:
     return wanted
 
 
-def _model_parallel(spec: Spec, raw: Mapping[str, Any]) -> int:
+def _model_parallel(spec: Spec, raw: DsConfig) -> int:
     """Ranks that share one sequence: sequence parallel times tensor parallel."""
     sizes = {
         "sequence_parallel_size": given(raw, "sequence_parallel_size") or 1,

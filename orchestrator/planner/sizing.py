@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from orchestrator.model.cluster import Cluster
-from orchestrator.model.plan import Memory, ModelFacts, Topology
+from orchestrator.model.plan import DsConfig, Memory, ModelFacts, Topology
 from orchestrator.model.spec import Data, Spec, Training
 from orchestrator.planner.dsconfig import buffers, zero_section
 from orchestrator.planner.interval import save_size
@@ -25,7 +23,7 @@ class Job:
     spec: Spec
     cluster: Cluster
     facts: ModelFacts | None
-    raw: Mapping[str, Any]
+    raw: DsConfig
     asked: Asked
     topology: Topology
     data_parallel: int
@@ -76,5 +74,5 @@ def recomputing(job: Job) -> Job:
     return replace(job, spec=replace(job.spec, training=training))
 
 
-def _gathered(zero: Mapping[str, Any]) -> bool:
+def _gathered(zero: DsConfig) -> bool:
     return zero.get("stage3_gather_16bit_weights_on_model_save") is True

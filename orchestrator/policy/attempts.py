@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from orchestrator.errors import StoreError
 from orchestrator.job.protocol.encoding import to_json
-from orchestrator.model.run import Run, Submission
+from orchestrator.model.run import EventData, Run, Submission
 from orchestrator.policy import nodes
 from orchestrator.policy.nodes import NodeRecord
 
@@ -37,10 +36,10 @@ def submission_of(run: Run) -> Submission:
     return run.submission
 
 
-def intention(submission: Submission, without: Sequence[NodeRecord] = ()) -> dict[str, Any]:
+def intention(submission: Submission, without: Sequence[NodeRecord] = ()) -> EventData:
     """What an event records of an intention to submit an attempt; `without` are the nodes that it excludes."""
     return {
-        "excluded": nodes.told(without),
+        "left_out": nodes.told(without),
         "attempt": submission.attempt,
         "submission": to_json(submission),
         "from_step": submission.from_step,

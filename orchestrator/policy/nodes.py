@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from orchestrator.model.cluster import BadNodes
-from orchestrator.model.run import Cause, Event, Run
+from orchestrator.model.run import Cause, Event, EventData, Run
 
 BLAMING = frozenset(cause for cause in Cause if cause.row.blames_node)
 _ENDS = frozenset({"lost", "failed", "stopped"})
@@ -141,7 +140,7 @@ def _short(name: str) -> str:
     return _machine(name).partition(".")[0]
 
 
-def told(node_records: Iterable[NodeRecord]) -> list[dict[str, Any]]:
+def told(node_records: Iterable[NodeRecord]) -> list[EventData]:
     """What an event keeps of the nodes that an attempt shall not get."""
     return [
         {"node": one.node, "failures": one.failures, "cause": one.cause.value, "run": one.run, "held": one.held}

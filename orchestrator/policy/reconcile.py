@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from orchestrator.job.checkpoints.layout import generation_of
 from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.fold import fold
-from orchestrator.model.run import CURRENT, Action, Cause, Decision, Event, Generation, Observation, Phase, Report, Run
+from orchestrator.model.run import (
+    CURRENT,
+    Action,
+    Cause,
+    Decision,
+    Event,
+    EventData,
+    Generation,
+    Observation,
+    Phase,
+    Report,
+    Run,
+)
 from orchestrator.policy import nodes
 from orchestrator.policy.attempts import intention, next_submission, submission_of
 from orchestrator.policy.nodes import NodeRecord
 from orchestrator.policy.rules import LIMITS, LIVE, NOTHING_STILL, Limits, StallTimers, decide
 
-NewEvent = tuple[str, Mapping[str, Any]]  # kind and data
+NewEvent = tuple[str, EventData]  # kind and data
 
 # The event that records the phase of a live attempt.
 PHASE_EVENTS: Mapping[Phase, str] = {
@@ -64,7 +75,7 @@ def reconcile(
     return (*events, *more), command
 
 
-def current(run: Run, seen: Observation) -> dict[str, Any]:
+def current(run: Run, seen: Observation) -> EventData:
     """The values of a run that move with every step and differ from those on record: no event is made of them."""
     values = {name: getattr(seen.report, name, None) for name in CURRENT}
     return {name: value for name, value in values.items() if value is not None and getattr(run, name) != value}
@@ -92,7 +103,7 @@ def _generations(run: Run, seen: Observation) -> list[NewEvent]:
     return events
 
 
-def _end_of(one: Generation) -> dict[str, Any]:
+def _end_of(one: Generation) -> EventData:
     """`result` is None where it left no outcome. No key is a run's field that would change: the run goes on."""
     return {
         "generation": one.generation,
@@ -104,7 +115,7 @@ def _end_of(one: Generation) -> dict[str, Any]:
     }
 
 
-def _start_of(one: Generation) -> dict[str, Any]:
+def _start_of(one: Generation) -> EventData:
     return {
         "generation": one.generation,
         "of_attempt": one.attempt,
@@ -120,14 +131,14 @@ def _checkpoint(run: Run, seen: Observation, evidence: Evidence) -> list[NewEven
     newest = seen.report.checkpoint if seen.report else None
     if newest is None or newest == run.checkpoint:
         return []
-    data: dict[str, Any] = {"checkpoint": to_json(newest)}
+    data: dict[str, object] = {"checkpoint": to_json(newest)}
     if newest.proven and (run.checkpoint is None or newest.step > run.checkpoint.step):
         data["failures"] = 0
         data.update(_well(seen, evidence, generation_of(newest.path)))
     return [("checkpoint", data)]
 
 
-def _well(seen: Observation, evidence: Evidence, generation: int) -> dict[str, Any]:
+def _well(seen: Observation, evidence: Evidence, generation: int) -> EventData:
     """The machines of a generation that went well, for an event; told only if there is evidence that it may clear."""
     hosts = next((one.hosts for one in seen.generations if one.generation == generation), ())
     return {"well": {"generation": generation, "hosts": list(hosts)}} if hosts and evidence.node_records else {}
@@ -142,7 +153,7 @@ def _phase(run: Run, seen: Observation, evidence: Evidence) -> list[NewEvent]:
         return []  # what was asked to stop is stopping until it is gone
     if run.phase is Phase.RUNNING and seen.phase is Phase.STARTING and evidence.ended is not None:
         return []  # its start has ended: what follows is another start, or a place in the queue
-    data: dict[str, Any] = {"because": seen.because, "raw": seen.raw}
+    data: dict[str, object] = {"because": seen.because, "raw": seen.raw}
     if seen.phase is not Phase.UNKNOWN:
         data["cause"] = Cause.NONE.value
     if seen.phase is Phase.QUEUED and run.phase in {Phase.STARTING, Phase.RUNNING}:
@@ -170,7 +181,7 @@ def _apply(
         return _resubmit(run, seen, evidence, decision, now)
     if decision.action is Action.WAIT:
         return (), None
-    end: dict[str, Any] = {**why, **current(run, seen)}
+    end: dict[str, object] = {**why, **current(run, seen)}
     if decision.cause is Cause.COMPLETED:
         end.update(_well(seen, evidence, seen.report.generation if seen.report else 0))
     elif decision.action is not Action.FINISH:
@@ -178,7 +189,7 @@ def _apply(
     return [(_END_EVENTS.get(decision.action) or _FINISHED[decision.cause], end)], None
 
 
-def _where(run: Run, seen: Observation, decision: Decision) -> dict[str, Any]:
+def _where(run: Run, seen: Observation, decision: Decision) -> EventData:
     """The first error of an attempt that ended, and the machine that the attempt's own records name for the cause."""
     report = seen.report or Report()
     named = report.attempt == run.attempt and report.cause is decision.cause
@@ -209,7 +220,7 @@ def _resubmit(
     return [("lost", lost), ("resubmitting", again)], Command.SUBMIT if due else None
 
 
-def _not_yet_obeyed(run: Run, seen: Observation) -> dict[str, Any]:
+def _not_yet_obeyed(run: Run, seen: Observation) -> EventData:
     """Where its user told an attempt to start from that never started."""
     told = submission_of(run)
     attempts = {seen.report.attempt if seen.report else 0, *(one.attempt for one in seen.generations)}

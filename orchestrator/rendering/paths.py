@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.model.plan import DsConfig
 from orchestrator.model.spec import STDLIB
 from orchestrator.rendering.request import RenderRequest
 
@@ -56,7 +57,7 @@ def hub_or_path(name: str | None, request: RenderRequest) -> str | None:
     return absolute(name, base(request))
 
 
-def ds_config(request: RenderRequest) -> dict[str, Any]:
+def ds_config(request: RenderRequest) -> DsConfig:
     """The plan's ds_config with absolute nvme paths."""
     config = dict(request.plan.ds_config)
     zero = config.get("zero_optimization")

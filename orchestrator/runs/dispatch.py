@@ -11,7 +11,6 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from orchestrator.bundle import archive
 from orchestrator.clusters import Backend, kind_of
@@ -23,7 +22,7 @@ from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.system import atomic
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes
-from orchestrator.model.run import Cause, Run, Submission
+from orchestrator.model.run import Cause, EventData, Run, Submission
 from orchestrator.policy import nodes
 from orchestrator.policy.attempts import submission_of
 from orchestrator.policy.nodes import NodeRecord
@@ -33,7 +32,7 @@ from orchestrator.system import failpoints, logs
 POSTPONED_SECONDS = 10.0
 ANOTHERS_SECONDS = 120.0  # for the process that recorded an intention to hand it over, where only it has the secrets
 
-Answer = tuple[str, dict[str, Any]]  # kind and data of the event that tells what came of a hand-over
+Answer = tuple[str, EventData]  # kind and data of the event that tells what came of a hand-over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ import posixpath
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from orchestrator.clusters import Backend, kind_of
 from orchestrator.errors import ClusterError, JobError, Unreachable
@@ -166,7 +165,7 @@ def _record(
         from_scratch=from_scratch,
         exclude=tuple(one.node for one in without),
     )
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         **intention(submission, without),
         "run_id": prepared.run_id,
         "cluster": prepared.cluster.name,

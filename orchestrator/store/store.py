@@ -9,12 +9,11 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from orchestrator.job.protocol.encoding import from_json
 from orchestrator.model.codec import dump, load
 from orchestrator.model.fold import begin, fold
-from orchestrator.model.run import Event, Run, Submission
+from orchestrator.model.run import Event, EventData, Run, Submission
 from orchestrator.policy import nodes
 from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import lease as leases
@@ -95,7 +94,7 @@ class Store(Reader):
     # --- writing
 
     def create_run(
-        self, name: str, data: Mapping[str, Any], *, at: float | None = None, secrets: Sequence[str] = ()
+        self, name: str, data: EventData, *, at: float | None = None, secrets: Sequence[str] = ()
     ) -> tuple[Run, bool]:
         """Record a run with its `submitted` event unless one of that name exists: (the run, whether it is new).
 
@@ -118,7 +117,7 @@ class Store(Reader):
         self,
         name: str,
         kind: str,
-        data: Mapping[str, Any] | None = None,
+        data: EventData | None = None,
         *,
         at: float | None = None,
         lease: Lease | None = None,
@@ -132,7 +131,7 @@ class Store(Reader):
     def record_all(
         self,
         name: str,
-        events: Sequence[tuple[str, Mapping[str, Any]]],
+        events: Sequence[tuple[str, EventData]],
         *,
         at: float | None = None,
         lease: Lease | None = None,
@@ -164,7 +163,7 @@ class Store(Reader):
                 _write(connection, run)
         return run
 
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, lease: Lease | None = None) -> None:
+    def update(self, changes: Mapping[str, EventData], *, lease: Lease | None = None) -> None:
         """Lay current values (step, loss, ...) over the snapshots of runs, by run name, without events."""
         if not changes:
             return
@@ -186,7 +185,7 @@ class Store(Reader):
             known = _evidence(connection, cluster, node) or NodeRecord(cluster=cluster, node=node, at=time.time())
             _put_evidence(connection, dataclasses.replace(known, held=True))
 
-    def note(self, kind: str, data: Mapping[str, Any], *, lease: Lease | None = None) -> None:
+    def note(self, kind: str, data: EventData, *, lease: Lease | None = None) -> None:
         """Record an event about the controller, not about a run."""
         with self._transaction(lease) as connection:
             _insert(connection, Event(run="", kind=kind, at=time.time(), data=data))

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestrator.clusters import PROFILES
 from orchestrator.config import configfile
@@ -61,6 +61,8 @@ _REFUSED = {
 # Keys of a profile that the controller goes by as well, which knows of no executor.
 _OF_THE_PLACE = {"kind", "hosts", "hostfile", "login", "poll", "shared_dir", "ssh_config"}
 
+Values: TypeAlias = Mapping[str, Any]  # parameters of submitit, or keys of a profile, by name: checked here
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -75,10 +77,10 @@ class Asked:
     code: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     max_failures: int = 5
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    changes: Values = field(default_factory=dict)
 
 
-def check(given: Mapping[str, Any]) -> dict[str, Any]:
+def check(given: Values) -> Values:
     """The parameters by submitit's shared names, `slurm_` names that are no shared ones left as they are.
 
     Raises ValueError for a name that means nothing here, NameError's kin in submitit, and for a value of a wrong type.
@@ -108,7 +110,7 @@ def _check_type(name: str, value: Any, types: tuple[type, ...] | None) -> None:
         raise ValueError(f"the parameter {name} is {value!r}; wanted {' or '.join(kind.__name__ for kind in types)}")
 
 
-def read(parameters: Mapping[str, Any]) -> Asked:
+def read(parameters: Values) -> Asked:
     """What checked parameters ask for. Raises ValueError for a number that is too small or a contradiction."""
     for name, least in (("nodes", 1), ("tasks_per_node", 1), ("gpus_per_node", 0), ("timeout_min", 0)):
         if parameters.get(name, least) < least:
@@ -133,7 +135,7 @@ def read(parameters: Mapping[str, Any]) -> Asked:
     )
 
 
-def _check_env(env: Mapping[str, Any]) -> None:
+def _check_env(env: Mapping[str, object]) -> None:
     for name, value in env.items():
         if name in SET_BY_LAUNCHER or name.startswith("SUBMITIT_"):
             raise ValueError(f"the parameter env has {name}, which is set for each task")
@@ -141,7 +143,7 @@ def _check_env(env: Mapping[str, Any]) -> None:
             raise ValueError(f"the parameter env has {name}: {value!r}; wanted a text under {VARIABLE.words}")
 
 
-def _changes(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(parameters: Values) -> Values:
     changes: dict[str, Any] = {}
     for name, value in parameters.items():
         if name.startswith("slurm_"):
@@ -158,12 +160,12 @@ def _changes(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _merge(changes: dict[str, Any], more: Mapping[str, Any]) -> None:
+def _merge(changes: dict[str, Any], more: Values) -> None:
     for key, value in more.items():
         changes[key] = [*changes[key], *value] if key == "options" and key in changes else value
 
 
-def changed(name: str, profile: Profile, changes: Mapping[str, Any]) -> Profile:
+def changed(name: str, profile: Profile, changes: Values) -> Profile:
     """A cluster's profile with changes laid over it. Raises ValueError for what is no value of its key.
 
     Keys that clusters of its kind do not read are left out, as submitit's executors ignore what is another's.
@@ -191,7 +193,7 @@ def changed(name: str, profile: Profile, changes: Mapping[str, Any]) -> Profile:
     return replace(profile, **values)
 
 
-def _one(key: str) -> Callable[[Any], dict[str, Any]]:
+def _one(key: str) -> Callable[[Any], Values]:
     return lambda value: {key: value}
 
 
@@ -199,8 +201,8 @@ def _listed(value: Any) -> Sequence[str]:
     return [part for part in value.split(",") if part] if isinstance(value, str) else list(value)
 
 
-def _bytes(key: str) -> Callable[[Any], dict[str, Any]]:
-    def read_size(value: Any) -> dict[str, Any]:
+def _bytes(key: str) -> Callable[[Any], Values]:
+    def read_size(value: Any) -> Values:
         match = _SIZE.fullmatch(str(value).strip())
         if match is None:
             raise ValueError(f"{value!r} is no amount of memory; wanted one like 64GB")
@@ -209,17 +211,17 @@ def _bytes(key: str) -> Callable[[Any], dict[str, Any]]:
     return read_size
 
 
-def _option(name: str) -> Callable[[Any], dict[str, Any]]:
+def _option(name: str) -> Callable[[Any], Values]:
     return lambda value: {"options": [f"--{name}={value}"]}
 
 
-def _options(value: Mapping[str, Any]) -> dict[str, Any]:
+def _options(value: Values) -> Values:
     names = {name.replace("_", "-"): of for name, of in value.items()}
     return {"options": [f"--{name}" if of is True else f"--{name}={of}" for name, of in names.items()]}
 
 
 # sbatch's names as keys of the profile.
-_SLURM: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+_SLURM: Mapping[str, Callable[[Any], Values]] = {
     "account": _one("account"),
     "additional_parameters": _options,
     "constraint": _one("constraint"),

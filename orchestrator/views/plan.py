@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan, Term, Topology
 from orchestrator.views import units
@@ -18,7 +17,7 @@ _LEGEND = (
 )
 
 
-def to_json(name: str, cluster: str, plan: Plan) -> dict[str, Any]:
+def to_json(name: str, cluster: str, plan: Plan) -> dict[str, object]:
     """Every figure of the plan, bytes as integers, with the sums that the page shows."""
     value = {"name": name, "cluster": cluster, **asdict(plan)}
     value["topology"]["world_size"] = plan.topology.world_size

@@ -13,6 +13,7 @@ from orchestrator.clusters.kubernetes.backend import KubernetesBackend
 from orchestrator.clusters.kubernetes.check import asking
 from orchestrator.clusters.kubernetes.check.answers import GANGS
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
+from orchestrator.job.protocol.operations import ReadLogs
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Phase, Question
 from testbeds.kubernetes.access import Access, Space
@@ -133,8 +134,8 @@ def of_a_run(lab: KubeLab, kind: str, profile: Profile) -> set[Asked]:
     asked = [Question(submission=given)]
     assert backend.submit(first, made.bundle, {}) == given.handle
     lab.until(lambda: backend.observe(asked)[first.run].phase is Phase.STARTING, hint="its pods run")
-    request = {"run": first.run, "run_id": first.run_id, "attempt": 1, "rank": None, "offsets": {}}
-    lab.until(lambda: backend.read(("logs", request))[0]["texts"], hint="its log is read")
+    request = ReadLogs(run=first.run, run_id=first.run_id, dir="", checkpoint_dir="", attempt=1)
+    lab.until(lambda: backend.read([request])[0].texts, hint="its log is read")
     backend.cancel(given, now=True)
     lab.until(
         lambda: backend.observe(asked)[first.run].phase not in {Phase.STOPPING, Phase.RUNNING},

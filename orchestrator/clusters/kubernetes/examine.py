@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from orchestrator.clusters.findings import Findings, problem
 from orchestrator.clusters.kind import Place
@@ -29,7 +28,7 @@ def _options(profile: KubernetesProfile) -> str:
     return "".join(f" --{name} {shlex.quote(value)}" for name, value in named.items() if value)
 
 
-def look_up(place: Place, said: Collection[str]) -> Mapping[str, Any]:
+def look_up(place: Place, said: Collection[str]) -> Mapping[str, object]:
     """Keys of a profile that its cluster and the kubeconfig can tell, where nothing was `said` of them.
 
     Raises ClusterError where there is no way to the cluster.

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from orchestrator.clusters.kubernetes.answers import Node, Taint, condition
-from orchestrator.clusters.kubernetes.profile import KubernetesProfile
+from orchestrator.clusters.kubernetes.profile import Document, KubernetesProfile
 
 _BLOCKING = frozenset({"NoSchedule", "NoExecute"})
 _PASSING = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")  # not ready, under pressure, being set up
@@ -47,7 +44,7 @@ def hindering(node: Node, profile: KubernetesProfile) -> list[str]:
     ]
 
 
-def _tolerates(toleration: Mapping[str, Any], taint: Taint) -> bool:
+def _tolerates(toleration: Document, taint: Taint) -> bool:
     if toleration.get("effect") not in (None, "", taint.effect):
         return False
     if toleration.get("operator") == "Exists":

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from orchestrator.clusters.kubernetes.profile import Document
 from orchestrator.errors import JobError
 
 _KEYS: Mapping[str, str] = {
@@ -52,7 +53,7 @@ class Field:
         raise JobError(message, hint=hint, field=".".join(self.names))
 
 
-def lay_over(job: Mapping[str, Any], overlay: Mapping[str, Any], at: Field) -> dict[str, Any]:
+def lay_over(job: Document, overlay: Document, at: Field) -> dict[str, Any]:
     """The job with the overlay laid over it. Raises JobError for what is no patch, or changes what orch depends on."""
     merged = _merged(job, overlay, at)
     if merged is _GONE:
@@ -62,7 +63,7 @@ def lay_over(job: Mapping[str, Any], overlay: Mapping[str, Any], at: Field) -> d
     return merged
 
 
-def _merged(base: Mapping[str, Any], patch: Mapping[str, Any], at: Field) -> Any:
+def _merged(base: Document, patch: Document, at: Field) -> Any:
     directive = patch.get(_PATCH, "merge")
     if directive == "delete":
         return _GONE
@@ -138,7 +139,7 @@ def _new(item: Any, at: Field) -> Any:
     return laid
 
 
-def _refuse_changed_identity(before: Mapping[str, Any], after: Mapping[str, Any], at: Field) -> None:
+def _refuse_changed_identity(before: Document, after: Document, at: Field) -> None:
     known, found = dict(_identity(before)), dict(_identity(after))
     for path in (*known, *found):
         if known.get(path) != found.get(path):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from orchestrator.model.cluster import Profile
 from orchestrator.model.key import ABSOLUTE, WORD, Pattern, key
 
+Document: TypeAlias = Mapping[str, Any]  # an object of Kubernetes, or a part of one, as YAML has it
 JobKind = Literal["trainjob", "jobset", "pytorchjob"]
 Gang = Literal["volcano", "coscheduling"]
 JOB_KINDS: tuple[JobKind, ...] = ("trainjob", "jobset", "pytorchjob")
@@ -67,13 +68,13 @@ def at(value: Any, *names: str) -> Any:
     return value
 
 
-def toleration_problems(tolerations: tuple[Mapping[str, Any], ...]) -> Iterator[tuple[int, str]]:
+def toleration_problems(tolerations: tuple[Document, ...]) -> Iterator[tuple[int, str]]:
     """The place of each that no API server takes, and why not."""
     for place, toleration in enumerate(tolerations):
         yield from ((place, problem) for problem in _problems(toleration))
 
 
-def _problems(toleration: Mapping[str, Any]) -> Iterator[str]:
+def _problems(toleration: Document) -> Iterator[str]:
     known = (*_TEXTS, "operator", "effect", "tolerationSeconds")
     for name in toleration:
         if name not in known:
@@ -88,7 +89,7 @@ def _problems(toleration: Mapping[str, Any]) -> Iterator[str]:
     yield from _contradictions(toleration)
 
 
-def _contradictions(toleration: Mapping[str, Any]) -> Iterator[str]:
+def _contradictions(toleration: Document) -> Iterator[str]:
     seconds, exists = toleration.get("tolerationSeconds"), toleration.get("operator") == "Exists"
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int) or abs(seconds) >= 2**63):
         yield f"tolerationSeconds is {seconds!r}: wanted a whole number"
@@ -145,7 +146,7 @@ class KubernetesProfile(Profile):
     node_selector: Mapping[str, str] = field(
         default_factory=dict, metadata=key("Labels that a node must have.", names=NODE_LABEL, values=LABEL_VALUE)
     )
-    tolerations: tuple[Mapping[str, Any], ...] = field(
+    tolerations: tuple[Document, ...] = field(
         default=(),
         metadata=key("Taints that do not matter, each as in {key: gpu, operator: Exists, effect: NoSchedule}."),
     )
@@ -166,7 +167,7 @@ class KubernetesProfile(Profile):
     annotations: Mapping[str, str] = field(
         default_factory=dict, metadata=key("Annotations of the job and its pods.", names=JOB_LABEL)
     )
-    overlay: Mapping[str, Any] = field(
+    overlay: Document = field(
         default_factory=dict,
         metadata=key("Laid over the rendered job by strategic merge; `orch render --diff` shows what it changes."),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from orchestrator.clusters.kubernetes.configmap import config_map_of
 from orchestrator.clusters.kubernetes.overlay import Field, lay_over
@@ -12,6 +11,7 @@ from orchestrator.clusters.kubernetes.profile import (
     JOB_KINDS,
     OWN_RUNTIME,
     POD_OF_JOB,
+    Document,
     Gang,
     JobKind,
     KubernetesProfile,
@@ -225,14 +225,14 @@ def _needs_of_namespace(profile: KubernetesProfile) -> Iterator[str]:
         yield f"rdma: pods ask for {what}, which only a namespace of PodSecurity level `privileged` allows"
 
 
-def _overlaid(file: File, overlay: Mapping[str, Any], request: RenderRequest) -> File:
+def _overlaid(file: File, overlay: Document, request: RenderRequest) -> File:
     where = Field((f"clusters.{request.cluster.name}.overlay",))
     job = lay_over(read(file.content.decode()), _of_this_size(overlay, request), where)
     _refuse_pods_without_containers(job, where)
     return text_file(file.path, f"# With the overlay of the cluster's profile.\n{write(job)}")
 
 
-def _of_this_size(overlay: Mapping[str, Any], request: RenderRequest) -> Mapping[str, Any]:
+def _of_this_size(overlay: Document, request: RenderRequest) -> Document:
     """What is meant for workers, of which a PyTorchJob of one node has none, is left out of it."""
     roles = at(overlay, "spec", "pytorchReplicaSpecs")
     if not isinstance(roles, Mapping) or request.plan.topology.nodes > 1:
@@ -241,7 +241,7 @@ def _of_this_size(overlay: Mapping[str, Any], request: RenderRequest) -> Mapping
     return {**overlay, "spec": {**overlay["spec"], "pytorchReplicaSpecs": master}}
 
 
-def _refuse_pods_without_containers(job: Mapping[str, Any], where: Field) -> None:
+def _refuse_pods_without_containers(job: Document, where: Field) -> None:
     """A role or a replicated job that only the overlay has, as by a slip in a name."""
     roles, jobs = at(job, "spec", "pytorchReplicaSpecs") or {}, at(job, "spec", "replicatedJobs") or ()
     found = [("pytorchReplicaSpecs", role, at(one, *_POD_OF_ROLE)) for role, one in roles.items()]
@@ -302,7 +302,7 @@ def _of_gang(request: RenderRequest, kind: JobKind, gang: Gang, name: str) -> li
     return [(f"{group}/{name}", job_name(request))]
 
 
-def _tolerations(profile: KubernetesProfile) -> list[Mapping[str, Any]]:
+def _tolerations(profile: KubernetesProfile) -> list[Document]:
     said = {toleration.get("key") for toleration in profile.tolerations}
     own = [
         {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": DEAD_NODE_SECONDS}

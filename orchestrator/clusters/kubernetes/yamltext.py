@@ -19,12 +19,12 @@ def read(text: str) -> Any:
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both of them are safe
 
 
-def write(value: Mapping[str, Any]) -> str:
+def write(value: Mapping[str, object]) -> str:
     """The document of a mapping, in its own order."""
     return "".join(f"{line}\n" for line in _mapping(value))
 
 
-def _mapping(value: Mapping[str, Any]) -> Iterator[str]:
+def _mapping(value: Mapping[str, object]) -> Iterator[str]:
     for key, child in value.items():
         name = key if _PLAIN_KEY.fullmatch(key) and key.lower() not in _NO_TEXT else quoting.yaml(key)
         if _is_block(child):

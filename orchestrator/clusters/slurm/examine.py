@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from orchestrator.clusters.checkup import answers_of, transport_of
 from orchestrator.clusters.findings import Answer, Findings, ok, problem
@@ -25,7 +24,7 @@ def check(place: Place) -> Findings:
     return [ok("reached", reach.where), *findings], can, cannot
 
 
-def look_up(place: Place, _: Collection[str]) -> Mapping[str, Any]:
+def look_up(place: Place, _: Collection[str]) -> Mapping[str, object]:
     """Keys of a profile that Slurm can tell. Raises ClusterError and Unreachable."""
     reach = transport_of(place.profile.login, place.profile, interactive=place.interactive)
     return slurm.filled_in(place.profile, slurm_answers(reach))

@@ -80,7 +80,7 @@ def _size(said: Any, group: str, matches: Iterable[re.Match[str]]) -> int:
     return max([said if isinstance(said, int) else 1, 1, *seen])
 
 
-def _stage(config: Mapping[str, Any], *, zero_model: bool, optimizer: bool) -> int:
+def _stage(config: Mapping[str, object], *, zero_model: bool, optimizer: bool) -> int:
     section = config.get("zero_optimization")
     stage = section.get("stage", 0) if isinstance(section, dict) else None
     if isinstance(stage, int) and 0 <= stage <= 3:
@@ -88,7 +88,7 @@ def _stage(config: Mapping[str, Any], *, zero_model: bool, optimizer: bool) -> i
     return 3 if zero_model else 2 if optimizer else 0
 
 
-def _prefix(config: Mapping[str, Any]) -> str:
+def _prefix(config: Mapping[str, object]) -> str:
     section = config.get("bf16")
     return "bf16_" if isinstance(section, dict) and section.get("enabled") is True else ""
 

@@ -45,12 +45,12 @@ def write(path: Path, content: bytes, *, sync: bool, mode: int | None = None) ->
         fsync_directory(path.parent)
 
 
-def write_json(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> None:
+def write_json(path: Path, value: Mapping[str, object], *, sync: bool = True) -> None:
     """Replace `path` in one step. Raises OSError."""
     write(path, _encode(value), sync=sync)
 
 
-def create_json(path: Path, value: Mapping[str, Any]) -> bool:
+def create_json(path: Path, value: Mapping[str, object]) -> bool:
     """Create `path` with its whole content, synced; False when it exists. Of any number of callers one wins.
 
     Raises OSError for anything but the name being taken.
@@ -64,7 +64,7 @@ def create_json(path: Path, value: Mapping[str, Any]) -> bool:
     return _publish(temporary, path, value)
 
 
-def create_in_place(path: Path, value: Mapping[str, Any]) -> bool:
+def create_in_place(path: Path, value: Mapping[str, object]) -> bool:
     """`create_json` where hard links are missing: O_EXCL decides who wins; a reader may find the content unfinished.
 
     No beginning of a JSON object is itself valid JSON, so `read_json` tells an unfinished file from a whole one.
@@ -82,7 +82,7 @@ def reserve(path: Path, size: int) -> None:
     _reserved(path).write_bytes(b" " * size)
 
 
-def write_reserved(path: Path, value: Mapping[str, Any]) -> bool:
+def write_reserved(path: Path, value: Mapping[str, object]) -> bool:
     """Create `path` from its reserve; False when it exists. Without a reserve, or a big enough one, as `create_json`.
 
     Raises OSError.
@@ -123,7 +123,7 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _publish(temporary: Path, path: Path, value: Mapping[str, Any]) -> bool:
+def _publish(temporary: Path, path: Path, value: Mapping[str, object]) -> bool:
     """Give a finished file its name, unless it is taken; the temporary name goes in any case."""
     try:
         os.link(temporary, path)
@@ -146,7 +146,7 @@ def _reserved(path: Path) -> Path:
     return path.with_name(f".{path.name}.reserve")
 
 
-def _encode(value: Mapping[str, Any]) -> bytes:
+def _encode(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
