@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from orchestrator.model.key import ABSOLUTE, PATH, SET_BY_LAUNCHER, VARIABLE, WORD, Pattern, key
+from orchestrator.model.key import ABSOLUTE, PATH, SET_BY_LAUNCHER, VARIABLE, WORD, Pattern, key, option
 
 Device = Literal["auto", "cuda", "cpu"]
 
@@ -21,8 +21,8 @@ CLUSTER_NAME = Pattern(
 class Interface:
     """Network devices that NCCL and gloo shall use."""
 
-    socket: str | None = field(default=None, metadata=key("Socket interface, as in NCCL_SOCKET_IFNAME.", pattern=WORD))
-    hcas: tuple[str, ...] = field(default=(), metadata=key("InfiniBand adapters, as in NCCL_IB_HCA.", pattern=WORD))
+    socket: str | None = option(None, "Socket interface, as in NCCL_SOCKET_IFNAME.", pattern=WORD)
+    hcas: tuple[str, ...] = option((), "InfiniBand adapters, as in NCCL_IB_HCA.", pattern=WORD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,20 +32,14 @@ class Profile:
     at_most_one: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     kind: str = field(metadata=key("local, ssh, slurm or kubernetes."))
-    env: Mapping[str, str] = field(
-        default_factory=dict, metadata=key("Environment of every job here.", names=VARIABLE, instead=SET_BY_LAUNCHER)
-    )
-    interface: Interface = field(default_factory=Interface, metadata=key("Network devices for NCCL and gloo."))
-    cache_dir: str | None = field(
-        default=None, metadata=key("Directory of compiled operators and the hub cache.", pattern=ABSOLUTE)
-    )
-    python: str | None = field(
-        default=None, metadata=key("The interpreter that has torch and deepspeed.", pattern=PATH)
-    )
-    device: Device = field(default="auto", metadata=key("auto, cuda or cpu."))
-    gpu: str | None = field(default=None, metadata=key("GPU model, as in a100-80gb; gives its memory.", pattern=WORD))
-    gpu_memory: int | None = field(default=None, metadata=key("Bytes of one GPU (80GiB).", minimum=1, unit="bytes"))
-    host_memory: int | None = field(default=None, metadata=key("Bytes of one node (512GiB).", minimum=1, unit="bytes"))
+    env: Mapping[str, str] = option(dict, "Environment of every job here.", names=VARIABLE, instead=SET_BY_LAUNCHER)
+    interface: Interface = option(Interface, "Network devices for NCCL and gloo.")
+    cache_dir: str | None = option(None, "Directory of compiled operators and the hub cache.", pattern=ABSOLUTE)
+    python: str | None = option(None, "The interpreter that has torch and deepspeed.", pattern=PATH)
+    device: Device = option("auto", "auto, cuda or cpu.")
+    gpu: str | None = option(None, "GPU model, as in a100-80gb; gives its memory.", pattern=WORD)
+    gpu_memory: int | None = option(None, "Bytes of one GPU (80GiB).", minimum=1, unit="bytes")
+    host_memory: int | None = option(None, "Bytes of one node (512GiB).", minimum=1, unit="bytes")
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """What no key alone can say: a key, and what is wrong with it. A kind's own type has its own."""
@@ -56,24 +50,21 @@ class Profile:
 class BadNodes:
     """When a node of a Slurm, ssh or Kubernetes cluster is left out, and for how long."""
 
-    failures: int = field(
-        default=2, metadata=key("Failures in a row, of any runs, that name the node as their cause.", minimum=1)
-    )
-    hours: float = field(default=24.0, metadata=key("Hours that it is left out after the newest of them.", minimum=0))
+    failures: int = option(2, "Failures in a row, of any runs, that name the node as their cause.", minimum=1)
+    hours: float = option(24.0, "Hours that it is left out after the newest of them.", minimum=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The configuration file: which clusters there are, which is the default."""
 
-    default: str = field(default="local", metadata=key("The cluster of a job that names none."))
-    controller: Literal["auto", "external"] = field(
-        default="auto", metadata=key("auto: started when none is alive. external: you run `orch controller` yourself.")
+    default: str = option("local", "The cluster of a job that names none.")
+    controller: Literal["auto", "external"] = option(
+        "auto", "auto: started when none is alive. external: you run `orch controller` yourself."
     )
-    nodes: BadNodes = field(default_factory=BadNodes, metadata=key("Nodes that are left out for a time."))
-    clusters: Mapping[str, Profile] = field(
-        default_factory=dict,
-        metadata=key("Clusters by name; local, ssh, slurm and kubernetes always exist.", names=CLUSTER_NAME),
+    nodes: BadNodes = option(BadNodes, "Nodes that are left out for a time.")
+    clusters: Mapping[str, Profile] = option(
+        dict, "Clusters by name; local, ssh, slurm and kubernetes always exist.", names=CLUSTER_NAME
     )
 
 

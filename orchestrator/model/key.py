@@ -39,8 +39,16 @@ def key(help: str, **limits: Any) -> dict[str, Key]:  # noqa: A002 - the word of
     return {"key": Key(help=help, **limits)}
 
 
+def option(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002 - the word of the reference page
+    """A dataclass field with its Key and a default; a type stands for its empty value, as in `dict`."""
+    metadata = key(help, **limits)
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 def key_of(of: Field[Any]) -> Key:
-    """The Key of a dataclass field that was declared with `metadata=key(...)`."""
+    """The Key of a dataclass field that was declared with `option` or `metadata=key(...)`."""
     found = of.metadata["key"]
     assert isinstance(found, Key)
     return found

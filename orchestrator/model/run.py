@@ -19,25 +19,10 @@ from orchestrator.job.protocol.report import (
     Report,
 )
 
-__all__ = [  # the nouns, wherever they are defined
-    "Action",
-    "Cause",
-    "CheckpointRef",
-    "Decision",
-    "Event",
-    "FirstError",
-    "Generation",
-    "Mark",
-    "Metrics",
-    "MetricsLine",
-    "Observation",
-    "Phase",
-    "Question",
-    "Rejected",
-    "Report",
-    "Run",
-    "Submission",
-]
+__all__ = [
+    "Action", "Cause", "CheckpointRef", "Decision", "Event", "FirstError", "Generation", "Mark", "Metrics",
+    "MetricsLine", "Observation", "Phase", "Question", "Rejected", "Report", "Run", "Submission",
+]  # fmt: skip
 
 
 class Phase(StrEnum):

@@ -17,25 +17,15 @@ FIELD = "deepspeed.config"
 # Keys whose `auto` Hugging Face's Trainer replaces from its own arguments and from the model.
 TRAINER_FILLS: frozenset[tuple[str, ...]] = frozenset(
     {
-        ("train_batch_size",),
-        ("train_micro_batch_size_per_gpu",),
-        ("gradient_accumulation_steps",),
-        ("gradient_clipping",),
-        ("fp16", "enabled"),
-        ("bf16", "enabled"),
-        ("optimizer", "params", "lr"),
-        ("optimizer", "params", "betas"),
-        ("optimizer", "params", "eps"),
-        ("optimizer", "params", "weight_decay"),
-        ("scheduler", "params", "warmup_min_lr"),
-        ("scheduler", "params", "warmup_max_lr"),
-        ("scheduler", "params", "warmup_num_steps"),
-        ("scheduler", "params", "total_num_steps"),
-        ("zero_optimization", "reduce_bucket_size"),
-        ("zero_optimization", "stage3_prefetch_bucket_size"),
+        ("train_batch_size",), ("train_micro_batch_size_per_gpu",), ("gradient_accumulation_steps",),
+        ("gradient_clipping",), ("fp16", "enabled"), ("bf16", "enabled"), ("optimizer", "params", "lr"),
+        ("optimizer", "params", "betas"), ("optimizer", "params", "eps"), ("optimizer", "params", "weight_decay"),
+        ("scheduler", "params", "warmup_min_lr"), ("scheduler", "params", "warmup_max_lr"),
+        ("scheduler", "params", "warmup_num_steps"), ("scheduler", "params", "total_num_steps"),
+        ("zero_optimization", "reduce_bucket_size"), ("zero_optimization", "stage3_prefetch_bucket_size"),
         ("zero_optimization", "stage3_param_persistence_threshold"),
     }
-)
+)  # fmt: skip
 
 
 def check(raw: DsConfig) -> DsConfig:

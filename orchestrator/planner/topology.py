@@ -12,20 +12,10 @@ GIB = 2**30
 
 # What the driver reports as total, so a little less than the number in the name.
 GPU_MEMORY: Mapping[str, int] = {
-    "v100-16gb": 16 * GIB,
-    "v100-32gb": 32 * GIB,
-    "t4": 15 * GIB,
-    "rtx3090": 24 * GIB,
-    "rtx4090": 24 * GIB,
-    "a10": 22 * GIB,
-    "l4": 22 * GIB,
-    "l40s": 44 * GIB,
-    "a100-40gb": 39 * GIB,
-    "a100-80gb": 79 * GIB,
-    "h100-80gb": 79 * GIB,
-    "h200": 139 * GIB,
-    "b200": 178 * GIB,
-}
+    "v100-16gb": 16 * GIB, "v100-32gb": 32 * GIB, "t4": 15 * GIB, "rtx3090": 24 * GIB, "rtx4090": 24 * GIB,
+    "a10": 22 * GIB, "l4": 22 * GIB, "l40s": 44 * GIB, "a100-40gb": 39 * GIB, "a100-80gb": 79 * GIB,
+    "h100-80gb": 79 * GIB, "h200": 139 * GIB, "b200": 178 * GIB,
+}  # fmt: skip
 
 
 def make_topology(resources: Resources, cluster: Cluster) -> Topology:

@@ -8,17 +8,9 @@ from orchestrator.job.protocol.cause import Cause
 from orchestrator.views.table import Row
 
 ROLES: Mapping[str, str] = {
-    "pending": "dim",
-    "queued": "dim",
-    "starting": "busy",
-    "running": "busy",
-    "stopping": "warn",
-    "stopped": "warn",
-    "succeeded": "good",
-    "failed": "bad",
-    "cancelled": "warn",
-    "unknown": "warn",
-}
+    "pending": "dim", "queued": "dim", "starting": "busy", "running": "busy", "stopping": "warn", "stopped": "warn",
+    "succeeded": "good", "failed": "bad", "cancelled": "warn", "unknown": "warn",
+}  # fmt: skip
 ENDED = frozenset({"stopped", "succeeded", "failed", "cancelled"})
 QUIET = frozenset({"", *(cause.value for cause in Cause if not cause.row.shown)})
 

@@ -14,22 +14,11 @@ from orchestrator.clusters.kubernetes.profile import Document
 from orchestrator.errors import JobError
 
 _KEYS: Mapping[str, str] = {
-    "containers": "name",
-    "env": "name",
-    "ephemeralContainers": "name",
-    "hostAliases": "ip",
-    "imagePullSecrets": "name",
-    "initContainers": "name",
-    "ports": "containerPort",
-    "replicatedJobs": "name",
-    "resourceClaims": "name",
-    "runtimePatches": "manager",
-    "schedulingGates": "name",
-    "topologySpreadConstraints": "topologyKey",
-    "volumeDevices": "devicePath",
-    "volumeMounts": "mountPath",
-    "volumes": "name",
-}
+    "containers": "name", "env": "name", "ephemeralContainers": "name", "hostAliases": "ip", "imagePullSecrets": "name",
+    "initContainers": "name", "ports": "containerPort", "replicatedJobs": "name", "resourceClaims": "name",
+    "runtimePatches": "manager", "schedulingGates": "name", "topologySpreadConstraints": "topologyKey",
+    "volumeDevices": "devicePath", "volumeMounts": "mountPath", "volumes": "name",
+}  # fmt: skip
 _ADDED = ("tolerations",)
 _PATCH = "$patch"
 _GONE: Final = object()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from orchestrator.model.cluster import Profile
-from orchestrator.model.key import ABSOLUTE, WORD, Pattern, key
+from orchestrator.model.key import ABSOLUTE, WORD, Pattern, key, option
 
 Document: TypeAlias = Mapping[str, Any]  # an object of Kubernetes, or a part of one, as YAML has it
 JobKind = Literal["trainjob", "jobset", "pytorchjob"]
@@ -50,10 +50,8 @@ class Rdma:
     """RDMA adapters of a pod. Its namespace must enforce no PodSecurity level below `privileged`."""
 
     resource: str = field(metadata=key("The adapters' resource, as in rdma/hca_shared_devices_a.", pattern=RESOURCE))
-    count: int = field(default=1, metadata=key("How many of it a pod asks for.", minimum=1))
-    host_network: bool = field(
-        default=True, metadata=key("Run in the node's network; false where the pod's own has the adapters.")
-    )
+    count: int = option(1, "How many of it a pod asks for.", minimum=1)
+    host_network: bool = option(True, "Run in the node's network; false where the pod's own has the adapters.")
 
 
 POD_OF_JOB = ("template", "spec", "template", "spec")  # where a replicated job has the spec of its pods
@@ -107,79 +105,53 @@ class KubernetesProfile(Profile):
 
     at_most_one: ClassVar[tuple[tuple[str, ...], ...]] = (("claim", "storage_class"),)
 
-    context: str | None = field(default=None, metadata=key("Context of the kubeconfig; default: its current one."))
-    kubeconfig: str | None = field(
-        default=None,
-        metadata=key(
-            "A kubeconfig, in place of $KUBECONFIG, ~/.kube/config or a pod's own credentials.", pattern=ABSOLUTE
-        ),
+    context: str | None = option(None, "Context of the kubeconfig; default: its current one.")
+    kubeconfig: str | None = option(
+        None, "A kubeconfig, in place of $KUBECONFIG, ~/.kube/config or a pod's own credentials.", pattern=ABSOLUTE
     )
-    namespace: str | None = field(default=None, metadata=key("Kubernetes namespace.", pattern=LABEL))
-    job_kind: Literal["auto", "trainjob", "jobset", "pytorchjob"] = field(
-        default="auto",
-        metadata=key(
-            "What a job is made as; auto: the first of TrainJob, JobSet and PyTorchJob that the cluster serves."
-        ),
+    namespace: str | None = option(None, "Kubernetes namespace.", pattern=LABEL)
+    job_kind: Literal["auto", "trainjob", "jobset", "pytorchjob"] = option(
+        "auto", "What a job is made as; auto: the first of TrainJob, JobSet and PyTorchJob that the cluster serves."
     )
-    runtime: str = field(default=OWN_RUNTIME, metadata=key("The runtime that a TrainJob refers to.", pattern=RUNTIME))
-    image: str | None = field(default=None, metadata=key("Container image.", pattern=WORD))
-    pull_secrets: tuple[str, ...] = field(
-        default=(), metadata=key("Secrets to pull the image with.", pattern=SUBDOMAIN)
+    runtime: str = option(OWN_RUNTIME, "The runtime that a TrainJob refers to.", pattern=RUNTIME)
+    image: str | None = option(None, "Container image.", pattern=WORD)
+    pull_secrets: tuple[str, ...] = option((), "Secrets to pull the image with.", pattern=SUBDOMAIN)
+    claim: str | None = option(None, "Existing ReadWriteMany claim.", pattern=SUBDOMAIN)
+    storage_class: str | None = option(None, "Storage class of a new claim.", pattern=SUBDOMAIN)
+    storage: str = option("200Gi", "Size of a new claim.", pattern=QUANTITY)
+    queue: str | None = option(None, "Kueue LocalQueue; the job waits, suspended, for quota.", pattern=QUEUE)
+    workload_priority: str | None = option(None, "Kueue WorkloadPriorityClass: its place in the queue.", pattern=QUEUE)
+    priority_class: str | None = option(None, "PriorityClass of the pods.", pattern=SUBDOMAIN)
+    gang: Gang | None = option(None, "Scheduler that starts all pods of a job or none, by a PodGroup.")
+    gang_queue: str | None = option(
+        None, "Volcano's Queue that the PodGroup is in; absent: its default one.", pattern=SUBDOMAIN
     )
-    claim: str | None = field(default=None, metadata=key("Existing ReadWriteMany claim.", pattern=SUBDOMAIN))
-    storage_class: str | None = field(default=None, metadata=key("Storage class of a new claim.", pattern=SUBDOMAIN))
-    storage: str = field(default="200Gi", metadata=key("Size of a new claim.", pattern=QUANTITY))
-    queue: str | None = field(
-        default=None, metadata=key("Kueue LocalQueue; the job waits, suspended, for quota.", pattern=QUEUE)
+    node_selector: Mapping[str, str] = option(
+        dict, "Labels that a node must have.", names=NODE_LABEL, values=LABEL_VALUE
     )
-    workload_priority: str | None = field(
-        default=None, metadata=key("Kueue WorkloadPriorityClass: its place in the queue.", pattern=QUEUE)
+    tolerations: tuple[Document, ...] = option(
+        (), "Taints that do not matter, each as in {key: gpu, operator: Exists, effect: NoSchedule}."
     )
-    priority_class: str | None = field(default=None, metadata=key("PriorityClass of the pods.", pattern=SUBDOMAIN))
-    gang: Gang | None = field(
-        default=None, metadata=key("Scheduler that starts all pods of a job or none, by a PodGroup.")
+    gpu_resource: str = option(
+        "nvidia.com/gpu",
+        "The resource that a GPU is: nvidia.com/gpu, amd.com/gpu, nvidia.com/mig-1g.10gb.",
+        pattern=RESOURCE,
     )
-    gang_queue: str | None = field(
-        default=None,
-        metadata=key("Volcano's Queue that the PodGroup is in; absent: its default one.", pattern=SUBDOMAIN),
+    rdma: Rdma | None = option(None, "RDMA adapters; absent: none are asked for.")
+    service_account: str | None = option(
+        None, "ServiceAccount of the pods, which get no token of it.", pattern=SUBDOMAIN
     )
-    node_selector: Mapping[str, str] = field(
-        default_factory=dict, metadata=key("Labels that a node must have.", names=NODE_LABEL, values=LABEL_VALUE)
+    labels: Mapping[str, str] = option(
+        dict, "Labels of the job and its pods.", names=JOB_LABEL, values=LABEL_VALUE, instead=SET_BY_QUEUE
     )
-    tolerations: tuple[Document, ...] = field(
-        default=(),
-        metadata=key("Taints that do not matter, each as in {key: gpu, operator: Exists, effect: NoSchedule}."),
+    annotations: Mapping[str, str] = option(dict, "Annotations of the job and its pods.", names=JOB_LABEL)
+    overlay: Document = option(
+        dict, "Laid over the rendered job by strategic merge; `orch render --diff` shows what it changes."
     )
-    gpu_resource: str = field(
-        default="nvidia.com/gpu",
-        metadata=key(
-            "The resource that a GPU is: nvidia.com/gpu, amd.com/gpu, nvidia.com/mig-1g.10gb.", pattern=RESOURCE
-        ),
+    stuck_after: int = option(
+        600, "Seconds after which an attempt ends that cannot start: no such image, refused, no node fits.", minimum=1
     )
-    rdma: Rdma | None = field(default=None, metadata=key("RDMA adapters; absent: none are asked for."))
-    service_account: str | None = field(
-        default=None, metadata=key("ServiceAccount of the pods, which get no token of it.", pattern=SUBDOMAIN)
-    )
-    labels: Mapping[str, str] = field(
-        default_factory=dict,
-        metadata=key("Labels of the job and its pods.", names=JOB_LABEL, values=LABEL_VALUE, instead=SET_BY_QUEUE),
-    )
-    annotations: Mapping[str, str] = field(
-        default_factory=dict, metadata=key("Annotations of the job and its pods.", names=JOB_LABEL)
-    )
-    overlay: Document = field(
-        default_factory=dict,
-        metadata=key("Laid over the rendered job by strategic merge; `orch render --diff` shows what it changes."),
-    )
-    stuck_after: int = field(
-        default=600,
-        metadata=key(
-            "Seconds after which an attempt ends that cannot start: no such image, refused, no node fits.", minimum=1
-        ),
-    )
-    force_delete: bool = field(
-        default=False, metadata=key("Delete pods of a dead node by force, though they may go on writing.")
-    )
+    force_delete: bool = option(False, "Delete pods of a dead node by force, though they may go on writing.")
 
     def problems(self) -> Iterator[tuple[str, str]]:
         for place, problem in toleration_problems(self.tolerations):

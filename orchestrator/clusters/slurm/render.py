@@ -14,30 +14,10 @@ _MIB = 2**20
 
 # What the script is built on. sbatch takes any beginning of a name that is unique, so beginnings are refused, too.
 _SET_BY_ORCH = (
-    "array",
-    "chdir",
-    "clusters",
-    "comment",
-    "exclude",
-    "export",
-    "export-file",
-    "job-name",
-    "kill-on-invalid-dep",
-    "no-kill",
-    "no-requeue",
-    "nodes",
-    "ntasks",
-    "ntasks-per-node",
-    "open-mode",
-    "output",
-    "parsable",
-    "quiet",
-    "requeue",
-    "signal",
-    "test-only",
-    "wait",
-    "wrap",
-)
+    "array", "chdir", "clusters", "comment", "exclude", "export", "export-file", "job-name", "kill-on-invalid-dep",
+    "no-kill", "no-requeue", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "parsable", "quiet",
+    "requeue", "signal", "test-only", "wait", "wrap",
+)  # fmt: skip
 
 
 def values(request: RenderRequest) -> dict[str, object]:
