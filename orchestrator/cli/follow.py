@@ -14,7 +14,7 @@ from orchestrator.errors import INTERRUPTED, OK, RUN_CANCELLED, RUN_FAILED
 from orchestrator.job.checkpoints import generations
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.records import Progress
+from orchestrator.job.protocol.records import RankProgress
 from orchestrator.store import Store
 from orchestrator.system.paths import WATCHED
 from orchestrator.views import progress
@@ -75,7 +75,7 @@ def _from_records(run: Row) -> dict[str, str]:
     """What records on this machine add: what a start does before its first step, why the generation before it ended."""
     root, number = run["checkpoint_dir"], run["generation"]
     path = files.generation_dir(root, number) / files.PROGRESS
-    progress = read(Progress, path) if run["phase"] == "starting" else None
+    progress = read(RankProgress, path) if run["phase"] == "starting" else None
     ended = generations.read_outcome(root, number - 1) if number > 1 else None
     return {"doing": (progress and progress.state) or "", "before": ended.because if ended else ""}
 

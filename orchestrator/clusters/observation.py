@@ -70,7 +70,7 @@ def only_history(report: Report) -> Report:
     """A report of another attempt, without what it says of that attempt's own state and end."""
     return dataclasses.replace(
         report,
-        step=None,
+        progress=dataclasses.replace(report.progress, step=None),
         result=None,
         cause=Cause.NONE,
         because="",

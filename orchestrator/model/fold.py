@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from orchestrator.job.protocol.encoding import fields_of, from_json
-from orchestrator.model.run import Event, Phase, Run
+from orchestrator.model.run import Event, EventData, Phase, Progress, Run
 
 # The phase that each kind of event leads to; None: it leaves the phase alone.
 KINDS: Mapping[str, Phase | None] = {
@@ -32,7 +33,7 @@ KINDS: Mapping[str, Phase | None] = {
 }
 CONTROLLER_KINDS = frozenset({"controller_started", "controller_stopped"})
 REOPENS = "resumed"
-_FIELDS = frozenset(Run.__dataclass_fields__) - {"name", "run_id", "submitted_at"}
+_FIELDS = frozenset(Run.__dataclass_fields__) - {"name", "run_id", "submitted_at", "progress"}
 _INTENTIONS = frozenset({"submitted", "resubmitting", "resumed"})
 
 
@@ -45,7 +46,7 @@ def fold(run: Run, event: Event) -> Run:
     """The run after an event. A run that ended changes by `resumed` only; an unknown kind of event changes nothing."""
     if event.kind not in KINDS or run.phase.ended != (event.kind == REOPENS):
         return run
-    changes = fields_of(Run, {name: value for name, value in event.data.items() if name in _FIELDS})
+    run, changes = updated(run, event.data), dict[str, Any]()
     phase = KINDS[event.kind]
     if phase is not None:
         changes["phase"] = phase
@@ -58,6 +59,13 @@ def fold(run: Run, event: Event) -> Run:
     if event.kind == REOPENS:
         changes.update(cancel_requested=False, cancel_at=None, cancel_now=False, failures=0, first_error=None)
     return dataclasses.replace(run, **changes)
+
+
+def updated(run: Run, values: EventData) -> Run:
+    """The run with the values of its fields, and of its progress, that there are. Raises RecordError."""
+    progress = dataclasses.replace(run.progress, **fields_of(Progress, values))
+    own = fields_of(Run, {name: value for name, value in values.items() if name in _FIELDS})
+    return dataclasses.replace(run, progress=progress, **own)
 
 
 def replay(events: Iterable[Event]) -> Run | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.encoding import FLAT
 from orchestrator.job.protocol.report import (
     CheckpointRef,
     FirstError,
@@ -15,13 +16,14 @@ from orchestrator.job.protocol.report import (
     Mark,
     Metrics,
     MetricsLine,
+    Progress,
     Rejected,
     Report,
 )
 
 __all__ = [
     "Action", "Cause", "CheckpointRef", "Decision", "Event", "FirstError", "Generation", "Mark", "Metrics",
-    "MetricsLine", "Observation", "Phase", "Question", "Rejected", "Report", "Run", "Submission",
+    "MetricsLine", "Observation", "Phase", "Progress", "Question", "Rejected", "Report", "Run", "Submission",
 ]  # fmt: skip
 
 
@@ -133,13 +135,9 @@ class Event:
     seq: int = 0
 
 
-# A field of Run that moves with every step: taken from the field of Report with the same name, and not told by events.
-_IS_CURRENT = {"current": True}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The state of a run: a fold over its events, and the current values of its job."""
+    """The state of a run: a fold over its events, and the progress of its job, which makes no events."""
 
     name: str
     run_id: str
@@ -154,10 +152,7 @@ class Run:
     because: str = ""
     attempt: int = 1
     generation: int = 0
-    step: int | None = field(default=None, metadata=_IS_CURRENT)
-    steps: int | None = field(default=None, metadata=_IS_CURRENT)
-    loss: float | None = field(default=None, metadata=_IS_CURRENT)
-    tokens_per_second: float | None = field(default=None, metadata=_IS_CURRENT)
+    progress: Progress = field(default=Progress(), metadata=FLAT)
     checkpoint: CheckpointRef | None = None
     ended_at: float | None = None
     cancel_requested: bool = False
@@ -172,6 +167,3 @@ class Run:
     grace: float = 900.0  # seconds that an attempt may take to save when asked to stop
     from_step: int | None = None
     from_scratch: bool = False
-
-
-CURRENT = tuple(one.name for one in fields(Run) if one.metadata.get("current"))

@@ -11,7 +11,6 @@ from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.fold import fold
 from orchestrator.model.run import (
-    CURRENT,
     Action,
     Cause,
     Decision,
@@ -77,8 +76,8 @@ def reconcile(
 
 def current(run: Run, seen: Observation) -> EventData:
     """The values of a run that move with every step and differ from those on record: no event is made of them."""
-    values = {name: getattr(seen.report, name, None) for name in CURRENT}
-    return {name: value for name, value in values.items() if value is not None and getattr(run, name) != value}
+    known, values = to_json(run.progress), to_json(seen.report.progress if seen.report else run.progress)
+    return {name: value for name, value in values.items() if value is not None and known[name] != value}
 
 
 def needs_nodes(run: Run, seen: Observation) -> bool:
@@ -109,7 +108,7 @@ def _end_of(one: Generation) -> EventData:
         "generation": one.generation,
         "of_attempt": one.attempt,
         "result": one.result,
-        "ended_by": one.cause.value if one.result is not None else None,
+        "ended_by": one.cause.value if one.cause is not None else None,
         "ended_because": one.because,
         "host": one.host,
     }

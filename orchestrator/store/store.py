@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.job.protocol.encoding import from_json
 from orchestrator.model.codec import dump, load
-from orchestrator.model.fold import begin, fold
+from orchestrator.model.fold import begin, fold, updated
 from orchestrator.model.run import Event, EventData, Run, Submission
 from orchestrator.policy import nodes
 from orchestrator.policy.nodes import NodeRecord
@@ -169,7 +169,7 @@ class Store(Reader):
             return
         with self._transaction(lease) as connection:
             for name, fields in changes.items():
-                _write(connection, dataclasses.replace(self.get(name), **fields))
+                _write(connection, updated(self.get(name), fields))
 
     def forgive(self, suspect: NodeRecord) -> bool:
         """Forget the evidence against a node; False when there is none."""

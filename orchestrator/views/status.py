@@ -21,9 +21,9 @@ def row(run: Row, *, now: float, seconds_per_step: float | None = None) -> Row:
 
 def pace(metrics: Sequence[Row]) -> float | None:
     """Seconds per step over the newest lines of metrics, those of one generation."""
-    newest = [line for line in metrics if line["generation"] == metrics[-1]["generation"]]
-    if len(newest) < 2:
-        return None
+    newest = [line for line in metrics if line.get("generation") == metrics[-1].get("generation")]
+    if len(newest) < 2 or not all(isinstance(line.get("time"), float) for line in newest):
+        return None  # a script's own lines may tell no time
     steps = newest[-1]["step"] - newest[0]["step"]
     seconds = newest[-1]["time"] - newest[0]["time"]
     return float(seconds / steps) if steps > 0 and seconds > 0 else None

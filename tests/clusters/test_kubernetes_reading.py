@@ -15,7 +15,7 @@ from orchestrator.clusters.kubernetes.answers import Event, JobObject, PodObject
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobStatus, Lifecycle, resource_of, status_of
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of, pods_of
 from orchestrator.clusters.kubernetes.reading import AttemptView
-from orchestrator.model.run import Cause, Phase, Report, Submission
+from orchestrator.model.run import Cause, Phase, Progress, Report, Submission
 
 DEAD_NODE = json.loads((Path(__file__).parents[1] / "data/kubernetes/dead-node.json").read_text())
 SEEN = 1795724560.0  # seconds, on the server's clock, when these pods were listed
@@ -290,10 +290,10 @@ def test_a_handle_names_the_kind():
 
 
 def test_a_report_of_a_later_generation_or_with_an_end_is_the_newer_one():
-    first = Report(attempt=1, generation=1, step=30)
-    later = Report(attempt=1, generation=2, step=3)
+    first = Report(attempt=1, generation=1, progress=Progress(step=30))
+    later = Report(attempt=1, generation=2, progress=Progress(step=3))
     assert reading.newer(first, later) is later
-    ended = replace(first, result="failed", step=10)
+    ended = replace(first, result="failed", progress=Progress(step=10))
     assert reading.newer(ended, first) is ended
     assert reading.newer(None, first) is first
 

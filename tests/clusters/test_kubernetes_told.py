@@ -38,13 +38,13 @@ def at(second: int, text: str, nano: int = 1) -> bytes:
 def test_a_generation_that_resumes_takes_back_the_steps_after_its_checkpoint():
     fold = RecordLog()
     fold.take(told(generation(1), metrics(1, 1, 2, 3, 4), generation(2, resumed=2), metrics(2, 3, loss=9.0)))
-    assert [(line.step, line.loss) for line in fold.lines()] == [(1, 1.0), (2, 1.0), (3, 9.0)]
+    assert [(line.step, line.values["loss"]) for line in fold.lines()] == [(1, 1.0), (2, 1.0), (3, 9.0)]
 
 
 def test_steps_of_an_older_generation_that_come_late_count_for_nothing():
     fold = RecordLog()
     fold.take(told(generation(1), metrics(1, 1), generation(2), metrics(1, 2, 3), metrics(2, 1, loss=5.0)))
-    assert [(line.step, line.loss) for line in fold.lines()] == [(1, 5.0)]
+    assert [(line.step, line.values["loss"]) for line in fold.lines()] == [(1, 5.0)]
 
 
 def test_lines_that_are_told_again_fill_gaps_and_change_nothing_else():

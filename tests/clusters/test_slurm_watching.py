@@ -460,7 +460,7 @@ def test_while_slurm_does_not_answer_the_last_answer_stands_for_a_while(place: P
     assert seen.phase is Phase.UNKNOWN
     assert "Unable to contact slurm controller" in seen.because
     assert seen.report is not None
-    assert seen.report.step == 3
+    assert seen.report.progress.step == 3
     place.generation(submission, "7.0", **DONE)
     assert place.see(submission).phase is Phase.SUCCEEDED
 

@@ -155,7 +155,7 @@ def test_a_store_may_be_moved_with_its_runs_under_way(bench: Bench, tmp_path: Pa
     moved.backend = cluster = Scripted()
     cluster.otherwise = Observation(phase=Phase.FAILED, cause=Cause.NODE_LOST)
     cluster.news = Metrics(
-        mark=Mark(generation=1, offset=9), lines=(MetricsLine(attempt=1, generation=1, step=1, loss=2.0),), whole=True
+        mark=Mark(generation=1, offset=9), lines=(MetricsLine({"step": 1, "loss": 2.0}, 1),), whole=True
     )
     tick.tick(moved.desk())
     assert cluster.submits == ["orch-tiny-2"], "handed over from the files in their new place"
@@ -173,7 +173,7 @@ def test_a_home_that_cannot_be_written_to_keeps_no_run_from_its_end(
     bench.submit(prepared())
     (bench.home / "runs/tiny/metrics.jsonl").mkdir()
     cluster.news = Metrics(
-        mark=Mark(generation=1, offset=9), lines=(MetricsLine(attempt=1, generation=1, step=1, loss=2.0),), whole=True
+        mark=Mark(generation=1, offset=9), lines=(MetricsLine({"step": 1, "loss": 2.0}, 1),), whole=True
     )
     for _ in range(3):
         tick.tick(bench.desk())

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.controller import tick as controller
 from orchestrator.model.bundle import Bundle
-from orchestrator.model.run import Cause, Observation, Phase, Question, Report, Run, Submission
+from orchestrator.model.run import Cause, Observation, Phase, Progress, Question, Report, Run, Submission
 from orchestrator.policy.rules import Limits
 from orchestrator.runs import submit as launch
 from orchestrator.runs.dispatch import ANOTHERS_SECONDS
@@ -19,7 +19,7 @@ from tests.controller.bench import QUICK, Bench, prepared
 from tests.controller.scripted import Scripted
 
 NEVER = 3600.0
-TRAINING = Observation(phase=Phase.RUNNING, report=Report(attempt=1, step=7))
+TRAINING = Observation(phase=Phase.RUNNING, report=Report(attempt=1, progress=Progress(step=7)))
 
 
 @pytest.fixture

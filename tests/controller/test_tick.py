@@ -28,7 +28,7 @@ from tests.controller.bench import PROFILE, QUICK, Bench, prepared
 def test_a_run_succeeds_when_its_job_left_the_marker(bench: Bench) -> None:
     bench.submit(prepared())
     run = bench.until_end()
-    assert (run.phase, run.cause, run.step, run.attempt) == (Phase.SUCCEEDED, Cause.COMPLETED, 6, 1)
+    assert (run.phase, run.cause, run.progress.step, run.attempt) == (Phase.SUCCEEDED, Cause.COMPLETED, 6, 1)
     assert bench.kinds()[:2] == ["submitted", "handed_over"]
     assert bench.kinds()[-1] == "succeeded"
 
@@ -43,7 +43,7 @@ def test_the_metrics_of_a_run_are_mirrored_one_line_a_step_in_order(bench: Bench
 
 def test_an_attempt_whose_agents_were_killed_is_followed_by_another(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=15))
-    bench.until(lambda run: (run.step or 0) >= 2)
+    bench.until(lambda run: (run.progress.step or 0) >= 2)
     for pid in bench.agents():
         proc.send(pid, signal.SIGKILL)
     run = bench.until_end()
@@ -77,7 +77,7 @@ def test_a_bug_that_one_run_meets_harms_no_other(bench: Bench, capsys: pytest.Ca
 def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: Bench) -> None:
     bench.limits = dataclasses.replace(QUICK, partial=3.0)
     bench.submit(prepared("freeze"))
-    bench.until(lambda run: (run.step or 0) >= 3 and bench.starts() == 2)
+    bench.until(lambda run: (run.progress.step or 0) >= 3 and bench.starts() == 2)
     survivors = bench.agents()
     proc.send(int(json.loads((bench.home / "runs/tiny/attempts/000001/lock-1").read_text())["pid"]), signal.SIGKILL)
     run = bench.until_end()
@@ -89,7 +89,7 @@ def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: 
 def test_an_attempt_without_heartbeats_is_killed_even_where_it_is_stopped_by_a_signal(bench: Bench) -> None:
     bench.limits = dataclasses.replace(QUICK, hung=3.0)
     bench.submit(prepared("train 0.1", nodes=1, steps=30))
-    bench.until(lambda run: (run.step or 0) >= 1)
+    bench.until(lambda run: (run.progress.step or 0) >= 1)
     for pid in bench.agents():
         proc.send(pid, signal.SIGSTOP)
     run = bench.until_end()
@@ -113,7 +113,7 @@ def test_a_hopeless_run_fails_after_its_failures_are_spent(bench: Bench) -> None
 
 def test_a_stop_that_nobody_asked_orch_for_costs_no_failure(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", max_failures=0, steps=15))
-    bench.until(lambda run: (run.step or 0) >= 1)
+    bench.until(lambda run: (run.progress.step or 0) >= 1)
     for pid in bench.agents():
         proc.send(pid, signal.SIGTERM)
     run = bench.until_end()
@@ -122,7 +122,7 @@ def test_a_stop_that_nobody_asked_orch_for_costs_no_failure(bench: Bench) -> Non
 
 def test_a_cancelled_run_may_save_and_leaves_no_process(bench: Bench) -> None:
     bench.submit(prepared("train 0.1", steps=1000))
-    bench.until(lambda run: (run.step or 0) >= 1)
+    bench.until(lambda run: (run.progress.step or 0) >= 1)
     submit.cancel_run(bench.store, "tiny")
     run = bench.until_end()
     assert (run.phase, run.cause) == (Phase.CANCELLED, Cause.CANCELLED)
@@ -133,7 +133,7 @@ def test_a_cancelled_run_may_save_and_leaves_no_process(bench: Bench) -> None:
 
 def test_a_cancel_of_a_job_that_does_not_listen_becomes_a_kill(bench: Bench) -> None:
     bench.submit(prepared("freeze"))
-    bench.until(lambda run: (run.step or 0) >= 3)
+    bench.until(lambda run: (run.progress.step or 0) >= 3)
     submit.cancel_run(bench.store, "tiny")
     began = time.monotonic()
     assert bench.until_end().phase is Phase.CANCELLED
@@ -143,7 +143,7 @@ def test_a_cancel_of_a_job_that_does_not_listen_becomes_a_kill(bench: Bench) -> 
 
 def test_a_cancelled_run_can_be_resumed(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", steps=15))
-    bench.until(lambda run: (run.step or 0) >= 1)
+    bench.until(lambda run: (run.progress.step or 0) >= 1)
     submit.cancel_run(bench.store, "tiny", now=True)
     assert bench.until_end().phase is Phase.CANCELLED
     submit.resume_run(bench.store, bench.backend, "tiny", bench.environment)
@@ -179,7 +179,7 @@ def test_a_checkpoint_directory_of_another_run_is_refused(bench: Bench) -> None:
 
 def test_a_run_that_another_start_overtook_asks_its_user(bench: Bench) -> None:
     bench.submit(prepared("freeze", nodes=1))
-    bench.until(lambda run: (run.step or 0) >= 3)
+    bench.until(lambda run: (run.progress.step or 0) >= 3)
     root = bench.home / "runs/tiny/ckpt/generations"
     claim = json.loads((root / "000001.json").read_text())
     (root / "000002.json").write_text(json.dumps({**claim, "generation": 2, "attempt": 7}))
@@ -191,7 +191,7 @@ def test_a_run_that_another_start_overtook_asks_its_user(bench: Bench) -> None:
 
 def test_events_say_why_each_start_of_an_attempt_was_followed_by_another(bench: Bench) -> None:
     bench.submit(prepared("freeze", nodes=1))
-    bench.until(lambda run: (run.step or 0) >= 3)
+    bench.until(lambda run: (run.progress.step or 0) >= 3)
     root = bench.home / "runs/tiny/ckpt/generations"
     because = "Rank 1 on node 1 was killed by SIGKILL."
     end_of_generation(root, 1, {"result": "failed", "cause": "rank_killed", "because": because})
@@ -288,7 +288,7 @@ def test_what_its_user_asked_for_is_done_once(bench: Bench) -> None:
 
 def test_one_resume_is_enough_where_the_failures_were_spent_without_a_word(bench: Bench) -> None:
     bench.submit(prepared("train 0.2", nodes=1, steps=15, max_failures=0))
-    bench.until(lambda run: (run.step or 0) >= 1)
+    bench.until(lambda run: (run.progress.step or 0) >= 1)
     for pid in bench.agents():
         proc.send(pid, signal.SIGKILL)
     run = bench.until_end()

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from orchestrator.controller.tick import TickCache
 from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.fold import begin, fold
-from orchestrator.model.run import Cause, CheckpointRef, Event, Generation, Observation, Phase, Report, Run, Submission
+from orchestrator.model.run import (
+    Cause,
+    CheckpointRef,
+    Event,
+    Generation,
+    Observation,
+    Phase,
+    Progress,
+    Report,
+    Run,
+    Submission,
+)
 from orchestrator.policy.nodes import NodeRecord
 from orchestrator.policy.reconcile import Command, Evidence, NewEvent, needs_nodes, reconcile
 from orchestrator.policy.rules import LIMITS
@@ -157,7 +168,7 @@ class World:
             generation=newest.generation if newest else 0,
             attempt=newest.attempt if newest else 0,
             resumed_from=self.resumed,
-            step=self.step or None,
+            progress=Progress(step=self.step or None),
             checkpoint=self.proven(),
             success=self.success,
             result=self.result if mine else None,

@@ -173,10 +173,30 @@ def test_a_command_runs_has_help_and_a_place_in_the_reference(follow: Follow):
 def test_a_status_column_is_in_the_table_and_in_the_json(follow: Follow):
     tree = follow("A status column")
     record(tree.home, "tiny").close()
+    assert json.loads(tree.orch("status", "--json").stdout)[0]["gpu_memory"] is None
+    program = """
+import json, pathlib, sys
+from orchestrator.job.checkpoints.claiming import Request, claim
+from orchestrator.job.checkpoints.report import read_report
+from orchestrator.job.protocol import files
+from orchestrator.model.run import Observation, Phase
+from orchestrator.policy.reconcile import current
+from orchestrator.store import open_store
+store = open_store(pathlib.Path(sys.argv[1]))
+run = store.get("tiny")
+request = Request("tiny", run.run_id, attempt=1, start="s", nodes=1, address="a", port=1, max_failures=0)
+made = claim(run.checkpoint_dir, request)
+line = {"step": 3, "gpu_memory": 3 << 30}
+(files.generation_dir(run.checkpoint_dir, made.generation) / files.METRICS).write_text(json.dumps(line) + chr(10))
+seen = Observation(phase=Phase.RUNNING, report=read_report(run.checkpoint_dir))
+store.update({"tiny": current(run, seen)})
+"""
+    done = tree.python("-c", program, str(tree.home))
+    assert done.returncode == 0, done.stderr
     header, row = tree.orch("status").stdout.splitlines()
-    assert header.split()[0] == "TRY"
-    assert row.split()[:2] == ["1", "tiny"]
-    assert json.loads(tree.orch("status", "--json").stdout)[0]["last_word"] == ""
+    assert header.split()[0] == "MEMORY"
+    assert row.split()[:3] == ["3.00", "GiB", "tiny"]
+    assert json.loads(tree.orch("status", "--json").stdout)[0]["gpu_memory"] == 3 << 30
 
 
 def test_a_kind_of_cluster_is_an_installed_package(follow: Follow):

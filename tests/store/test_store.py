@@ -85,7 +85,7 @@ def test_an_event_of_an_older_attempt_is_left_out(store: Store) -> None:
 def test_current_values_are_kept_without_events(store: Store) -> None:
     store.create_run("a", FIRST)
     store.update({"a": {"step": 7, "loss": 0.5}})
-    assert (store.get("a").step, store.get("a").loss) == (7, 0.5)
+    assert (store.get("a").progress.step, store.get("a").progress.loss) == (7, 0.5)
     assert len(store.events("a")) == 1
 
 

@@ -78,7 +78,7 @@ def newer(one: Report | None, other: Report | None) -> Report | None:
 
 
 def _knows(report: Report) -> tuple[int, int, bool, bool, int]:
-    return report.attempt, report.generation, report.success, report.result is not None, report.step or 0
+    return report.attempt, report.generation, report.success, report.result is not None, report.progress.step or 0
 
 
 def _raw(view: AttemptView) -> str:

@@ -111,7 +111,7 @@ class Pod:
         told = self._told
         if told is None:
             return True
-        same = replace(report, step=told.step, loss=told.loss, tokens_per_second=told.tokens_per_second)
+        same = replace(report, progress=replace(told.progress, steps=report.progress.steps))
         return same != told or (report != told and clock - self._told_at >= STEPS_INTERVAL)
 
     def _begin(self, root: Path, generation: int, resumed: int) -> None:

@@ -20,11 +20,11 @@ from orchestrator.job.checkpoints.layout import Place, foreign_places, generatio
 from orchestrator.job.checkpoints.verify import size_of, verify
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.encoding import from_json, parse
 from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import Root, generation_dir
-from orchestrator.job.protocol.records import Claim, Ending, Heartbeat, NodeJoined, Outcome, Progress
-from orchestrator.job.protocol.report import CheckpointRef, Generation, Listed, MetricsLine, Problem, Report
+from orchestrator.job.protocol.records import Claim, Ending, Heartbeat, NodeJoined, Outcome, RankProgress
+from orchestrator.job.protocol.report import CheckpointRef, Generation, Listed, MetricsLine, Problem, Progress, Report
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last line
 
@@ -37,7 +37,7 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
         report = Report(checkpoint=_checkpoint(root))
         return replace(_ended(report, refusal), attempt=refusal.attempt, start=refusal.start) if refusal else report
     directory = generation_dir(root, claim.generation)
-    progress = read(Progress, directory / files.PROGRESS) or Progress()
+    rank = read(RankProgress, directory / files.PROGRESS) or RankProgress()
     line = _last_line(directory / files.METRICS)
     outcome = read_outcome(root, claim.generation)
     success = succeeded(root, claim.generation)
@@ -47,11 +47,8 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
         generation=claim.generation,
         attempt=refusal.attempt if refusal else claim.attempt,
         resumed_from=claim.resume.step if claim.resume else None,
-        step=_step(claim, progress, line, outcome),
-        steps=progress.steps,
-        loss=line.loss if line else None,
-        tokens_per_second=line.tokens_per_second if line else None,
-        state=progress.state,
+        progress=replace(_logged(line), step=_step(claim, rank, line, outcome), steps=rank.steps),
+        state=rank.state,
         checkpoint=_checkpoint(root),
         success=success,
         failures=outcome.failures if outcome else claim.failures,
@@ -178,10 +175,18 @@ def _refusal(root: Root, claim: Claim | None) -> Ending | None:
     return newest if newest.attempt >= (claim.attempt if claim else 0) else None
 
 
-def _step(claim: Claim, progress: Progress, line: MetricsLine | None, outcome: Outcome | None) -> int | None:
+def _logged(line: MetricsLine | None) -> Progress:
+    """What a line of metrics says; nothing where it has a key of another type, which a script may write."""
+    try:
+        return from_json(Progress, line.values) if line else Progress()
+    except RecordError:
+        return Progress()
+
+
+def _step(claim: Claim, rank: RankProgress, line: MetricsLine | None, outcome: Outcome | None) -> int | None:
     steps = [
         claim.resume.step if claim.resume else None,
-        progress.step,
+        rank.step,
         line.step if line else None,
         outcome.step if outcome else None,
     ]

@@ -19,7 +19,9 @@ from orchestrator.job.protocol.errors import RecordError
 
 T = TypeVar("T")
 
-OMIT: Mapping[str, object] = {"omit": True}  # metadata of a field whose key is left out while its value is None
+OMIT: Mapping[str, object] = {"omit": True}  # metadata of a field whose key is left out while its value is the default
+FLAT: Mapping[str, object] = {"path": (), "flat": True}  # of a field whose own keys stand in the record's JSON object
+_ALWAYS = object()  # equals no value of a field
 _Reader = Callable[[object], Any]
 
 
@@ -36,9 +38,11 @@ def to_json(record: Any) -> dict[str, object]:
     """The JSON object of a record: its fields in their order, by name."""
     found: dict[str, object] = {}
     kind: Any = type(record)
-    for name, omit in _names(kind):
+    for name, unless, flat in _names(kind):
         value = getattr(record, name)
-        if value is not None or not omit:
+        if flat:
+            found.update(_plain(value))
+        elif value != unless:
             found[name] = _plain(value)
     return found
 
@@ -70,7 +74,7 @@ def fields_of(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> Any:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value):
@@ -85,8 +89,12 @@ def _plain(value: object) -> object:
 
 
 @lru_cache(maxsize=None)
-def _names(kind: Any) -> tuple[tuple[str, bool], ...]:
-    return tuple((field.name, "omit" in field.metadata) for field in dataclasses.fields(kind))
+def _names(kind: Any) -> tuple[tuple[str, object, bool], ...]:
+    """For each field its name, the value for which its key is left out, and whether it is FLAT."""
+    return tuple(
+        (field.name, field.default if "omit" in field.metadata else _ALWAYS, "flat" in field.metadata)
+        for field in dataclasses.fields(kind)
+    )
 
 
 class _Field(NamedTuple):

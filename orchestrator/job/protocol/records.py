@@ -188,10 +188,10 @@ class Ending:
     `generation` is None where it had none, in the checkpoint directory the newest that it knew of.
     """
 
-    attempt: int = 0
     node: int = 0
     host: Optional[str] = None
     start: Optional[str] = None
+    attempt: int = 0
     generation: Optional[int] = None
     code: int = HOPELESS
     result: str = "failed"
@@ -240,7 +240,7 @@ class RankDone:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RankProgress:
     """What rank 0 is doing."""
 
     state: Optional[str] = None
@@ -250,11 +250,27 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class LoggedStep:
+    """The trainer's line of metrics. `seconds`: wall time since the line before; `tokens`: since step 0 of the run."""
+
+    attempt: int
+    generation: int
+    step: int
+    loss: Optional[float]  # None: not finite
+    learning_rate: Optional[float]
+    tokens: Optional[float]
+    seconds: float
+    tokens_per_second: Optional[float]
+    peak_memory: Optional[int]  # bytes
+    time: float
+
+
+@dataclass(frozen=True)
 class JournalEntry:
     """An entry of a prune journal: what is about to be deleted, or that nothing may be deleted any more."""
 
-    paths: tuple[str, ...] = ()
-    closed: bool = False
+    paths: tuple[str, ...] = field(default=(), metadata=OMIT)
+    closed: bool = field(default=False, metadata=OMIT)
 
 
 @dataclass(frozen=True)

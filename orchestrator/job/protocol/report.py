@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Mapping, Optional
 
 from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.encoding import FLAT
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,23 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """What moves with every step: of each key, the value in the newest line of metrics."""
+
+    step: Optional[int] = None
+    steps: Optional[int] = None
+    loss: Optional[float] = None
+    tokens_per_second: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class Report:
     """The newest generation that counts, and how the ones before it ended."""
 
     generation: int = 0
     attempt: int = 0
     resumed_from: Optional[int] = None
-    step: Optional[int] = None
-    steps: Optional[int] = None
-    loss: Optional[float] = None
-    tokens_per_second: Optional[float] = None
+    progress: Progress = field(default=Progress(), metadata=FLAT)
     state: Optional[str] = None  # loading, training, saving, ...
     checkpoint: Optional[CheckpointRef] = None
     success: bool = False
@@ -97,7 +105,7 @@ class Generation:
     resumed_path: Optional[str] = None
     rejected: tuple[Rejected, ...] = ()  # checkpoints that did not count any more
     result: Optional[str] = None
-    cause: Cause = Cause.NONE
+    cause: Optional[Cause] = None  # None while it is open
     because: str = ""
     host: Optional[str] = None  # the machine of the first error
     hosts: tuple[str, ...] = ()  # those that took part, by node
@@ -105,18 +113,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class MetricsLine:
-    """One logged step. `seconds`: wall time since the line before; `tokens`: since step 0 of the run."""
+    """A line of metrics as it was written: a script may have keys of its own."""
 
-    attempt: Optional[int]
-    generation: Optional[int]
+    values: Mapping[str, object] = field(metadata=FLAT)
     step: int
-    loss: Optional[float] = None  # None: not finite
-    learning_rate: Optional[float] = None
-    tokens: Optional[float] = None
-    seconds: Optional[float] = None
-    tokens_per_second: Optional[float] = None
-    peak_memory: Optional[int] = None  # bytes
-    time: Optional[float] = None
 
 
 @dataclass(frozen=True)

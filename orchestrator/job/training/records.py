@@ -12,8 +12,7 @@ from typing import Callable, Optional
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.encoding import to_json
 from orchestrator.job.protocol.files import MANUAL_COMMITS
-from orchestrator.job.protocol.records import Progress, RankDone, RankError, RankSession, Stopped
-from orchestrator.job.protocol.report import MetricsLine
+from orchestrator.job.protocol.records import LoggedStep, RankDone, RankError, RankProgress, RankSession, Stopped
 from orchestrator.job.system.atomic import create_json, write_json, write_reserved
 from orchestrator.job.training.environment import Environment
 
@@ -51,7 +50,7 @@ class Records:
             return
         self._state, self._written = state, now
         if self._environment.rank == 0:
-            progress = Progress(state, self._step, self._steps, time.time())
+            progress = RankProgress(state, self._step, self._steps, time.time())
             write_json(self._directory / files.PROGRESS, to_json(progress), sync=False)
 
     def metrics(
@@ -77,7 +76,7 @@ class Records:
         if tokens is not None and self._tokens_from is not None and seconds > 0:
             rate = (tokens - self._tokens_from) / seconds
         self._seconds_from, self._tokens_from = now, tokens
-        line = MetricsLine(
+        line = LoggedStep(
             attempt=self._environment.attempt,
             generation=self._environment.generation,
             step=step,

@@ -64,6 +64,6 @@ def test_a_rendered_job_survives_the_death_of_a_rank(make_cluster: MakeCluster, 
     assert cluster.claim(2)["resume"]["step"] in range(5, STEPS, 5)
     assert [line.step for line in report.read_metrics(cluster.root)] == list(range(1, STEPS + 1))
     said = report.read_report(cluster.root)
-    assert (said.success, said.step, said.steps, said.state) == (True, STEPS, STEPS, "done")
+    assert (said.success, said.progress.step, said.progress.steps, said.state) == (True, STEPS, STEPS, "done")
     assert (cluster.root / "model" / "model.safetensors").exists()
     assert all(entry.proven for entry in report.list_checkpoints(cluster.root, verify=True))

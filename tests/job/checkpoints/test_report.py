@@ -19,7 +19,7 @@ def _log(root: Path, generation: int, steps: range, **extra: Any) -> None:
 
 
 def _lines(root: Path) -> list[tuple[int, int]]:
-    return [(line.step, line.generation) for line in report.read_metrics(root)]
+    return [(line.step, line.values["generation"]) for line in report.read_metrics(root)]
 
 
 def test_every_step_has_the_line_of_the_generation_that_counts(tmp_path: Path) -> None:
@@ -60,22 +60,22 @@ def test_torn_and_foreign_lines_are_left_out(tmp_path: Path) -> None:
     with (generation_dir(tmp_path, 1) / "metrics.jsonl").open("ab") as file:
         file.write(b'null\n{"loss": 1}\n\xff\xfe\n{"step": 3, "lo')
     assert _lines(tmp_path) == [(1, 1), (2, 1)]
-    assert report.read_report(tmp_path).step == 2
+    assert report.read_report(tmp_path).progress.step == 2
 
 
 def test_a_report_follows_a_generation_from_claim_to_outcome(tmp_path: Path) -> None:
     assert report.read_report(tmp_path) == report.Report()
     history.claim(tmp_path)
     begun = report.read_report(tmp_path)
-    assert (begun.generation, begun.attempt, begun.result, begun.step) == (1, 1, None, None)
+    assert (begun.generation, begun.attempt, begun.result, begun.progress.step) == (1, 1, None, None)
     _log(tmp_path, 1, range(1, 12), tokens_per_second=5.0)
     write_json(generation_dir(tmp_path, 1) / "progress.json", {"state": "training", "step": 11, "steps": 40, "time": 0})
     history.commit(tmp_path, 1, 10)
     for node, count in ((0, 7), (1, 5)):
         write_json(generation_dir(tmp_path, 1) / f"beat-{node}.json", {"count": count})
     running = report.read_report(tmp_path)
-    assert (running.state, running.step, running.steps, running.loss) == ("training", 11, 40, 1 / 11)
-    assert (running.tokens_per_second, running.beat) == (5.0, 12)
+    assert (running.state, running.progress) == ("training", report.Progress(11, 40, 1 / 11, 5.0))
+    assert running.beat == 12
     assert running.checkpoint == report.CheckpointRef(10, "generations/000001/checkpoints/checkpoint-10", proven=True)
     history.end(tmp_path, 1, "failed", cause="cuda_oom", because="too big", retry=False, failures=3)
     ended = report.read_report(tmp_path)

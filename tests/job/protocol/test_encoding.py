@@ -35,7 +35,10 @@ CLAIM = {
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_every_record_is_read_as_it_was_written(kind: type, data: st.DataObject) -> None:
-    strategy = st.builds(kind, **({"format": st.just(1)} if "format" in kind.__dataclass_fields__ else {}))
+    values = st.dictionaries(st.text(), st.none() | st.integers() | st.text())
+    lines = st.lists(st.builds(report.MetricsLine, values=values), max_size=3).map(tuple)
+    fixed = {"format": st.just(1), "values": values, "lines": lines}
+    strategy = st.builds(kind, **{name: fixed[name] for name in fixed.keys() & kind.__dataclass_fields__.keys()})
     text = json.dumps(to_json(data.draw(strategy)))
     assert json.dumps(to_json(parse(kind, text))) == text
 
@@ -43,6 +46,16 @@ def test_every_record_is_read_as_it_was_written(kind: type, data: st.DataObject)
 def test_a_key_of_another_version_is_ignored_and_a_missing_one_takes_its_default() -> None:
     found = from_json(records.RankProcess, {"rank": 1, "node": 0, "pid": 7, "gpu": "H200"})
     assert found == records.RankProcess(rank=1, node=0, pid=7, host="")
+
+
+def test_a_line_of_metrics_keeps_what_its_script_wrote_to_the_byte() -> None:
+    text = '{"accuracy": 0.5, "step": 3, "loss": "0.25 or so", "best": null}'
+    assert json.dumps(to_json(parse(report.MetricsLine, text))) == text
+
+
+def test_a_key_is_left_out_of_a_journal_entry_where_it_has_nothing_to_say() -> None:
+    assert to_json(records.JournalEntry(closed=True)) == {"closed": True}
+    assert to_json(records.JournalEntry(paths=("a",))) == {"paths": ["a"]}
 
 
 def test_a_cause_of_a_newer_version_is_unknown() -> None:

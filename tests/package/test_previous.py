@@ -1,0 +1,177 @@
+"""What the version before wrote is read, shown, resumed and cancelled: tests/data/previous/README.md says what."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.clusters.kubernetes.log_records import RecordLog
+from orchestrator.clusters.transport import LocalTransport
+from orchestrator.job.agent import codes, job
+from orchestrator.job.checkpoints import journal, report
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.operations import ReadHosts, ReadRecords, ReadToken
+from orchestrator.job.protocol.pod import LastWord
+from orchestrator.model.run import Run
+from orchestrator.store import open_store
+from tests.cli.program import external, orch
+
+ARCHIVE = Path(__file__).parents[1] / "data" / "previous" / "written.tar.xz"
+MADE = "/tmp/previous"  # where the data was written
+TEXTS = {".json", ".jsonl", ".log", ""}
+
+
+def unpack(place: Path) -> Path:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(place, filter="data")
+    for path in place.rglob("*"):
+        if path.is_file() and path.suffix in TEXTS:
+            path.write_bytes(path.read_bytes().replace(MADE.encode(), str(place).encode()))
+        elif path.suffix == ".db":
+            _move(path, str(place))
+    return place
+
+
+def _move(store: Path, place: str) -> None:
+    connection = sqlite3.connect(store)
+    with connection:
+        connection.execute("UPDATE runs SET snapshot = replace(snapshot, ?, ?)", (MADE, place))
+        connection.execute("UPDATE events SET data = replace(data, ?, ?)", (MADE, place))
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For tests that only read."""
+    return unpack(tmp_path_factory.mktemp("previous"))
+
+
+@pytest.mark.parametrize("home", ["home", "home-ssh", "home-slurm"])
+def test_commands_print_what_they_printed_before(untouched: Path, home: str) -> None:
+    before: dict[str, str] = json.loads((untouched / "printed.json").read_text())[home]
+    here = {"ORCH_HOME": str(untouched / home), "ORCH_CONFIG": external(untouched), "TZ": "UTC"}
+    assert {command: orch(*command.split(), **here).stdout for command in before} == before
+
+
+def run_of(place: Path, home: str, name: str) -> Run:
+    with open_store(place / home) as store:
+        return store.get(name)
+
+
+def records_of(run: Run) -> ReadRecords:
+    return ReadRecords(
+        run=run.name,
+        run_id=run.run_id,
+        dir=run.dir,
+        checkpoint_dir=run.checkpoint_dir,
+        attempt=run.attempt,
+        nodes=2,
+        after=0,
+        metrics=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("home", "name", "job_id"),
+    [
+        ("home-ssh", "remote", None),
+        ("home-ssh", "kept", None),
+        ("home-slurm", "job", "1"),
+        ("home-slurm", "waiting", "2"),
+    ],
+)
+def test_the_directory_of_an_attempt_is_read(untouched: Path, home: str, name: str, job_id: str | None) -> None:
+    run, asked = run_of(untouched, home, name), name in {"kept", "waiting"}
+    found = LocalTransport().call(records_of(run))
+    assert (found.owner, found.job, found.asked) == (None, job_id, asked)
+    assert found.report.success is not asked
+    causes = Cause.ASKED_TO_STOP if asked else Cause.COMPLETED
+    assert {node: end.cause for node, end in found.ended.items()} == {0: causes, 1: causes}
+    assert [(one.generation, one.attempt, len(one.hosts)) for one in found.generations] == [(1, 1, 2)]
+    assert found.metrics is not None
+    assert [line.step for line in found.metrics.lines] == list(range(1, 6 if asked else 7))
+
+
+def test_the_hosts_and_the_token_of_an_attempt_are_read(untouched: Path) -> None:
+    run = run_of(untouched, "home-ssh", "remote")
+    token = LocalTransport().call(ReadToken(run.dir, 1))
+    chosen = LocalTransport().call(ReadHosts(run.dir, 1)).chosen
+    assert chosen is not None
+    assert (chosen.names, token.chosen) == (("gpu1", "gpu2"), chosen)
+    assert token.token == json.loads(Path(run.dir, "attempts", "000001", "token.json").read_text())["token"]
+
+
+def test_a_generation_that_was_lost_one_that_is_open_and_their_journals_are_read(untouched: Path) -> None:
+    root = Path(run_of(untouched, "home", "open").checkpoint_dir)
+    lost, still = report.generations(root, 0)
+    assert [(one.result, one.cause, one.attempt) for one in (lost, still)] == [(None, None, 1), (None, None, 2)]
+    assert still.resumed_path == "generations/000001/checkpoints/checkpoint-4"
+    assert journal.announced(root, 2) == {"generations/000001/checkpoints/checkpoint-2"}
+    assert not journal.announce(root, 1, ["anything"]), "it was closed when generation 2 was claimed"
+    errors = {
+        one.because.split(":")[0]
+        for one in report.generations(Path(run_of(untouched, "home", "broken").checkpoint_dir), 0)
+    }
+    assert errors == {"Rank 0 on node 0"}
+
+
+def test_what_pods_printed_is_read(untouched: Path) -> None:
+    ended = []
+    for name in ("done", "broken", "open"):
+        told = RecordLog()
+        told.take((untouched / "pod" / f"{name}.log").read_bytes().splitlines())
+        word = parse(LastWord, (untouched / "pod" / f"{name}-word.json").read_bytes())
+        assert told.report is not None
+        assert word.report == told.report
+        ended.append((told.report.result, told.report.success, word.ended.cause if word.ended else None))
+        assert [one.cause for one in told.generations.values() if one.result is None] == (
+            [None] if name == "open" else []
+        )
+        assert all(line.values["accuracy"] == line.step / 6 for line in told.lines())
+    assert ended == [("success", True, Cause.COMPLETED), ("failed", False, Cause.USER_ERROR), (None, False, None)]
+
+
+@pytest.mark.parametrize("bundle", ["home/runs/open", "ssh-shared/runs/remote", "slurm-shared/runs/job"])
+def test_job_json_is_read(untouched: Path, bundle: str) -> None:
+    found = job.load(untouched / bundle / "attempts" / "000001" / "bundle", untouched / bundle)
+    assert (found.format, found.command is not None, found.every_steps, found.keep) == (1, True, 2, 3)
+
+
+def test_a_job_json_of_a_newer_format_is_refused_by_file_and_number(untouched: Path, tmp_path: Path) -> None:
+    content = json.loads((untouched / "home/runs/open/attempts/000001/bundle/job.json").read_text())
+    (tmp_path / "job.json").write_text(json.dumps({**content, "format": 2}))
+    with pytest.raises(codes.Ended) as caught:
+        job.load(tmp_path, tmp_path)
+    assert f"{tmp_path / 'job.json'}" in caught.value.because
+    assert "format: wanted 1 at most, found 2, written by a newer orch" in caught.value.because
+
+
+def test_a_store_of_a_newer_schema_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    home = unpack(tmp_path) / "home"
+    connection = sqlite3.connect(home / "store.db")
+    connection.execute("PRAGMA user_version = 3")
+    connection.close()
+    done = orch("status", ORCH_HOME=str(home), ORCH_CONFIG=external(tmp_path))
+    assert done.returncode == 5
+    assert done.stderr.startswith(
+        f"error: the store {home / 'store.db'} has format 3, made by a newer orch; this one reads"
+    )
+
+
+def state(home: Path, name: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(orch("status", name, "--json", ORCH_HOME=str(home)).stdout)
+    return value
+
+
+def test_a_run_whose_attempt_was_lost_is_cancelled(tmp_path: Path) -> None:
+    home = unpack(tmp_path) / "home"
+    assert orch("cancel", "open", ORCH_HOME=str(home)).returncode == 0
+    orch("wait", "open", ORCH_HOME=str(home))
+    found = state(home, "open")
+    assert (found["phase"], found["cause"], found["attempt"], found["step"]) == ("cancelled", "cancelled", 2, 5)
