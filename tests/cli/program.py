@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.store import Store, open_store
+from tests.cli import forks
 
 SUBMITTED_AT = 1_700_000_000.0
 
 
 def orch(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `orch ...` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environ(**environment),
-        timeout=60,
-        check=False,
-    )
+    if not any(name.startswith(forks.AT_START) for name in environment):
+        return forks.run(arguments, cwd=cwd, env=environ(**environment), timeout=60)
+    process = start(*arguments, cwd=cwd, **environment)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
