@@ -57,42 +57,36 @@ class LastLook:
 
 
 @dataclass(slots=True)
-class TickCache:
-    """What one controller process remembers of its runs between ticks.
+class RunCache:
+    """What one controller process remembers of a run between ticks.
 
-    `silent` are clusters that left a request of this very tick unanswered: each may wait until a time-out, so the rest
-    is for the next tick. `asked` is what each run's attempt was asked last, and when; `reasons` what its cluster said
-    last of why it is where it is, `ends` why the newest start of its attempt ended, `unmirrored` what kept its metrics
-    from being written here, `bugs` what of orch's own went wrong with it.
+    `asked` is what its attempt was asked last, and when; `reason` what its cluster said last of why it is where it is,
+    `ended` why the newest start of its attempt ended, `unmirrored` what kept its metrics from being written here.
     """
 
-    still: dict[tuple[str, str], Unchanged] = field(default_factory=dict)
-    marks: dict[str, Mark] = field(default_factory=dict)
-    last_steps: dict[str, int] = field(default_factory=dict)
-    looks: dict[str, LastLook] = field(default_factory=dict)
-    asked: dict[str, tuple[object, float]] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    ends: dict[str, str] = field(default_factory=dict)
-    silent: set[str] = field(default_factory=set)
-    unmirrored: dict[str, str] = field(default_factory=dict)
-    bugs: dict[str, str] = field(default_factory=dict)
+    still: dict[str, Unchanged] = field(default_factory=dict)
+    mark: Mark | None = None
+    last_step: int = 0
+    asked: tuple[object, float] = (None, 0.0)
+    reason: str | None = None
+    ended: str | None = None
+    unmirrored: str = ""
 
     def evidence(self, run: Run, seen: Observation, monotonic: float) -> Evidence:
         """What an observation at this moment is judged by, without what there is to say of nodes."""
         report = seen.report or Report()
         if report.result is not None:
-            self.ends[run.name] = report.because
+            self.ended = report.because
         elif report.generation > run.generation:
-            self.ends.pop(run.name, None)
-        timers = self._timers(run, seen, report, monotonic)
-        return Evidence(timers=timers, reason=self.reasons.get(run.name), ended=self.ends.get(run.name))
+            self.ended = None
+        return Evidence(timers=self._timers(run, seen, report, monotonic), reason=self.reason, ended=self.ended)
 
     def _timers(self, run: Run, seen: Observation, report: Report, monotonic: float) -> StallTimers:
         if seen.phase in {Phase.QUEUED, Phase.UNKNOWN}:
-            self.still.pop((run.name, "beat"), None)  # what is found after this may be of a start before
-        beat = self._unchanged(run.name, "beat", (run.attempt, report.generation, report.beat), monotonic)
-        partial = self._unchanged(run.name, "partial", (run.attempt, seen.partial), monotonic)
-        stuck = self._unchanged(run.name, "stuck", (run.attempt, bool(seen.stuck)), monotonic)
+            self.still.pop("beat", None)  # what is found after this may be of a start before
+        beat = self._unchanged("beat", (run.attempt, report.generation, report.beat), monotonic)
+        partial = self._unchanged("partial", (run.attempt, seen.partial), monotonic)
+        stuck = self._unchanged("stuck", (run.attempt, bool(seen.stuck)), monotonic)
         return StallTimers(
             beat_still=monotonic - beat.since if report.beat else 0.0,
             beat_moved=beat.moved,
@@ -100,17 +94,34 @@ class TickCache:
             stuck=monotonic - stuck.since if seen.stuck else 0.0,
         )
 
-    def _unchanged(self, run: str, what: str, value: object, monotonic: float) -> Unchanged:
-        """Since when `what` of a run has had this value."""
-        known = self.still.get((run, what))
+    def _unchanged(self, what: str, value: object, monotonic: float) -> Unchanged:
+        """Since when `what` has had this value."""
+        known = self.still.get(what)
         if known is None or known.value != value:
-            self.still[run, what] = known = Unchanged(value=value, since=monotonic, moved=known is not None)
+            self.still[what] = known = Unchanged(value=value, since=monotonic, moved=known is not None)
         return known
 
-    def recorded(self, run: str, seen: Observation, events: Sequence[NewEvent]) -> None:
-        """Events that were made of an observation are on record."""
-        if any(kind in PHASE_EVENTS.values() for kind, _ in events):
-            self.reasons[run] = seen.because
+
+@dataclass(slots=True)
+class TickCache:
+    """What one controller process remembers between ticks.
+
+    `silent` are clusters that left a request of this very tick unanswered: each may wait until a time-out, so the rest
+    is for the next tick. `bugs` is what of orch's own went wrong, by run or cluster.
+    """
+
+    runs: dict[str, RunCache] = field(default_factory=dict)
+    looks: dict[str, LastLook] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    bugs: dict[str, str] = field(default_factory=dict)
+
+    def begin(self, unfinished: Sequence[Run]) -> None:
+        """Another tick begins. What is remembered of runs and clusters without an unfinished run is forgotten."""
+        self.silent.clear()
+        clusters = {run.cluster for run in unfinished}
+        self.runs = {run.name: self.runs.get(run.name, RunCache()) for run in unfinished}
+        self.looks = {name: look for name, look in self.looks.items() if name in clusters}
+        self.bugs = {name: bug for name, bug in self.bugs.items() if name in self.runs or name in clusters}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +140,7 @@ class TickContext:
 def tick(context: TickContext) -> int:
     """Look after the runs whose turn it is; how many have not ended. Raises LeaseLostError and StoreError."""
     unfinished = context.store.unfinished()
-    context.cache.silent.clear()
+    context.cache.begin(unfinished)
     runs = [run for theirs in _by_cluster(unfinished) if _is_turn(context, theirs) for run in theirs]
     seen = observe(context, runs)
     context.store.renew_lease(context.lease)
@@ -217,7 +228,7 @@ def observe(context: TickContext, runs: Sequence[Run]) -> dict[str, Observation]
 
 def _question(cache: TickCache, run: Run) -> Question:
     """Asks for the newest recorded generation again: it may have ended since, and its machines may have done well."""
-    mark = cache.marks.get(run.name)
+    mark = cache.runs[run.name].mark
     return Question(submission=submission_of(run), after=run.generation - 1, metrics=True, mark=mark)
 
 
@@ -235,7 +246,7 @@ def _look_after(context: TickContext, run: Run, seen: Observation) -> None:
 
 
 def _evidence(context: TickContext, run: Run, seen: Observation) -> Evidence:
-    evidence = context.cache.evidence(run, seen, time.monotonic())
+    evidence = context.cache.runs[run.name].evidence(run, seen, time.monotonic())
     if not needs_nodes(run, seen):
         return evidence
     evidence = replace(evidence, node_records=context.store.node_records(run.cluster))
@@ -259,25 +270,23 @@ def _hosts(context: TickContext, run: Run) -> Sequence[str] | None:
 
 def _mirror_if_possible(context: TickContext, run: Run, news: Metrics | None) -> None:
     """A disk of this machine that is full, or closed to it, keeps no run from being looked after."""
-    cache = context.cache
+    cache, words = context.cache.runs[run.name], ""
     try:
         _mirror(context, run, news)
-        cache.unmirrored.pop(run.name, None)
     except OSError as error:
         words = f"its metrics cannot be kept here: {error}"
-        if cache.unmirrored.get(run.name) != words:
+        if cache.unmirrored != words:
             logger.warning("%s", words)
-        cache.unmirrored[run.name] = words
+    cache.unmirrored = words
 
 
 def _mirror(context: TickContext, run: Run, news: Metrics | None) -> None:
-    cache, path = context.cache, context.store.home / "runs" / run.name / mirror.FILE
+    cache, path = context.cache.runs[run.name], context.store.home / "runs" / run.name / mirror.FILE
     if run.metrics != str(path):  # the store was moved
         context.store.update({run.name: {"metrics": str(path)}}, lease=context.lease)
     if news is not None:
-        last = cache.last_steps.get(run.name, 0)
-        cache.last_steps[run.name] = mirror.write(path, news, last)
-        cache.marks[run.name] = news.mark
+        cache.last_step = mirror.write(path, news, cache.last_step)
+        cache.mark = news.mark
 
 
 def _record(context: TickContext, run: Run, seen: Observation, events: Sequence[NewEvent]) -> Run:
@@ -286,7 +295,8 @@ def _record(context: TickContext, run: Run, seen: Observation, events: Sequence[
         failpoints.failpoint("controller.lost")
     if events:
         run = context.store.record_all(run.name, events, lease=context.lease, attempt=run.attempt)
-    context.cache.recorded(run.name, seen, events)
+    if any(kind in PHASE_EVENTS.values() for kind in kinds):
+        context.cache.runs[run.name].reason = seen.because
     if "resubmitting" in kinds:
         failpoints.failpoint("controller.intended")
     return run
@@ -300,13 +310,13 @@ def _carry_out(context: TickContext, run: Run, command: Command) -> None:
         if not run.cancel_requested:  # asked for since this tick began
             _submit(context, run)
         return
-    asked, at = cache.asked.get(run.name, (None, 0.0))
+    asked, at = cache.runs[run.name].asked
     if asked == wanted and time.monotonic() - at < ASK_AGAIN_SECONDS:
         return
     context.store.renew_lease(context.lease)
     try:
         context.backend(run.cluster).cancel(submission_of(run), now=command is Command.KILL)
-        cache.asked[run.name] = wanted, time.monotonic()
+        cache.runs[run.name].asked = wanted, time.monotonic()
     except ClusterError as error:  # asked again by the next tick
         if isinstance(error, Unreachable):
             cache.silent.add(run.cluster)

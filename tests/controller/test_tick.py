@@ -307,3 +307,14 @@ def test_a_cluster_that_left_the_configuration_leaves_its_runs_unknown(bench: Be
     tick.tick(dataclasses.replace(bench.desk(), backend=gone))
     assert (bench.run().phase, bench.run().because) == (Phase.UNKNOWN, "there is no cluster local")
     assert bench.until_end().phase is Phase.SUCCEEDED
+
+
+def test_what_is_remembered_of_a_run_is_forgotten_when_it_has_ended(bench: Bench) -> None:
+    bench.submit(prepared("mistake", name="short"))
+    bench.submit(prepared("train 0.2", name="long"))
+    bench.until_end("short")
+    bench.until(lambda run: run.progress.step is not None, name="long")
+    assert set(bench.cache.runs) == {"long"}
+    bench.until_end("long")
+    bench.until(lambda run: not bench.cache.runs, name="long")
+    assert (bench.cache.looks, bench.cache.bugs) == ({}, {})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import sqlite3
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from orchestrator.clusters.kubernetes.log_records import RecordLog
 from orchestrator.clusters.transport import LocalTransport
 from orchestrator.job.agent import codes, job
 from orchestrator.job.checkpoints import journal, report
+from orchestrator.job.protocol import records
 from orchestrator.job.protocol.cause import Cause
-from orchestrator.job.protocol.encoding import parse
-from orchestrator.job.protocol.operations import ReadHosts, ReadRecords, ReadToken
-from orchestrator.job.protocol.pod import LastWord
+from orchestrator.job.protocol.encoding import parse, to_json
+from orchestrator.job.protocol.operations import ChosenHosts, ReadHosts, ReadRecords, ReadToken
+from orchestrator.job.protocol.pod import PREFIX, LastWord, LogRecord
+from orchestrator.model import codec
 from orchestrator.model.run import Run
 from orchestrator.store import open_store
 from tests.cli.program import external, orch
@@ -39,11 +43,9 @@ def unpack(place: Path) -> Path:
 
 
 def _move(store: Path, place: str) -> None:
-    connection = sqlite3.connect(store)
-    with connection:
+    with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute("UPDATE runs SET snapshot = replace(snapshot, ?, ?)", (MADE, place))
         connection.execute("UPDATE events SET data = replace(data, ?, ?)", (MADE, place))
-    connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,52 @@ def test_commands_print_what_they_printed_before(untouched: Path, home: str) -> 
     before: dict[str, str] = json.loads((untouched / "printed.json").read_text())[home]
     here = {"ORCH_HOME": str(untouched / home), "ORCH_CONFIG": external(untouched), "TZ": "UTC"}
     assert {command: orch(*command.split(), **here).stdout for command in before} == before
+
+
+RECORDS = {
+    "*/generations/[0-9]*.json": records.Claim,
+    "*/outcome.json": records.Outcome,
+    "*/success.json": records.Success,
+    "*/generations/*/node-*.json": records.NodeJoined,
+    "*/beat-*.json": records.Heartbeat,
+    "*/exit-*.json": records.NodeExit,
+    "*/stop-*.json": records.StopRequest,
+    "*/ranks/rank-?.json": records.RankProcess,
+    "*/rank-*.error.json": records.RankError,
+    "*/rank-*.done.json": records.RankDone,
+    "*/prunes/*.json": records.JournalEntry,
+    "*/owner.json": records.Owner,
+    "*/run.json": records.Owner,
+    "*/progressed.json": records.Owner,
+    "*/hosts.json": ChosenHosts,
+    "*/ended-*.json": records.Ending,
+    "*/pod/*-word.json": LastWord,
+}
+
+
+def again(kind: type, text: str) -> str:
+    return json.dumps(to_json(parse(kind, text)))
+
+
+def test_records_that_are_read_and_written_again_stay_as_they_were(untouched: Path) -> None:
+    names = {str(path): path for path in untouched.rglob("*.json")}
+    for pattern, kind in RECORDS.items():
+        found = fnmatch.filter(names, pattern)
+        if kind is records.Claim:
+            found = [name for name in found if names[name].parent.name == "generations"]
+        assert found, pattern
+        for text in (names[name].read_text() for name in found):
+            assert again(kind, text) == json.dumps(json.loads(text))
+    for log in untouched.glob("pod/*.log"):
+        for line in log.read_text().splitlines():
+            if line.startswith(PREFIX):
+                assert again(LogRecord, line[len(PREFIX) :]) == json.dumps(json.loads(line[len(PREFIX) :]))
+    for path in untouched.glob("home*/store.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            for (text,) in connection.execute("SELECT snapshot FROM runs"):
+                assert codec.dump(codec.load(Run, text)) == text
+    for path in untouched.rglob("metrics.jsonl"):
+        assert [json.dumps(to_json(line)) for line in report.read_lines(path)] == path.read_text().splitlines()
 
 
 def run_of(place: Path, home: str, name: str) -> Run:
@@ -154,9 +202,8 @@ def test_a_job_json_of_a_newer_format_is_refused_by_file_and_number(untouched: P
 
 def test_a_store_of_a_newer_schema_is_refused_with_a_sentence(tmp_path: Path) -> None:
     home = unpack(tmp_path) / "home"
-    connection = sqlite3.connect(home / "store.db")
-    connection.execute("PRAGMA user_version = 3")
-    connection.close()
+    with closing(sqlite3.connect(home / "store.db")) as connection:
+        connection.execute("PRAGMA user_version = 3")
     done = orch("status", ORCH_HOME=str(home), ORCH_CONFIG=external(tmp_path))
     assert done.returncode == 5
     assert done.stderr.startswith(

@@ -46,7 +46,6 @@ class RunCommand(Operation[CommandResult]):
 
     argv: tuple[str, ...]
     timeout: float = 60.0
-    input: str = ""
 
 
 # --- the directory of an attempt

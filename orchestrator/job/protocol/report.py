@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Mapping, Optional
 
 from orchestrator.job.protocol.cause import Cause
-from orchestrator.job.protocol.encoding import FLAT
+from orchestrator.job.protocol.encoding import FLAT, OMIT
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Report:
     host: Optional[str] = None  # the machine of the first error
     failures: int = 0  # in a row, without a new proven checkpoint
     start: Optional[str] = None  # of the newest generation: names one start of the agents
-    beat: int = 0  # sum of the agents' heartbeat counters: moves while any agent lives
+    beat: int = field(default=0, metadata=OMIT)  # sum of the agents' heartbeat counters: moves while any agent lives
 
 
 @dataclass(frozen=True)
