@@ -65,8 +65,8 @@ class Backend(Protocol):
 
 # Kinds of clusters, by name. Those of other packages are entry points of the group `orchestrator.clusters`.
 KINDS: Mapping[str, str] = {
-    "local": "orchestrator.clusters.local:KIND",
-    "ssh": "orchestrator.clusters.ssh:KIND",
+    "local": "orchestrator.clusters.hosts:LOCAL",
+    "ssh": "orchestrator.clusters.hosts:SSH",
     "slurm": "orchestrator.clusters.slurm:KIND",
     "kubernetes": "orchestrator.clusters.kubernetes:KIND",
 }

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from orchestrator.errors import ClusterError
+from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.operations import Upload, Uploaded, UploadFile
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.run import Submission
@@ -30,6 +31,11 @@ def refuse_other_run(uploaded: Uploaded) -> None:
     """Raises ClusterError where the run's directory is another run's, from a store that is lost."""
     if uploaded.refused:
         raise ClusterError(uploaded.refused, hint="move that directory away, or give this run another name")
+
+
+def secret_environment(job: JobFile, secrets: Mapping[str, str]) -> dict[str, str]:
+    """Secrets of kind env, under the names by which the agent looks for them: they go into no file."""
+    return {job.secrets[name].env or name: value for name, value in secrets.items()}
 
 
 def start_arguments(submission: Submission) -> list[str]:

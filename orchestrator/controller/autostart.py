@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.errors import StoreError
-from orchestrator.job.system import lock, proc
+from orchestrator.job.system import detached, lock, proc
 from orchestrator.store import LeaseRow, Store
 from orchestrator.system import processes
 from orchestrator.system.paths import CONTROLLER_LOCK
@@ -78,7 +78,7 @@ def ensure(store: Store, environment: Mapping[str, str]) -> bool:
     home = store.home.resolve()
     kept = processes.kept(environment, (*store.secret_variables(), *REACHES))
     try:
-        processes.start_detached(
+        detached.start(
             [sys.executable, "-P", "-m", "orchestrator.controller.process", "controller", str(home)],
             environment={**kept, "ORCH_HOME": str(home), "PYTHONPATH": processes.module_path()},
             directory="/",

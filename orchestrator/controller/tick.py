@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.clusters import Backend, observation
 from orchestrator.errors import ClusterError, OrchError, StoreError, Unreachable
+from orchestrator.job.system import failpoints
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import EventData, Mark, Metrics, Observation, Phase, Question, Report, Run
 from orchestrator.policy.attempts import submission_of
@@ -28,7 +29,7 @@ from orchestrator.policy.reconcile import (
 from orchestrator.policy.rules import LIMITS, Limits, StallTimers, is_due
 from orchestrator.runs.dispatch import dispatch
 from orchestrator.store import Lease, Store, mirror
-from orchestrator.system import failpoints, logs
+from orchestrator.system import logs
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from orchestrator.job.protocol.encoding import parse, to_json
 from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import JOB_FILE
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.system import atomic
+from orchestrator.job.system import atomic, failpoints
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, EventData, Run, Submission
@@ -27,7 +27,7 @@ from orchestrator.policy import nodes
 from orchestrator.policy.attempts import submission_of
 from orchestrator.policy.nodes import NodeRecord
 from orchestrator.store import Lease, Store
-from orchestrator.system import failpoints, logs
+from orchestrator.system import logs
 
 POSTPONED_SECONDS = 10.0
 ANOTHERS_SECONDS = 120.0  # for the process that recorded an intention to hand it over, where only it has the secrets

@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.clusters import Backend, kind_of
 from orchestrator.errors import ClusterError, JobError, Unreachable
 from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.system import failpoints
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Phase, Question, Run, Submission
 from orchestrator.policy.attempts import intention, next_submission, submission_of
@@ -29,7 +30,6 @@ from orchestrator.runs.dispatch import (
 )
 from orchestrator.runs.prepare import Prepared
 from orchestrator.store import Store, mirror
-from orchestrator.system import failpoints
 
 
 def submit_run(

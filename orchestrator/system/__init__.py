@@ -1,1 +1,1 @@
-"""The machine that orch runs on: processes, file locks, paths, failpoints."""
+"""The machine that orch runs on: environments, paths, logs."""

@@ -18,9 +18,9 @@ import pytest
 
 from orchestrator.clusters import Backend, open_backend
 from orchestrator.clusters.attempts import start_id
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.clusters.slurm.profile import SlurmProfile
-from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.job.system.proc import carriers, send
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Profile
@@ -81,7 +81,7 @@ class Place:
 
     def secret(self, name: str) -> Secret:
         """Where a job finds a secret of that name, which each test gives to `submit`, too."""
-        return Secret(env=name)
+        return Secret(env=f"MY_{name}")  # under another name here than in the job
 
     def directory(self, submission: Submission) -> Path:
         """The run's directory, as this machine sees it."""

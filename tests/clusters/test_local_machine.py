@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from orchestrator.clusters import open_backend
-from orchestrator.clusters.local.machine import Gpu, gpus_of_node, look, parse_nvidia_smi
+from orchestrator.clusters.hosts.machine import Gpu, gpus_of_node, look, parse_nvidia_smi
 from orchestrator.model.cluster import Profile
 
 TWO = "0, NVIDIA H200, 143771\n1, NVIDIA H200, 143771\n"

@@ -19,10 +19,10 @@ import pytest
 
 from orchestrator.clusters import open_backend
 from orchestrator.clusters.attempts import start_id
-from orchestrator.clusters.ssh.asking import PATIENCE
-from orchestrator.clusters.ssh.backend import SshBackend
-from orchestrator.clusters.ssh.hosts import address_of
-from orchestrator.clusters.ssh.profile import SshProfile
+from orchestrator.clusters.hosts.group import PATIENCE
+from orchestrator.clusters.hosts.listing import address_of
+from orchestrator.clusters.hosts.profile import SshProfile
+from orchestrator.clusters.hosts.ssh import SshBackend
 from orchestrator.errors import ClusterError, JobError, OrchError, PlanError, Unreachable
 from orchestrator.job.protocol.operations import HostFacts
 from orchestrator.model.cluster import Profile
@@ -428,11 +428,11 @@ def test_the_address_of_node_0_is_where_it_was_reached(name: str, addresses: lis
 
 def test_a_profile_without_hosts_or_a_shared_directory_says_so() -> None:
     with pytest.raises(ClusterError, match="has no shared_dir"):
-        SshBackend("lab", SshProfile(kind="ssh", hosts=("gpu1",))).ready()
+        SshBackend("lab", SshProfile(kind="ssh", hosts=("gpu1",)), Path()).ready()
     with pytest.raises(ClusterError, match="lists no hosts"):
-        SshBackend("lab", SshProfile(kind="ssh", shared_dir="/nfs")).ready()
+        SshBackend("lab", SshProfile(kind="ssh", shared_dir="/nfs"), Path()).ready()
     with pytest.raises(JobError, match="lists the host gpu1 twice"):
-        SshBackend("lab", SshProfile(kind="ssh", shared_dir="/nfs", hosts=("gpu1", "gpu1"))).ready()
+        SshBackend("lab", SshProfile(kind="ssh", shared_dir="/nfs", hosts=("gpu1", "gpu1")), Path()).ready()
 
 
 def test_an_attempt_that_has_begun_is_adopted_though_the_list_has_become_too_short(site: Site) -> None:

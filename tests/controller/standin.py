@@ -35,7 +35,7 @@ def main() -> int:
     root = Path(options.run_dir, job["checkpoint_dir"])
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    print("agent", options.node, "of attempt", options.attempt, "token", bool(os.environ.get("TOKEN")), flush=True)
+    print("agent", options.node, "of attempt", options.attempt, "token", bool(os.environ.get("MY_TOKEN")), flush=True)
     if options.node == 0:
         return _lead(job, options, root, asked)
     return _follow(options, root, asked)

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.job.system import proc
+from orchestrator.job.system import failpoints, proc
 from orchestrator.model.run import Phase
 from orchestrator.runs import submit
-from orchestrator.system import failpoints
 from tests.controller.bench import Bench, prepared
 
 ROOT = Path(__file__).parents[2]
-IN_A_SUBMISSION = [name for name in failpoints.POINTS if name.startswith(("submit.", "local.", "handover."))]
-IN_A_RECOVERY = [name for name in failpoints.POINTS if name.startswith(("controller.", "local.", "handover."))]
+IN_A_SUBMISSION = [name for name in failpoints.POINTS if name.startswith(("submit.", "start.", "handover."))]
+IN_A_RECOVERY = [name for name in failpoints.POINTS if name.startswith(("controller.", "start.", "handover."))]
 
 
 def act(home: Path, verb: str, command: str, fault: str = "") -> subprocess.Popen[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters import Backend
-from orchestrator.clusters.local.backend import LocalBackend
+from orchestrator.clusters.hosts.local import LocalBackend
 from orchestrator.controller import tick
 from orchestrator.errors import JobError
 from orchestrator.job.checkpoints import generations

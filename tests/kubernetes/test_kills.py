@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from orchestrator.system import failpoints
+from orchestrator.job.system import failpoints
 from tests.kubernetes.conftest import Make
 
 POINTS = [name for name in failpoints.POINTS if name.startswith(("submit.", "kubernetes.", "handover."))]

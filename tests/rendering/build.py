@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from orchestrator.bundle import assets
 from orchestrator.clusters import KINDS, kind_of
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile, Rdma
 from orchestrator.clusters.slurm.profile import SlurmProfile
-from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.jobfile import Signature
 from orchestrator.model.bundle import File

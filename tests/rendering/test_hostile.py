@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.clusters import kind_of
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.kubernetes.configmap import config_map_of
 from orchestrator.clusters.kubernetes.profile import JOB_LABEL, LABEL_VALUE, NODE_LABEL, KubernetesProfile
 from orchestrator.clusters.kubernetes.render import manifests
 from orchestrator.clusters.slurm import render as slurm
 from orchestrator.clusters.slurm.profile import SlurmProfile
-from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.config import yamlfile
 from orchestrator.errors import JobError
 from orchestrator.job.protocol.encoding import to_json

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from orchestrator.bundle import assets
 from orchestrator.clusters import kind_of
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.slurm.profile import SlurmProfile
-from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.model.bundle import File
 from orchestrator.model.cluster import Profile
 from tests.rendering.build import PROFILES, bundle, nodes

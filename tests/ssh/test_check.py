@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.clusters.checkup import check
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.kind import Place
-from orchestrator.clusters.ssh.profile import SshProfile
 from orchestrator.model.cluster import Profile
 from testbeds.ssh.hosts import Bed
 

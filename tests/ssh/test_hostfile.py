@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.clusters.ssh.profile import SshProfile
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.config import hostfile
 from orchestrator.errors import JobError
 from tests.rendering.build import bundle, nodes

@@ -11,9 +11,9 @@ from orchestrator.clusters.kubernetes.kinds import JobResource, handle_of
 from orchestrator.clusters.kubernetes.manifests import ASKED, DIGEST, RUN, RUN_ID, Manifests, manifests_of, tombstone
 from orchestrator.clusters.kubernetes.pods import Pod
 from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.system import failpoints
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.run import Submission
-from orchestrator.system import failpoints
 
 CANCELLED = "cancelled"  # the handle of an attempt that was cancelled before it was dispatched
 _BACKGROUND = {"propagationPolicy": "Background"}

@@ -65,6 +65,11 @@ def slot(node: int) -> str:
     return f"slot-{node}.json"
 
 
+def slot_lock(node: int) -> str:
+    """In an attempt's directory: held by the node's agent for life."""
+    return f"lock-{node}"
+
+
 def ended(node: int) -> str:
     """In an attempt's directory: how the node's agent ended."""
     return f"ended-{node}.json"

@@ -253,26 +253,37 @@ class CheckHost(Operation[HostFacts]):
 
 
 @dataclass(frozen=True)
-class Start(Operation[Choice]):
-    """Start the agents of `nodes` on this host, each once, if hosts.json holds this choice or none.
+class Agent:
+    """The agent of a node: its command, and what its environment has beside that of the host."""
 
-    `arguments` and `environment` go to every agent.
+    node: int
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # secrets among it
+
+
+@dataclass(frozen=True)
+class Start(Operation[Choice]):
+    """Start agents on this host, each once, if hosts.json holds this choice or none.
+
+    `chosen`: None on a machine that is alone, which has no hosts.json. `inherits`: the agents get this process's
+    environment, too.
     """
 
     dir: str
     attempt: int
-    nodes: tuple[int, ...]
-    chosen: ChosenHosts
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    start: str
+    agents: tuple[Agent, ...]
+    chosen: Optional[ChosenHosts] = None
+    inherits: bool = True
 
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a node's agent on a host. `state`: unused, live or gone."""
+    """The place of a node's agent on a host. `state`: unused, live, gone, or elsewhere: started on `host`, not here."""
 
     node: int
     state: str
+    host: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,8 @@ class Commit:
 
 @dataclass(frozen=True)
 class Slot:
-    """The agent that holds a slot, or held it last."""
+    """The agent that was started for a slot (slot-0.json), or that holds it or held it last (lock-0)."""
 
     pid: Optional[int] = None
     start: Optional[str] = None
+    host: Optional[str] = field(default=None, metadata=OMIT)

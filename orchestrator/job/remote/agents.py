@@ -1,13 +1,14 @@
-"""Agents as detached processes on a list of hosts: which hosts an attempt uses, its start on one of them, its signals.
+"""Agents as detached processes on hosts: which hosts an attempt uses, its start on one of them, its signals.
 
 A slot is the place of one node's agent on one host; it is used once. Whether its agent lives is told by the processes
-of that host, which carry the start in their environment, and by no file: locks of network file systems differ too much.
+of that host, which carry the start in their environment, and by no lock: those of network file systems differ too much.
 
 attempts/000001/
     token.json     random: a host that reads another one, or none, sees another directory under the same name
     hosts.json     the hosts of the attempt, by node; created once, before anything is started
     hostfile       the same for those who read a hostfile
-    slot-0.json    written once node 0's agent was started: {"pid", "host"}
+    slot-0.json    written once node 0's agent was started: {"pid", "start", "host"}
+    lock-0         held by the agent for life where it is told to, its pid and start inside
     agent-0.log    what it printed
     ended-0.json   written by it as its last act
 """
@@ -24,8 +25,10 @@ import time
 from pathlib import Path
 from typing import Iterator
 
-from orchestrator.job.protocol import encoding
+from orchestrator.job.protocol import encoding, files, records
+from orchestrator.job.protocol.disk import read
 from orchestrator.job.protocol.operations import (
+    Agent,
     CheckHost,
     Choice,
     ChosenHosts,
@@ -43,7 +46,7 @@ from orchestrator.job.protocol.operations import (
     Token,
 )
 from orchestrator.job.remote import attempts
-from orchestrator.job.system import proc
+from orchestrator.job.system import detached, failpoints, proc
 from orchestrator.job.system.atomic import create_json, read_json, write, write_json
 
 START = "ORCH_START"  # carried by every process of a start; those that an agent starts have more behind a slash
@@ -96,27 +99,23 @@ def check(request: CheckHost) -> HostFacts:
 
 def start(request: Start) -> Choice:
     """Raises OSError. Where hosts.json holds another choice, or the attempt was asked to stop, nothing is started."""
-    place, chosen = attempts.directory(request), request.chosen
-    create_json(place / HOSTS, encoding.to_json(chosen))
-    recorded = _chosen(place)
-    if recorded != chosen or attempts.is_asked(place):
+    place = attempts.directory(request)
+    recorded = _record(place, request.chosen)
+    if recorded != request.chosen or attempts.is_asked(place):
         return Choice(recorded)
-    hostfile = "".join(f"{host.name} slots={host.slots}\n" for host in chosen.hosts)
-    write(place / HOSTFILE, hostfile.encode(), sync=False)  # hosts.json has the same, and is on the disk
-    with _alone(chosen.start):
-        for node in request.nodes:
-            if _state(place, node, chosen.start) == "unused":
-                pid = _launch(request, place, node)
-                write_json(place / f"slot-{node}.json", {"pid": pid, "host": os.uname().nodename})
+    with _alone(request.start):
+        for agent in request.agents:
+            if _slot(place, agent.node, request.start).state == "unused":
+                _launch(request, agent, place)
     if attempts.is_asked(place):  # since the first check: whoever requested it may not have found these agents yet
-        terminate(Terminate(chosen.start))
+        terminate(Terminate(request.start))
     return Choice(recorded)
 
 
 def slots(request: ReadSlots) -> Slots:
     """Raises OSError."""
     place = attempts.directory(request)
-    return Slots(tuple(Slot(node, _state(place, node, request.start)) for node in request.nodes))
+    return Slots(tuple(_slot(place, node, request.start) for node in request.nodes))
 
 
 def terminate(request: Terminate) -> Remaining:
@@ -131,33 +130,49 @@ def kill(request: Kill) -> Remaining:
     return Remaining(tuple(proc.kill_all(lambda: proc.carriers(f"{START}={request.start}"), seconds=KILL_SECONDS)))
 
 
-def _launch(request: Start, place: Path, node: int) -> int:
-    environment = {name: value for name, value in os.environ.items() if name not in _SESSION}
-    environment.update(request.environment)
-    environment.update({START: request.chosen.start, SLOT: str(node), "PYTHONUNBUFFERED": "1"})
-    environment.update({"ORCH_HOST": request.chosen.hosts[node].name, "ORCH_HOSTFILE": str(place / HOSTFILE)})
-    argv = ["bash", str(place / SCRIPT), "--detached", "--run-dir", request.dir, "--node", str(node)]
-    argv += ["--attempt", str(request.attempt), "--start", request.chosen.start, *request.arguments]
-    with (place / f"agent-{node}.log").open("ab") as log:
-        # A session of its own: the end of this one, and of ssh, says nothing to it.
-        process = subprocess.Popen(
-            argv,
-            env=environment,
-            cwd=request.dir,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return process.pid
+def _record(place: Path, chosen: ChosenHosts | None) -> ChosenHosts | None:
+    """The choice of hosts that stands: the first one that was recorded."""
+    if chosen is None:
+        return None
+    create_json(place / HOSTS, encoding.to_json(chosen))
+    recorded = _chosen(place)
+    if recorded == chosen:
+        hostfile = "".join(f"{host.name} slots={host.slots}\n" for host in chosen.hosts)
+        write(place / HOSTFILE, hostfile.encode(), sync=False)  # hosts.json has the same, and is on the disk
+    return recorded
 
 
-def _state(place: Path, node: int, start_id: str) -> str:
-    """Processes first: what an agent wrote before it ended is then there."""
+def _launch(request: Start, agent: Agent, place: Path) -> None:
+    inherited = os.environ if request.inherits else {}
+    pid = detached.start(
+        agent.argv,
+        environment={
+            **{name: value for name, value in inherited.items() if name not in _SESSION},
+            **agent.environment,
+            START: request.start,
+            SLOT: str(agent.node),
+            "PYTHONUNBUFFERED": "1",
+        },
+        directory=request.dir,
+        output=place / files.agent_log(agent.node),
+    )
+    failpoints.failpoint("start.launched")
+    write_json(place / files.slot(agent.node), encoding.to_json(records.Slot(pid, request.start, os.uname().nodename)))
+    failpoints.failpoint("start.recorded")
+
+
+def _slot(place: Path, node: int, start_id: str) -> Slot:
+    """Processes before what an agent wrote as its last act."""
+    marks = [mark for name in (files.slot(node), files.slot_lock(node)) if (mark := read(records.Slot, place / name))]
+    host = next((mark.host for mark in marks if mark.host is not None), None)
+    if any(mark.pid is not None and proc.environment(mark.pid).get(START) == start_id for mark in marks):
+        return Slot(node, "live", host)
+    if marks:
+        return Slot(node, "gone" if host in (None, os.uname().nodename) else "elsewhere", host)
+    # Whoever started it may have been killed before it could record that.
     if any(slot == str(node) for _, slot in _agents(start_id)):
-        return "live"
-    used = any((place / name).exists() for name in (f"slot-{node}.json", f"ended-{node}.json"))
-    return "gone" if used else "unused"
+        return Slot(node, "live")
+    return Slot(node, "gone" if (place / files.ended(node)).exists() else "unused")
 
 
 def _agents(start_id: str) -> Iterator[tuple[int, str]]:

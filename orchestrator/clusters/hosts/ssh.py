@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
-from orchestrator.clusters.attempts import refuse_other_run, start_arguments, start_id, upload_of
-from orchestrator.clusters.ssh import hosts as listing
-from orchestrator.clusters.ssh.asking import Group
-from orchestrator.clusters.ssh.hosts import Listed
-from orchestrator.clusters.ssh.profile import SshProfile
-from orchestrator.clusters.ssh.watching import Watch
-from orchestrator.clusters.transport import SECONDS, SshTransport, Transport
+from orchestrator.clusters.attempts import refuse_other_run, secret_environment, start_arguments, start_id, upload_of
+from orchestrator.clusters.hosts import listing
+from orchestrator.clusters.hosts.backend import HostsBackend, place_of
+from orchestrator.clusters.hosts.group import Group
+from orchestrator.clusters.hosts.listing import Listed
+from orchestrator.clusters.hosts.profile import SshProfile
+from orchestrator.clusters.hosts.watch import Watch
+from orchestrator.clusters.transport import SshTransport, Transport
 from orchestrator.errors import ClusterError, OrchError, Unreachable
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.files import JOB_FILE
+from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.operations import (
+    Agent,
     CheckHost,
-    Choice,
     ChosenHost,
     ChosenHosts,
     HostFacts,
-    Kill,
-    Operation,
     ReadHosts,
     ReadToken,
-    RequestStop,
     RunCommand,
     Start,
-    Terminate,
     Token,
     Uploaded,
 )
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
-from orchestrator.model.run import Observation, Question, Submission
-
-T = TypeVar("T")
+from orchestrator.model.run import Submission
 
 _NOTHING = RunCommand(("true",))
 ROUNDS = 3  # of starting: another hand-over of the same attempt may have chosen other hosts meanwhile
@@ -54,18 +50,17 @@ class _Choosing:
     failures: dict[str, OrchError] = field(default_factory=dict)
 
 
-class SshBackend:
-    """Agents on hosts of a list, reached by the system's ssh. All state is on the cluster and in the agents."""
+class SshBackend(HostsBackend):
+    """Agents on hosts of a list, reached by the system's ssh."""
 
     kind = "ssh"
     pace = 1.0
-    at_once = 1  # each start already asks all of its hosts at the same time
 
-    def __init__(self, name: str, profile: SshProfile) -> None:
+    def __init__(self, name: str, profile: SshProfile, _: Path) -> None:
         self._name = name
         self._profile = profile
-        self._group = Group(self._reach)
-        self._watch = Watch(self._group, self._names)
+        group = Group(self._reach)
+        super().__init__(group, Watch(group, self._names))
 
     def ready(self) -> None:
         if self._profile.shared_dir is None:
@@ -96,7 +91,7 @@ class SshBackend:
 
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
         self.ready()
-        job = json.loads(bundle.text("job.json"))
+        job = parse(JobFile, bundle.text(JOB_FILE), JOB_FILE)
         try:
             choosing = _Choosing(wanted=self._candidates(submission, job))
         except ClusterError:
@@ -104,17 +99,19 @@ class SshBackend:
             (begun,) = self._watch.read([ReadHosts(submission.dir, submission.attempt)])
             if begun.chosen is None:
                 raise
-            return _handle(submission, self._start(submission, begun.chosen, _environment(job, secrets), stands=True))
+            return _handle(
+                submission, self._start(submission, begun.chosen, secret_environment(job, secrets), stands=True)
+            )
         uploaded, token = self._upload(submission, bundle, choosing)
         refuse_other_run(uploaded)
         chosen = token.chosen
         if not uploaded.asked:
             first = chosen or self._choose(submission, job, choosing, token.token or "")
-            chosen = self._start(submission, first, _environment(job, secrets), stands=chosen is not None)
+            chosen = self._start(submission, first, secret_environment(job, secrets), stands=chosen is not None)
         return _handle(submission, chosen)
 
-    def _candidates(self, submission: Submission, job: Mapping[str, Any]) -> list[str]:
-        ranks, usable = job["ranks_per_node"], self._usable()
+    def _candidates(self, submission: Submission, job: JobFile) -> list[str]:
+        ranks, usable = job.ranks_per_node, self._usable()
         fit = listing.candidates(usable, rather_not=submission.exclude, ranks=ranks)
         if len(fit) < submission.nodes:
             raise listing.too_few(
@@ -142,7 +139,7 @@ class SshBackend:
             choosing.failures.update({host: said for host, said in answers.items() if isinstance(said, OrchError)})
             yield from (host for host in some if host not in choosing.failures)
 
-    def _choose(self, submission: Submission, job: Mapping[str, Any], choosing: _Choosing, token: str) -> ChosenHosts:
+    def _choose(self, submission: Submission, job: JobFile, choosing: _Choosing, token: str) -> ChosenHosts:
         """The first hosts that can take part, in the list's order: as many are asked as are still missing."""
         good, failures = choosing.good, choosing.failures
         left = [host for host in choosing.wanted if host not in failures]
@@ -158,7 +155,7 @@ class SshBackend:
             start=start_id(submission),
             address=listing.address_of(names[0], found),
             hosts=tuple(
-                ChosenHost(name, one.nodename, job["ranks_per_node"]) for name, one in zip(names, found, strict=True)
+                ChosenHost(name, one.nodename, job.ranks_per_node) for name, one in zip(names, found, strict=True)
             ),
             passed_over={host: error.message for host, error in failures.items()},
         )
@@ -177,7 +174,7 @@ class SshBackend:
                 choosing.failures[host] = wrong
 
     def _start(
-        self, submission: Submission, chosen: ChosenHosts, environment: Mapping[str, str], *, stands: bool
+        self, submission: Submission, chosen: ChosenHosts, secrets: Mapping[str, str], *, stands: bool
     ) -> ChosenHosts:
         """Start what is not started on the chosen hosts, or on those that another hand-over has chosen before.
 
@@ -187,7 +184,7 @@ class SshBackend:
         Raises Unreachable, and nothing else: whatever a host says from here on, agents may run.
         """
         for _ in range(ROUNDS):
-            answers = self._group.ask(_start_calls(submission, chosen, environment))
+            answers = self._group.ask(_start_calls(submission, chosen, secrets))
             said = [answer[0] for answer in answers.values() if not isinstance(answer, OrchError)]
             if not said and not (stands and all(isinstance(answer, Unreachable) for answer in answers.values())):
                 raise listing.not_known([answer for answer in answers.values() if isinstance(answer, OrchError)])
@@ -197,37 +194,6 @@ class SshBackend:
             chosen, stands = other, True
         self._watch.known(submission).hosts = chosen.names
         return chosen
-
-    # --- observe
-
-    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
-        return self._watch.observe(questions) if questions else {}
-
-    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
-        return self._watch.read(operations, seconds=seconds)
-
-    # --- cancel
-
-    def cancel(self, submission: Submission, *, now: bool) -> None:
-        known = self._watch.known(submission)
-        if not now and known.hosts and known.told.issuperset(known.hosts):
-            return
-        request = RequestStop(submission.dir, submission.attempt)
-        _, choice = self._watch.read([request, ReadHosts(submission.dir, submission.attempt)])
-        if not isinstance(choice, Choice) or choice.chosen is None:
-            return
-        hosts = list(dict.fromkeys(choice.chosen.names))
-        operation = Kill(start_id(submission)) if now else Terminate(start_id(submission))
-        asked = [host for host in hosts if now or host not in known.told]
-        answers = self._group.glance({host: [operation] for host in asked})
-        reached = {host: answer[0] for host, answer in answers.items() if not isinstance(answer, OrchError)}
-        if not now:
-            known.told.update(reached)
-        if asked and not reached:
-            raise Unreachable(f"none of {', '.join(asked)} answers", hint="it is tried again")
-        stuck = [f"{host}: {list(left.pids)}" for host, left in reached.items() if now and left.pids]
-        if stuck:
-            raise Unreachable(f"processes do not die; they may wait for a disk: {'; '.join(stuck)}")
 
     # --- the list
 
@@ -251,22 +217,22 @@ class SshBackend:
         return [host.name for host in self._usable()]
 
 
-def _start_calls(submission: Submission, chosen: ChosenHosts, environment: Mapping[str, str]) -> dict[str, list[Start]]:
-    arguments = ["--address", chosen.address] if submission.nodes > 1 else []
-    arguments += start_arguments(submission)
-    return {
-        name: [
-            Start(
-                dir=submission.dir,
-                attempt=submission.attempt,
-                nodes=tuple(node for node, one in enumerate(chosen.names) if one == name),
-                chosen=chosen,
-                arguments=tuple(arguments),
-                environment=dict(environment),
-            )
-        ]
-        for name in chosen.names
-    }
+def _start_calls(submission: Submission, chosen: ChosenHosts, secrets: Mapping[str, str]) -> dict[str, list[Start]]:
+    def start_on(host: str) -> Start:
+        nodes = [node for node, name in enumerate(chosen.names) if name == host]
+        agents = tuple(_agent(submission, chosen, node, secrets) for node in nodes)
+        return Start(submission.dir, submission.attempt, chosen.start, agents, chosen)
+
+    return {host: [start_on(host)] for host in chosen.names}
+
+
+def _agent(submission: Submission, chosen: ChosenHosts, node: int, secrets: Mapping[str, str]) -> Agent:
+    place = place_of(submission)
+    argv = ["bash", str(place / "bundle" / "agent.sh"), "--detached", "--run-dir", submission.dir, "--node", str(node)]
+    argv += ["--attempt", str(submission.attempt), "--start", chosen.start]
+    argv += ["--address", chosen.address] if submission.nodes > 1 else []
+    named = {"ORCH_HOST": chosen.names[node], "ORCH_HOSTFILE": str(place / "hostfile")}
+    return Agent(node, (*argv, *start_arguments(submission)), {**secrets, **named})
 
 
 def _handle(submission: Submission, chosen: ChosenHosts | None) -> str:
@@ -275,9 +241,3 @@ def _handle(submission: Submission, chosen: ChosenHosts | None) -> str:
         return start_id(submission)
     passed = "".join(f"; not on {host}: {why}" for host, why in chosen.passed_over.items())
     return f"{start_id(submission)} on {', '.join(chosen.names)}{passed}"
-
-
-def _environment(job: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
-    """Secrets of kind env, under the names by which the agent looks for them: they go into no file."""
-    sources = job.get("secrets", {})
-    return {sources.get(name, {}).get("env", name): value for name, value in secrets.items()}

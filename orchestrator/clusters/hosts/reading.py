@@ -1,4 +1,4 @@
-"""What an attempt on a list of hosts is doing: what its hosts said of its agents, and its own records. Pure."""
+"""What an attempt on hosts is doing: what its hosts said of its agents, and its own records. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from orchestrator.clusters import observation as records
 from orchestrator.job.protocol.operations import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 
+HERE = ""  # this machine, among the names of hosts
 LOST_SECONDS = 90.0  # no heartbeat, no answer of the host, nobody else left: three times what the job itself allows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A node's place. `state`: unused, live or gone as its host said, or silent where the host did not answer."""
+    """A node's place on a host.
+
+    `state`: unused, live, gone or elsewhere as its host said, or silent where the host did not answer.
+    """
 
     node: int
     host: str
@@ -34,8 +38,12 @@ def observation(submission: Submission, look: AttemptRecords, slots: tuple[Slot,
 
     `still`: seconds for which its heartbeats have stood still while its silent hosts were silent.
     """
+    elsewhere = next((slot.host for slot in slots if slot.state == "elsewhere"), None)
+    report = records.report_of_attempt(look, submission.attempt)
+    if elsewhere is not None:
+        because = f"it runs on {elsewhere}, which alone can tell"
+        return Observation(phase=Phase.UNKNOWN, raw="elsewhere", because=because, report=report)
     if submission.handle is None and not look.asked:
-        report = records.report_of_attempt(look, submission.attempt)
         return Observation(phase=Phase.PENDING, raw=raw(slots), report=report)
     if lives(slots):
         return _living(submission, look, slots)
@@ -45,23 +53,24 @@ def observation(submission: Submission, look: AttemptRecords, slots: tuple[Slot,
         return records.ended_observation(submission, look, raw=raw(slots), started=started)
     names = ", ".join(slot.host for slot in silent)
     if still < LOST_SECONDS:
-        report = records.report_of_attempt(look, submission.attempt)
         because = f"{names} did not answer, and what runs there is not known"
         return Observation(phase=Phase.UNKNOWN, raw=raw(slots), because=because, report=report)
     because = f"{names} did not answer for {still:.0f} s, nor did a heartbeat come, and no agent is left elsewhere"
     seen = records.ended_observation(
         submission, look, raw=raw(slots), started=True, cause=Cause.NODE_LOST, because=because
     )
-    if seen.report is None or seen.report.host is not None:
-        return seen
-    return replace(seen, report=replace(seen.report, host=silent[0].host))
+    if seen.report is not None and seen.report.host is None:
+        seen = replace(seen, report=replace(seen.report, host=silent[0].host))
+    return seen
 
 
 def _living(submission: Submission, look: AttemptRecords, slots: tuple[Slot, ...]) -> Observation:
     gone = [slot for slot in slots if slot.state == "gone" and slot.node not in look.ended]
     never = [slot for slot in slots if slot.state == "unused"]
-    parts = [f"the agent of node {slot.node} ({slot.host}) is gone" for slot in gone]
-    parts += [f"the agent of node {slot.node} was not started on {slot.host}" for slot in never]
+    parts = [f"the agent of node {slot.node}{f' ({slot.host})' if slot.host else ''} is gone" for slot in gone]
+    parts += [
+        f"the agent of node {slot.node} was not started{f' on {slot.host}' if slot.host else ''}" for slot in never
+    ]
     seen = records.live_observation(look, submission.attempt, raw=raw(slots), partial="; ".join(parts))
     # The job's own heartbeats judge a host that is silent to us: it may be well, and only far from here.
     silent = ", ".join(slot.host for slot in slots if slot.state == "silent")

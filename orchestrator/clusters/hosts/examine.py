@@ -1,16 +1,20 @@
-"""Asks every host of a list what `orch clusters check` wants to know."""
+"""Asks this machine, or every host of a list, what `orch clusters check` wants to know."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from orchestrator.clusters import interpreter, shared_directory
 from orchestrator.clusters.checkup import answers_of, transport_of
 from orchestrator.clusters.findings import Answer, Findings, problem
+from orchestrator.clusters.hosts import check
+from orchestrator.clusters.hosts.local import LocalBackend
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.kind import Place
-from orchestrator.clusters.ssh import check as ssh
-from orchestrator.clusters.ssh.profile import SshProfile
+from orchestrator.clusters.transport import LocalTransport
 from orchestrator.config import hostfile
 from orchestrator.errors import OrchError
 from orchestrator.job.protocol.operations import RunCommand
@@ -18,7 +22,20 @@ from orchestrator.job.protocol.operations import RunCommand
 AT_ONCE = 16  # hosts
 
 
-def check(place: Place) -> Findings:
+def check_machine(place: Place) -> Findings:
+    profile, home = place.profile, place.home
+    found = LocalBackend(place.name, profile, home).probe()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    python = profile.python or sys.executable
+    asked = {
+        "python": interpreter.question(python, ()),
+        "place": shared_directory.question(str(home)),
+    }
+    answers = answers_of(LocalTransport(), asked)
+    return check.judge_machine(found, python, answers["python"], str(home), answers["place"])
+
+
+def check_hosts(place: Place) -> Findings:
     profile = place.profile
     try:
         hosts = hosts_of(profile)
@@ -33,14 +50,14 @@ def check(place: Place) -> Findings:
     def ask(host: str, asked: Mapping[str, RunCommand]) -> dict[str, Answer]:
         return answers_of(transport_of(host, profile, interactive=False), asked)
 
-    answers = _each(hosts, lambda host: ask(host, ssh.questions(profile, meeting, hosts.index(host))))
+    answers = _each(hosts, lambda host: ask(host, check.questions(profile, meeting, hosts.index(host))))
     seen: dict[str, Answer] = {}
     if meeting is not None:
         good = [host for host in hosts if not isinstance(answers[host], OrchError)]
-        looked = _each(good, lambda host: ask(host, {"seen": ssh.sees(meeting)}))
+        looked = _each(good, lambda host: ask(host, {"seen": check.sees(meeting)}))
         seen = {host: answer["seen"] for host, answer in looked.items() if not isinstance(answer, OrchError)}
-        _each(good, lambda host: ask(host, {"take": ssh.take_away(meeting, hosts.index(host))}))
-    return ssh.judge(profile, hosts, answers, seen)
+        _each(good, lambda host: ask(host, {"take": check.take_away(meeting, hosts.index(host))}))
+    return check.judge_hosts(profile, hosts, answers, seen)
 
 
 def _opened(profile: SshProfile, host: str) -> dict[str, Answer]:

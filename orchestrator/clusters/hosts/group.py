@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from orchestrator.clusters.transport import SECONDS, Transport
+from orchestrator.clusters.transport import SECONDS, LocalTransport, Transport
 from orchestrator.errors import OrchError, Unreachable
 from orchestrator.job.protocol.operations import Operation
 
@@ -19,6 +19,39 @@ GLANCE = 0.3  # seconds for one that was silent the last time
 
 
 Answer = list[Any] | OrchError
+Calls = Mapping[str, Sequence[Operation[Any]]]  # by host
+
+
+class Hosts(Protocol):
+    """Some hosts that can be asked. `silent` are those that did not answer the last time."""
+
+    silent: set[str]
+
+    def ask(self, calls: Calls, *, seconds: float = SECONDS) -> dict[str, Answer]:
+        """The answer of every host. `seconds`: that its work may take, besides reaching it."""
+
+    def glance(self, calls: Calls) -> dict[str, Answer]:
+        """The answers of those that answer soon; who was silent the last time is hardly waited for."""
+
+
+class ThisMachine(Hosts):
+    """The machine that this process runs on, under whatever name."""
+
+    def __init__(self) -> None:
+        self.silent = set()
+
+    def ask(self, calls: Calls, *, seconds: float = SECONDS) -> dict[str, Answer]:
+        return {host: _performed(operations) for host, operations in calls.items()}
+
+    def glance(self, calls: Calls) -> dict[str, Answer]:
+        return self.ask(calls)
+
+
+def _performed(operations: Sequence[Operation[Any]]) -> Answer:
+    try:
+        return LocalTransport().call_all(operations)
+    except OrchError as error:
+        return error
 
 
 @dataclass
@@ -30,22 +63,20 @@ class _Question:
     done: threading.Event = field(default_factory=threading.Event)
 
 
-class Group:
+class Group(Hosts):
     """The hosts of a cluster. Remembers who is silent, only to spare the others the wait."""
 
     def __init__(self, reach: Callable[[str], Transport]) -> None:
         self._reach = reach
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._open: dict[str, _Question] = {}
-        self.silent: set[str] = set()
+        self.silent = set()
 
-    def ask(self, calls: Mapping[str, Sequence[Operation[Any]]], *, seconds: float = SECONDS) -> dict[str, Answer]:
-        """The answer of every host. `seconds`: that its work may take, besides reaching it."""
+    def ask(self, calls: Calls, *, seconds: float = SECONDS) -> dict[str, Answer]:
         questions = {host: self._put(host, what, seconds) for host, what in calls.items()}
         return {host: self._answer_of(host, question, None) for host, question in questions.items()}
 
-    def glance(self, calls: Mapping[str, Sequence[Operation[Any]]]) -> dict[str, Answer]:
-        """The answers of those that answer soon; who was silent the last time is hardly waited for."""
+    def glance(self, calls: Calls) -> dict[str, Answer]:
         end = time.monotonic() + PATIENCE
         busy = {host for host in calls if self._is_still_asked(host)}
         answers: dict[str, Answer] = {host: self._late(host) for host in busy}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from orchestrator.clusters.ssh.profile import SshProfile
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.config import hostfile
 from orchestrator.errors import ClusterError, JobError, OrchError, Unreachable
 from orchestrator.job.protocol.operations import HostFacts

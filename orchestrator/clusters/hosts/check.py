@@ -1,14 +1,15 @@
-"""A list of hosts: what each of them is asked, and what the answers mean together. Pure."""
+"""What `orch clusters check` asks a list of hosts, and what their answers and those of this machine mean. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.clusters import interpreter
+from orchestrator.clusters import interpreter, shared_directory
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem, warning
-from orchestrator.clusters.ssh.profile import SshProfile
+from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.errors import OrchError
 from orchestrator.job.protocol.operations import RunCommand
+from orchestrator.model.cluster import Cluster
 
 SECONDS = 30.0
 _GPUS = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
@@ -42,7 +43,7 @@ def _shell(script: str, meeting: str, number: int) -> RunCommand:
     return RunCommand(("sh", "-c", script, "sh", meeting, str(number)), timeout=SECONDS)
 
 
-def judge(
+def judge_hosts(
     profile: SshProfile,
     hosts: Sequence[str],
     answers: Mapping[str, Mapping[str, Answer] | OrchError],
@@ -114,3 +115,28 @@ def _promises() -> tuple[list[str], list[str]]:
         "Without a controller (orch controller) nobody starts a job again whose agents are gone.",
     ]
     return can, cannot
+
+
+def judge_machine(
+    found: Cluster, python: str, said: Answer, home: str, place: Answer
+) -> tuple[list[Finding], list[str], list[str]]:
+    """Findings, what orch can promise, what it cannot. `said`: what `python` did; `home`: where runs are kept."""
+    findings = [_device(found)]
+    if found.host_memory is not None:
+        findings.append(ok("memory", f"{found.host_memory / 2**30:.0f} GiB"))
+    findings += interpreter.judge(python, said, cpu=found.device == "cpu")
+    findings += (
+        Finding(what="runs", level=one.level, found=one.found.partition(";")[0], todo=one.todo)
+        for one in shared_directory.judge(home, place)
+    )
+    can = ["A rank or an agent that dies is started again, from the newest proven checkpoint."]
+    cannot = ["When this machine goes down the run waits until a controller is started again: orch controller --once."]
+    return findings, can, cannot
+
+
+def _device(found: Cluster) -> Finding:
+    if found.device == "cpu":
+        return ok("device", "the CPU")
+    kind = f" of {found.gpu}" if found.gpu else ""
+    memory = f" with {found.gpu_memory / 2**30:.0f} GiB" if found.gpu_memory else ""
+    return ok("device", f"{found.gpus_per_node} GPUs{kind}{memory}")

@@ -12,9 +12,9 @@ VARIABLE = "ORCH_FAULT"
 POINTS = (
     "submit.staged",  # the bundle is on this machine, nothing is recorded
     "submit.recorded",  # the run and its first attempt are recorded, nothing is handed over
-    "local.bundle",  # the attempt's own copy of the bundle is in place, no agent was started
-    "local.agent",  # an agent was started, its process id is not recorded
-    "local.slot",  # an agent was started and its process id recorded; others may be missing
+    "start.uploaded",  # the attempt's own copy of the bundle is in place, no agent was started
+    "start.launched",  # an agent was started, its process id is not recorded
+    "start.recorded",  # an agent was started and its process id recorded; others may be missing
     "kubernetes.files",  # the attempt's ConfigMap is made, its job object is not
     "kubernetes.job",  # the job object is made, nobody was told
     "handover.submitted",  # the backend has the attempt, its handle is not recorded

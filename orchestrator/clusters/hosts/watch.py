@@ -1,4 +1,4 @@
-"""Watching attempts on a list of hosts: one ssh a host and look, and their records through the first that answers."""
+"""Watching attempts on hosts: one question to a host and look, and their records through the first that answers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from orchestrator.clusters import observation
 from orchestrator.clusters.attempts import start_id
-from orchestrator.clusters.ssh import reading
-from orchestrator.clusters.ssh.asking import Group
-from orchestrator.clusters.ssh.reading import Slot
+from orchestrator.clusters.hosts import reading
+from orchestrator.clusters.hosts.group import Hosts
+from orchestrator.clusters.hosts.reading import Slot
 from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.job.protocol.operations import AttemptRecords, Choice, Operation, ReadHosts, ReadSlots, Slots
@@ -28,7 +28,7 @@ class Known:
 
     hosts: tuple[str, ...] = ()  # by node; empty: not known yet
     begun: set[int] = field(default_factory=set)  # nodes whose agents were started, for all that is known
-    told: set[str] = field(default_factory=set)  # hosts whose agents were asked to stop
+    asked: set[str] = field(default_factory=set)  # hosts whose agents were asked to stop
     quiet: tuple[object, float] | None = None  # heartbeats and silent hosts, and since when (monotonic)
 
 
@@ -36,23 +36,26 @@ class Known:
 class _Seen:
     """What the hosts have said in one observation."""
 
-    slots: dict[tuple[str, int], str] = field(default_factory=dict)  # state by run and node
-    looks: dict[str, AttemptRecords | OrchError] = field(
-        default_factory=dict
-    )  # by run; an error in its place where it cannot be read
+    slots: dict[tuple[str, int], Slot] = field(default_factory=dict)  # by run and node
+    looks: dict[str, AttemptRecords | OrchError] = field(default_factory=dict)  # by run; an error where it is unread
 
 
 class Watch:
-    """Looks at attempts. `hosts` names those that there are now; any of them can read the records."""
+    """Looks at attempts. `names` are those of the hosts now; any of them can read the records.
 
-    def __init__(self, group: Group, hosts: Callable[[], Sequence[str]]) -> None:
+    `alone`: this machine is the only one, for all nodes of every attempt.
+    """
+
+    def __init__(self, group: Hosts, names: Callable[[], Sequence[str]], *, alone: bool = False) -> None:
         self._group = group
-        self._hosts = hosts
+        self._hosts = names
+        self._alone = alone
         self._attempts: dict[tuple[str, int], Known] = {}
         self.reader: str | None = None  # the host that read records the last time
 
     def known(self, submission: Submission) -> Known:
-        return self._attempts.setdefault((submission.dir, submission.attempt), Known())
+        fixed = (reading.HERE,) * submission.nodes if self._alone else ()
+        return self._attempts.setdefault((submission.dir, submission.attempt), Known(hosts=fixed))
 
     def readers(self) -> list[str]:
         """The hosts in the order in which they are asked for records. Raises ClusterError when there are none."""
@@ -105,7 +108,8 @@ class Watch:
             for host in dict.fromkeys(hosts):
                 nodes = [node for node, name in enumerate(hosts) if name == host]
                 slots = ReadSlots(one.dir, one.attempt, start_id(one), tuple(nodes))
-                plan.setdefault(host, []).append((slots, _slot_taker(one, nodes, seen, self.known(one).begun)))
+                taker = _slot_taker(one, host, nodes, seen, self.known(one).begun)
+                plan.setdefault(host, []).append((slots, taker))
         return plan
 
     def _start_questions(self, submissions: Sequence[Submission], seen: _Seen) -> dict[str, list[_Entry]]:
@@ -116,7 +120,7 @@ class Watch:
             nodes = [slot.node for slot in slots if slot.state == "silent" and slot.node not in known.begun]
             if nodes and any(slot.state != "silent" for slot in slots):
                 request = ReadSlots(one.dir, one.attempt, start_id(one), tuple(nodes))
-                questions.append((request, _start_taker(one, seen, known.begun)))
+                questions.append((request, _start_taker(one, seen, known)))
         return {self.readers()[0]: questions} if questions else {}
 
     def _look_questions(self, questions: Sequence[Question], seen: _Seen) -> list[_Entry]:
@@ -163,7 +167,7 @@ class Watch:
     def _slots(self, submission: Submission, seen: _Seen) -> tuple[Slot, ...]:
         hosts = self.known(submission).hosts
         return tuple(
-            Slot(node=node, host=host, state=seen.slots.get((submission.run, node), "silent"))
+            seen.slots.get((submission.run, node)) or Slot(node=node, host=host, state="silent")
             for node, host in enumerate(hosts)
         ) or tuple(Slot(node=node, host="no host", state="unused") for node in range(submission.nodes))
 
@@ -190,26 +194,35 @@ class Watch:
         return time.monotonic() - known.quiet[1]
 
 
-def _slot_taker(submission: Submission, nodes: Sequence[int], seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
+def _slot_taker(
+    submission: Submission, host: str, nodes: Sequence[int], seen: _Seen, begun: set[int]
+) -> Callable[[Any], None]:
     def take(answer: Slots | OrchError) -> None:
         if isinstance(answer, OrchError):
-            seen.slots.update({(submission.run, node): "silent" for node in nodes})
+            for node in nodes:
+                seen.slots[submission.run, node] = Slot(node=node, host=host, state="silent")
             return
         for slot in answer.slots:
-            seen.slots[submission.run, slot.node] = slot.state
-            if slot.state != "unused":
+            if slot.state == "elsewhere" and host == reading.HERE:
+                seen.slots[submission.run, slot.node] = Slot(node=slot.node, host=slot.host or "", state=slot.state)
+                continue
+            # A host of a list is known by its name there; its own name for itself may have changed since.
+            state = "gone" if slot.state == "elsewhere" else slot.state
+            seen.slots[submission.run, slot.node] = Slot(node=slot.node, host=host, state=state)
+            if state != "unused":
                 begun.add(slot.node)
 
     return take
 
 
-def _start_taker(submission: Submission, seen: _Seen, begun: set[int]) -> Callable[[Any], None]:
+def _start_taker(submission: Submission, seen: _Seen, known: Known) -> Callable[[Any], None]:
     def take(answer: Slots | OrchError) -> None:
         for slot in answer.slots if isinstance(answer, Slots) else ():
             if slot.state == "unused":
-                seen.slots[submission.run, slot.node] = "unused"
+                host = known.hosts[slot.node]
+                seen.slots[submission.run, slot.node] = Slot(node=slot.node, host=host, state="unused")
             else:
-                begun.add(slot.node)
+                known.begun.add(slot.node)
 
     return take
 
