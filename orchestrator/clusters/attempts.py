@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from orchestrator.errors import ClusterError
+from orchestrator.job.protocol.files import attempt_dir
 from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.operations import Upload, Uploaded, UploadFile
 from orchestrator.model.bundle import Bundle
@@ -19,6 +21,11 @@ def start_id(submission: Submission) -> str:
     """
     place = hashlib.sha256(submission.dir.encode()).hexdigest()[:8]
     return f"{submission.run_id}-{place}-{submission.attempt}"
+
+
+def place_of(submission: Submission) -> Path:
+    """The directory of an attempt."""
+    return attempt_dir(submission.dir, submission.attempt)
 
 
 def upload_of(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> Upload:

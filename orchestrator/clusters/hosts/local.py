@@ -6,18 +6,26 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from orchestrator.clusters import observation
-from orchestrator.clusters.attempts import refuse_other_run, secret_environment, start_arguments, start_id, upload_of
+from orchestrator.clusters.attempts import (
+    place_of,
+    refuse_other_run,
+    secret_environment,
+    start_arguments,
+    start_id,
+    upload_of,
+)
 from orchestrator.clusters.hosts import machine, reading
-from orchestrator.clusters.hosts.backend import HostsBackend, place_of
 from orchestrator.clusters.hosts.group import ThisMachine
 from orchestrator.clusters.hosts.watch import Watch
+from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.encoding import parse
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.operations import Agent, ReadSlots, Start
+from orchestrator.job.protocol.operations import Agent, Operation, ReadSlots, Start
 from orchestrator.job.remote import agents, attempts
 from orchestrator.job.system import failpoints
 from orchestrator.model.bundle import Bundle
@@ -25,21 +33,22 @@ from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.run import Observation, Question, Submission
 from orchestrator.system import processes
 
+T = TypeVar("T")
 ADDRESS = "127.0.0.1"
 
 
-class LocalBackend(HostsBackend):
-    """Runs below $ORCH_HOME/runs."""
+class LocalBackend:
+    """Runs below $ORCH_HOME/runs. All state is in their directories and in the agents."""
 
     kind = "local"
     pace = 0.0
+    at_once = 1  # agents are forked
 
     def __init__(self, name: str, profile: Profile, home: Path | str) -> None:
         self._name = name
         self._profile = profile
         self._home = Path(home)
-        group = ThisMachine()
-        super().__init__(group, Watch(group, lambda: [reading.HERE], alone=True))
+        self._watch = Watch(ThisMachine(), lambda: [reading.HERE], alone=True)
 
     def ready(self) -> None:
         """This machine is always there."""
@@ -108,6 +117,12 @@ class LocalBackend(HostsBackend):
     def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
         # One by one costs nothing here, and what is wrong with one run then hides no other.
         return observation.each(questions, lambda one: self._watch.observe([one])[one.submission.run])
+
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
+        return self._watch.read(operations, seconds=seconds)
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        self._watch.cancel(submission, now=now)
 
 
 def _command(submission: Submission, job: JobFile, place: Path, node: int, start: str) -> tuple[str, ...]:

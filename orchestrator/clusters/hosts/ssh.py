@@ -7,15 +7,22 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from orchestrator.clusters.attempts import refuse_other_run, secret_environment, start_arguments, start_id, upload_of
+from orchestrator.clusters.attempts import (
+    place_of,
+    refuse_other_run,
+    secret_environment,
+    start_arguments,
+    start_id,
+    upload_of,
+)
 from orchestrator.clusters.hosts import listing
-from orchestrator.clusters.hosts.backend import HostsBackend, place_of
 from orchestrator.clusters.hosts.group import Group
 from orchestrator.clusters.hosts.listing import Listed
 from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.hosts.watch import Watch
-from orchestrator.clusters.transport import SshTransport, Transport
+from orchestrator.clusters.transport import SECONDS, SshTransport, Transport
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.job.protocol.encoding import parse
 from orchestrator.job.protocol.files import JOB_FILE
@@ -26,6 +33,7 @@ from orchestrator.job.protocol.operations import (
     ChosenHost,
     ChosenHosts,
     HostFacts,
+    Operation,
     ReadHosts,
     ReadToken,
     RunCommand,
@@ -35,8 +43,9 @@ from orchestrator.job.protocol.operations import (
 )
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
-from orchestrator.model.run import Submission
+from orchestrator.model.run import Observation, Question, Submission
 
+T = TypeVar("T")
 _NOTHING = RunCommand(("true",))
 ROUNDS = 3  # of starting: another hand-over of the same attempt may have chosen other hosts meanwhile
 
@@ -50,17 +59,18 @@ class _Choosing:
     failures: dict[str, OrchError] = field(default_factory=dict)
 
 
-class SshBackend(HostsBackend):
-    """Agents on hosts of a list, reached by the system's ssh."""
+class SshBackend:
+    """Agents on hosts of a list, reached by the system's ssh. All state is on the cluster and in the agents."""
 
     kind = "ssh"
     pace = 1.0
+    at_once = 1  # each start already asks all of its hosts at the same time
 
     def __init__(self, name: str, profile: SshProfile, _: Path) -> None:
         self._name = name
         self._profile = profile
-        group = Group(self._reach)
-        super().__init__(group, Watch(group, self._names))
+        self._group = Group(self._reach)
+        self._watch = Watch(self._group, self._names)
 
     def ready(self) -> None:
         if self._profile.shared_dir is None:
@@ -194,6 +204,15 @@ class SshBackend(HostsBackend):
             chosen, stands = other, True
         self._watch.known(submission).hosts = chosen.names
         return chosen
+
+    def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
+        return self._watch.observe(questions)
+
+    def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
+        return self._watch.read(operations, seconds=seconds)
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        self._watch.cancel(submission, now=now)
 
     # --- the list
 

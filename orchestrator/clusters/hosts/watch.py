@@ -1,4 +1,4 @@
-"""Watching attempts on hosts: one question to a host and look, and their records through the first that answers."""
+"""Watching and stopping attempts on hosts: each is asked once a look, the first that answers for the records too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from orchestrator.clusters.hosts.group import Hosts
 from orchestrator.clusters.hosts.reading import Slot
 from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError, OrchError, Unreachable
-from orchestrator.job.protocol.operations import AttemptRecords, Choice, Operation, ReadHosts, ReadSlots, Slots
+from orchestrator.job.protocol.operations import (
+    AttemptRecords,
+    Choice,
+    Kill,
+    Operation,
+    ReadHosts,
+    ReadSlots,
+    RequestStop,
+    Slots,
+    Terminate,
+)
 from orchestrator.model.run import Observation, Phase, Question, Submission
 
 T = TypeVar("T")
@@ -66,6 +76,8 @@ class Watch:
 
     def observe(self, questions: Sequence[Question]) -> dict[str, Observation]:
         """The answer to each question, by name of the run."""
+        if not questions:
+            return {}
         seen = _Seen()
         submissions = [question.submission for question in questions]
         strangers = [one for one in submissions if not self.known(one).hosts]
@@ -98,6 +110,28 @@ class Watch:
                     return answer
                 failures.append(answer.message)
         raise Unreachable(f"no host answers: {'; '.join(failures)}", hint="see that ssh to them works by hand")
+
+    def cancel(self, submission: Submission, *, now: bool) -> None:
+        """Have agents stopped, or (`now`) killed with all that they started. Raises Unreachable where none answers."""
+        known = self.known(submission)
+        if not now and known.hosts and known.asked.issuperset(known.hosts):
+            return
+        request = RequestStop(submission.dir, submission.attempt)
+        _, choice = self.read([request, ReadHosts(submission.dir, submission.attempt)])
+        if isinstance(choice, Choice) and choice.chosen is not None:
+            known.hosts = choice.chosen.names
+        hosts = dict.fromkeys(known.hosts)
+        operation = Kill(start_id(submission)) if now else Terminate(start_id(submission))
+        asked = [host for host in hosts if now or host not in known.asked]
+        answers = self._group.glance({host: [operation] for host in asked})
+        reached = {host: answer[0] for host, answer in answers.items() if not isinstance(answer, OrchError)}
+        if not now:
+            known.asked.update(reached)
+        if asked and not reached:
+            raise Unreachable(f"none of {', '.join(asked)} answers", hint="it is tried again")
+        stuck = [f"{host}: {list(left.pids)}" for host, left in reached.items() if now and left.pids]
+        if stuck:
+            raise Unreachable(f"processes do not die; they may wait for a disk: {'; '.join(stuck)}")
 
     # --- questions
 
