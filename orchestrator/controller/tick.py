@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.clusters import Backend, observation
@@ -81,6 +81,11 @@ class RunCache:
         elif report.generation > run.generation:
             self.ended = None
         return Evidence(timers=self._timers(run, seen, report, monotonic), reason=self.reason, ended=self.ended)
+
+    def recorded(self, seen: Observation, kinds: Iterable[str]) -> None:
+        """Events of these kinds, which were made of an observation, are on record."""
+        if any(kind in PHASE_EVENTS.values() for kind in kinds):
+            self.reason = seen.because
 
     def _timers(self, run: Run, seen: Observation, report: Report, monotonic: float) -> StallTimers:
         if seen.phase in {Phase.QUEUED, Phase.UNKNOWN}:
@@ -296,8 +301,7 @@ def _record(context: TickContext, run: Run, seen: Observation, events: Sequence[
         failpoints.failpoint("controller.lost")
     if events:
         run = context.store.record_all(run.name, events, lease=context.lease, attempt=run.attempt)
-    if any(kind in PHASE_EVENTS.values() for kind in kinds):
-        context.cache.runs[run.name].reason = seen.because
+    context.cache.runs[run.name].recorded(seen, kinds)
     if "resubmitting" in kinds:
         failpoints.failpoint("controller.intended")
     return run

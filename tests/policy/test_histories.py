@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.controller.tick import TickCache
+from orchestrator.controller.tick import RunCache
 from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.fold import begin, fold
 from orchestrator.model.run import (
@@ -42,7 +42,7 @@ class History:
 
     now: float = 1000.0
     forgetful: bool = False  # the controller is another process at each tick
-    cache: TickCache = field(default_factory=TickCache)
+    cache: RunCache = field(default_factory=RunCache)
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,13 +62,13 @@ class History:
     def tick(self, seen: Observation) -> tuple[tuple[NewEvent, ...], Command | None]:
         """Reconcile and record, with what holds whatever was seen."""
         if self.forgetful:
-            self.cache = TickCache()
+            self.cache = RunCache()
         before = self.run
         events, command = reconcile(self.run, seen, self.cache.evidence(self.run, seen, self.now), self.now)
         for kind, data in events:
             self.record(kind, dict(data))
-        self.cache.recorded("a", seen, events)
         kinds = [kind for kind, _ in events]
+        self.cache.recorded(seen, kinds)
         assert self.run.generation >= before.generation
         if before.phase.ended:
             assert (events, command, self.run) == ((), None, before)
@@ -293,7 +293,7 @@ def test_forgetting_delays_what_a_heartbeat_that_stands_still_comes_to(forgotten
         play(history, world, what, 10.0)
     world.hangs = True
     for _ in range(forgotten):
-        history.cache = TickCache()
+        history.cache = RunCache()
         play(history, world, "nothing", LIMITS.hung)
         assert history.run.phase is Phase.RUNNING
     for _ in range(3):
@@ -344,7 +344,7 @@ def test_no_sequence_of_observations_breaks_what_always_holds(
     for seen, forgets, seconds in steps:
         history.now += seconds
         if forgets:
-            history.cache = TickCache()
+            history.cache = RunCache()
         history.tick(seen)
     forgiven = [
         event.data["checkpoint"] for event in history.events if event.kind == "checkpoint" and "failures" in event.data
