@@ -16,7 +16,8 @@ import pytest
 
 from tests.faults.lab import Lab
 
-pytestmark = pytest.mark.deepspeed
+# Agents of a script without torch are woken in tests/job/agent, and real ranks that write on in tests/slurm.
+pytestmark = [pytest.mark.deepspeed, pytest.mark.full]
 
 
 def _start(lab: Lab, bundle: Path, run_dir: Path, attempt: int) -> subprocess.Popen[bytes]:
@@ -51,7 +52,7 @@ def _start(lab: Lab, bundle: Path, run_dir: Path, attempt: int) -> subprocess.Po
 
 @pytest.mark.parametrize(
     "attempt",
-    [pytest.param(2, id="older-attempt"), pytest.param(1, id="older-generation", marks=pytest.mark.full)],
+    [pytest.param(2, id="older-attempt"), pytest.param(1, id="older-generation")],
 )
 def test_nothing_that_a_zombie_writes_or_prunes_counts(
     lab: Lab, undisturbed: Callable[..., dict[int, float]], attempt: int

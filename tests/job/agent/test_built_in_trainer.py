@@ -15,7 +15,7 @@ from orchestrator.job.checkpoints import report
 from tests.job.agent.cluster import LIBRARY
 from tests.job.agent.conftest import MakeCluster
 
-pytestmark = pytest.mark.deepspeed
+pytestmark = [pytest.mark.deepspeed, pytest.mark.full]  # a rank of it dies in tests/faults/test_same_losses.py, too
 
 STEPS = 40
 JOB = {

@@ -12,12 +12,11 @@ import pytest
 from orchestrator.job.checkpoints.verify import verify
 from tests.job.training.harness import Job, ds_config
 
-pytestmark = pytest.mark.deepspeed
+# An agent asks this trainer in tests/faults/test_grace.py, and a signal to one rank a script in test_scripts.py.
+pytestmark = [pytest.mark.deepspeed, pytest.mark.full]
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGUSR1, id="usr1"), pytest.param(signal.SIGTERM, id="term", marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGUSR1, id="usr1"), pytest.param(signal.SIGTERM, id="term")])
 def test_a_signal_to_one_rank_saves_on_all_and_ends_as_stopped(tmp_path: Path, number: signal.Signals) -> None:
     job = Job(tmp_path / "job", ds_config(2), every_steps=None, job={"steps": 100_000})
     ranks = job.start()
