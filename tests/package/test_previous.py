@@ -54,9 +54,18 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack(tmp_path_factory.mktemp("previous"))
 
 
-@pytest.mark.parametrize("home", ["home", "home-ssh", "home-slurm"])
-def test_commands_print_what_they_printed_before(untouched: Path, home: str) -> None:
-    before: dict[str, str] = json.loads((untouched / "printed.json").read_text())[home]
+PRINTED = {
+    "home": ("--json", "done", "broken", "cancelled", "open"),
+    "home-ssh": ("--json", "remote", "kept"),
+    "home-slurm": ("--json", "job", "waiting"),
+}  # by ORCH_HOME: of all runs, and of each
+
+
+@pytest.mark.parametrize(("home", "second"), [(home, one) for home, words in PRINTED.items() for one in words])
+def test_commands_print_what_they_printed_before(untouched: Path, home: str, second: str) -> None:
+    printed: dict[str, str] = json.loads((untouched / "printed.json").read_text())[home]
+    before = {command: text for command, text in printed.items() if command.split()[1] == second}
+    assert before
     here = {"ORCH_HOME": str(untouched / home), "ORCH_CONFIG": external(untouched), "TZ": "UTC"}
     assert {command: orch(*command.split(), **here).stdout for command in before} == before
 
@@ -222,3 +231,17 @@ def test_a_run_whose_attempt_was_lost_is_cancelled(tmp_path: Path) -> None:
     orch("wait", "open", ORCH_HOME=str(home))
     found = state(home, "open")
     assert (found["phase"], found["cause"], found["attempt"], found["step"]) == ("cancelled", "cancelled", 2, 5)
+
+
+@pytest.mark.deepspeed
+def test_a_run_whose_attempt_was_lost_goes_on_from_its_newest_proven_checkpoint(tmp_path: Path) -> None:
+    home = unpack(tmp_path) / "home"
+    waited = orch("wait", "open", ORCH_HOME=str(home))
+    assert waited.returncode == 0, waited.stderr
+    found = state(home, "open")
+    assert (found["phase"], found["attempt"], found["generation"], found["step"]) == ("succeeded", 3, 3, 6)
+    claim = json.loads((Path(found["checkpoint_dir"]) / "generations" / "000003.json").read_text())
+    assert claim["resume"] == {"path": "generations/000001/checkpoints/checkpoint-4", "step": 4}
+    lines = [json.loads(line) for line in Path(found["metrics"]).read_text().splitlines()]
+    assert [(line["step"], line["accuracy"]) for line in lines] == [(step, step / 6) for step in range(1, 7)]
+    assert not any("peak_memory" in line for line in lines), "nothing is added to what a script logs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -126,11 +127,18 @@ class LocalBackend:
 
 
 def _command(submission: Submission, job: JobFile, place: Path, node: int, start: str) -> tuple[str, ...]:
-    command = [job.python or sys.executable, "-m", "orchestrator.job.agent"]
+    command = [job.python or sys.executable, "-m", _agent(place / "bundle" / files.LIBRARY)]
     command += ["--bundle", str(place / "bundle"), "--run-dir", submission.dir, "--node", str(node)]
     command += ["--attempt", str(submission.attempt), "--start", start, "--address", ADDRESS]
     command += ["--slot-lock", str(place / files.slot_lock(node))]
     return (*command, *start_arguments(submission))
+
+
+def _agent(library: Path) -> str:
+    """The module of the agent in a bundle's library; one of the version before has it under another name."""
+    with zipfile.ZipFile(library) as archive:
+        before = "orchestrator/agent/__main__.py" in archive.namelist()
+    return "orchestrator.agent" if before else "orchestrator.job.agent"
 
 
 def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
