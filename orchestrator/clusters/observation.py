@@ -1,4 +1,4 @@
-"""What the records of an attempt say: an observation of one that lives, and how one that is gone has ended."""
+"""The observation of an attempt by its records: of a live one, and of one that has ended."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from orchestrator.job.protocol.records import Ending
 from orchestrator.model.run import Cause, Observation, Phase, Question, Report, Submission
 
 STEPPING = frozenset({"training", "saving", "done"})  # states of a job whose ranks are past loading
+_OVER_CANCELLED = frozenset({Cause.COMPLETED, Cause.FENCED})
 
 
 def request_of(question: Question) -> ReadRecords:
@@ -45,29 +46,29 @@ def each(questions: Iterable[Question], read: Callable[[Question], Observation])
             raise
         except (OSError, RecordError) as error:
             seen[run] = Observation(phase=Phase.UNKNOWN, because=f"its records cannot be read: {error}")
-        except Exception as error:  # noqa: BLE001 - told with its traceback by the controller
+        except Exception as error:  # noqa: BLE001 - the controller logs it with its traceback
             seen[run] = of_bug(error)
     return seen
 
 
 def of_bug(error: Exception) -> Observation:
-    """What is known of an attempt that orch itself failed to read."""
+    """The observation of an attempt that orch failed to read because of a bug."""
     because = f"a bug in orch, told in the controller's log: {error!r}"
     return Observation(phase=Phase.UNKNOWN, because=because, bug="".join(traceback.format_exception(error)))
 
 
-def with_records(seen: Observation, look: AttemptRecords) -> Observation:
-    """An observation with the generations and metrics of a look."""
-    return dataclasses.replace(seen, generations=look.generations, metrics=look.metrics)
+def with_records(seen: Observation, records: AttemptRecords) -> Observation:
+    """An observation with the generations and metrics of the records."""
+    return dataclasses.replace(seen, generations=records.generations, metrics=records.metrics)
 
 
-def report_of_attempt(look: AttemptRecords, attempt: int) -> Report:
-    """The report, without what it says of the end of another attempt."""
-    return look.report if look.report.attempt == attempt else only_history(look.report)
+def report_of_attempt(records: AttemptRecords, attempt: int) -> Report:
+    """The report; of another attempt, only its history."""
+    return records.report if records.report.attempt == attempt else only_history(records.report)
 
 
 def only_history(report: Report) -> Report:
-    """A report of another attempt, without what it says of that attempt's own state and end."""
+    """A report of another attempt without that attempt's own state and end."""
     return dataclasses.replace(
         report,
         progress=dataclasses.replace(report.progress, step=None),
@@ -83,44 +84,45 @@ def only_history(report: Report) -> Report:
     )
 
 
-def live_observation(look: AttemptRecords, attempt: int, *, raw: str, partial: str = "") -> Observation:
-    """An attempt of which something runs."""
-    report = report_of_attempt(look, attempt)
+def live_observation(records: AttemptRecords, attempt: int, *, raw: str, partial: str = "") -> Observation:
+    """An attempt with live processes."""
+    report = report_of_attempt(records, attempt)
     phase = Phase.RUNNING if report.result is None and report.state in STEPPING else Phase.STARTING
-    return Observation(phase=Phase.STOPPING if look.asked else phase, raw=raw, report=report, partial=partial)
+    return Observation(phase=Phase.STOPPING if records.asked else phase, raw=raw, report=report, partial=partial)
 
 
 def ended_observation(
     submission: Submission,
-    look: AttemptRecords,
+    records: AttemptRecords,
     *,
     raw: str,
     started: bool,
     cause: Cause = Cause.AGENT_LOST,
-    because: str = "no agent is left, and none of them said how it ended",
+    because: str = "no agent is left, and none of them recorded how it ended",
 ) -> Observation:
-    """How an attempt of which nothing runs any more has ended, in its own records' words before anybody else's.
+    """How an attempt without processes has ended: by its own records, else by what its scheduler shows.
 
-    `started`: something of it ran once. `cause` and `because` are what there is to say where the records say nothing.
-    CANCELLED says more than they do: its agents know only that they were asked to stop, and must not be started again.
+    `started`: a process of it has run. `cause` and `because` count if the records show no end. CANCELLED overrides
+    them: its agents know only that they were asked to stop, and must not be started again.
     """
-    if look.owner is not None:
-        foreign = f"the checkpoint directory {submission.checkpoint_dir} belongs to the run {look.owner}"
+    if records.owner is not None:
+        foreign = f"the checkpoint directory {submission.checkpoint_dir} belongs to the run {records.owner}"
         return Observation(phase=Phase.STOPPED, cause=Cause.OWNED, raw=raw, because=foreign)
-    said = _said_by_generations(submission, look, raw) or _said_by_agents(submission, look, raw, started=started)
-    mine = report_of_attempt(look, submission.attempt)
-    if cause is Cause.CANCELLED and look.asked:
+    recorded = _ended_by_generations(submission, records, raw)
+    recorded = recorded or _ended_by_agents(submission, records, raw, started=started)
+    mine = report_of_attempt(records, submission.attempt)
+    if cause is Cause.CANCELLED and records.asked:
         cause = Cause.AGENT_LOST  # orch asked for it, and knows why
-    if said is not None and (cause is not Cause.CANCELLED or said.cause in {Cause.COMPLETED, Cause.FENCED}):
-        return said
-    tell = look.last_words and cause is not Cause.CANCELLED
-    words = f"{because}; {look.last_words}" if tell else because
+    if recorded is not None and (cause is not Cause.CANCELLED or recorded.cause in _OVER_CANCELLED):
+        return recorded
+    if records.last_words and cause is not Cause.CANCELLED:
+        because = f"{because}; {records.last_words}"
     phase = Phase.CANCELLED if cause is Cause.CANCELLED else Phase.FAILED if cause.row.counts else Phase.STOPPED
-    return Observation(phase=phase, cause=cause, raw=raw, because=words, report=mine)
+    return Observation(phase=phase, cause=cause, raw=raw, because=because, report=mine)
 
 
-def _said_by_generations(submission: Submission, look: AttemptRecords, raw: str) -> Observation | None:
-    report, mine = look.report, report_of_attempt(look, submission.attempt)
+def _ended_by_generations(submission: Submission, records: AttemptRecords, raw: str) -> Observation | None:
+    report, mine = records.report, report_of_attempt(records, submission.attempt)
     if report.success:
         return Observation(phase=Phase.SUCCEEDED, cause=Cause.COMPLETED, raw=raw, report=report)
     if report.attempt > submission.attempt:
@@ -132,17 +134,17 @@ def _said_by_generations(submission: Submission, look: AttemptRecords, raw: str)
     return None
 
 
-def _said_by_agents(submission: Submission, look: AttemptRecords, raw: str, *, started: bool) -> Observation | None:
-    mine = report_of_attempt(look, submission.attempt)
-    if look.asked and not started:
+def _ended_by_agents(submission: Submission, records: AttemptRecords, raw: str, *, started: bool) -> Observation | None:
+    mine = report_of_attempt(records, submission.attempt)
+    if records.asked and not started:
         early = "it was cancelled before it began"
         return Observation(phase=Phase.CANCELLED, cause=Cause.CANCELLED, raw=raw, because=early, report=mine)
-    if len(look.ended) == submission.nodes:
-        return _as_said(raw, look.ended[0], mine)
+    if len(records.ended) == submission.nodes:
+        return _of_agent(raw, records.ended[0], mine)
     return None
 
 
-def _as_said(raw: str, end: Ending, mine: Report) -> Observation:
+def _of_agent(raw: str, end: Ending, mine: Report) -> Observation:
     """The end of an attempt that never had a generation, as its own agent recorded it."""
     report = dataclasses.replace(
         mine, result=end.result, cause=end.cause, because=end.because, retry=end.retry, host=end.host

@@ -12,7 +12,7 @@ from orchestrator.clusters.kubernetes.backend import SILENT_PODS, _Attempt
 from orchestrator.clusters.kubernetes.logs import BYTES, LAST_BYTES, PodLogs
 from orchestrator.clusters.kubernetes.pods import Pod
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
-from orchestrator.job.protocol.pod import LastWord
+from orchestrator.job.protocol.pod import LastRecord
 from orchestrator.model.run import Cause, Report
 
 POD = Pod(
@@ -49,7 +49,7 @@ def logs(kubelet: Kubelet, home: Path) -> PodLogs:
 
 
 def kept(made: PodLogs, pod: Pod) -> list[bytes]:
-    return made.kept.file(pod).read_bytes().split(b"\n")[:-1]
+    return made.store.file(pod).read_bytes().split(b"\n")[:-1]
 
 
 def test_a_log_that_is_longer_than_one_read_is_kept_to_its_end(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_agent_that_never_gets_to_say_a_word_cannot_start() -> None:
         seen.see([dead(number), dead(number)], 1)
     assert "OOMKilled" in seen.cannot_start(None, 1)
     assert seen.cannot_start(Report(attempt=1), 1) == "", "it has begun since, or before"
-    seen.see([dead(9, word=LastWord(node=0, attempt=1))], 1)
+    seen.see([dead(9, last_record=LastRecord(node=0, attempt=1))], 1)
     assert seen.cannot_start(None, 1) == ""
 
 

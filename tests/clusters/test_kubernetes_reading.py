@@ -56,9 +56,9 @@ def terminated(code: int, reason: str = "Error", message: str | None = None) -> 
 
 
 def see(**changes: Any) -> reading.Observation:
-    words = {pod.number: pod.word for pod in changes.get("pods", ()) if pod.word is not None}
-    report = next((word.report for word in words.values()), None)
-    plain = {"status": LIVE, "pods": (), "asked": False, "report": report, "words": words, **changes}
+    last = {pod.number: pod.last_record for pod in changes.get("pods", ()) if pod.last_record is not None}
+    report = next((one.report for one in last.values()), None)
+    plain = {"status": LIVE, "pods": (), "asked": False, "report": report, "last_records": last, **changes}
     return reading.observe(SUBMISSION, AttemptView(**plain))
 
 
@@ -187,7 +187,7 @@ def test_what_ended_a_pod_that_another_has_followed_is_over():
 def test_a_last_word_of_another_form_is_none():
     strange = json.dumps({"node": 0, "attempt": 1, "report": ["x"]})
     [pod] = pods(living(phase="Failed", containerStatuses=terminated(1, message=strange)))
-    assert pod.word is None
+    assert pod.last_record is None
 
 
 def test_pods_that_have_all_ended_wait_for_their_operator_and_not_in_a_queue():

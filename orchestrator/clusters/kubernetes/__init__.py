@@ -1,4 +1,4 @@
-"""Kubernetes: an attempt is a PyTorchJob, TrainJob or JobSet; its pods tell what is on their disk."""
+"""Kubernetes: an attempt is a PyTorchJob, TrainJob or JobSet; its state is read from its pods' logs."""
 
 from dataclasses import replace
 

@@ -6,10 +6,12 @@ A request ends in one of three ways: an answer, a refusal (Refused), or not know
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.clusters.kubernetes.answers import Json, KubeContext, Listed, Manifest, ObjectMeta, Page, Status, read
@@ -81,7 +83,7 @@ class Api:
 
     @property
     def named_namespace(self) -> str | None:
-        """The same; None where nobody names one. Raises ClusterError."""
+        """The same; None if neither names one. Raises ClusterError."""
         self._open()
         return self._profile.namespace or self._namespace
 
@@ -239,7 +241,7 @@ class Api:
             answer = Status(message=response.data.decode(errors="replace")[:300])
         message = answer.message
         status = int(response.status)
-        if status in _PASSING and not any(words in message for words in _NEVER):
+        if status in _PASSING and not any(text in message for text in _NEVER):
             return Unreachable(f"the API server of {self._name} cannot answer now ({status}): {message}")
         if status == _UNAUTHORIZED or (status == _FORBIDDEN and _ANONYMOUS in message):
             return Unreachable(
@@ -275,7 +277,7 @@ def _connect(name: str, profile: KubernetesProfile) -> tuple[Any, str | None, st
     context = namespace = None
     try:
         named = profile.kubeconfig is not None or profile.context is not None
-        if not named and _is_in_pod() and not _has_kubeconfig():
+        if not named and _is_in_pod():
             incluster_config.load_incluster_config(  # type: ignore[no-untyped-call]  # theirs - untyped
                 client_configuration=configuration
             )
@@ -293,7 +295,7 @@ def _connect(name: str, profile: KubernetesProfile) -> tuple[Any, str | None, st
             else f"set KUBECONFIG, or kubeconfig and context of {name}; by hand: orch render job.yaml -c {name}",
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
-        # The client checks little of a kubeconfig before it uses it.
+        # The client indexes a kubeconfig unchecked: a part of another shape raises any of these.
         raise ClusterError(
             f"the kubeconfig of {name} cannot be read: {' '.join(str(error).split())}",
             hint=f"see what kubectl config view says of {profile.kubeconfig or 'it'}",
@@ -302,21 +304,12 @@ def _connect(name: str, profile: KubernetesProfile) -> tuple[Any, str | None, st
 
 
 def _is_in_pod() -> bool:
-    import os
-
-    return "KUBERNETES_SERVICE_HOST" in os.environ
-
-
-def _has_kubeconfig() -> bool:
-    import os
-    from pathlib import Path
-
-    return "KUBECONFIG" in os.environ or Path("~/.kube/config").expanduser().exists()
+    """Whether to use the service account of the pod that this runs in: there is one, and no kubeconfig."""
+    has_kubeconfig = "KUBECONFIG" in os.environ or Path("~/.kube/config").expanduser().exists()
+    return "KUBERNETES_SERVICE_HOST" in os.environ and not has_kubeconfig
 
 
 def _own_namespace() -> str | None:
-    from pathlib import Path
-
     try:
         text = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text(encoding="utf-8")
     except OSError:
@@ -352,7 +345,7 @@ def _clock(response: Any) -> float:
 
 
 def _failure(error: Exception) -> str:
-    """Why a request had no answer, in a few words."""
+    """Why a request had no answer."""
     cause = getattr(error, "reason", None) or error
     text = " ".join(str(cause).rpartition(">: ")[2].split())
     if "timed out" in text:

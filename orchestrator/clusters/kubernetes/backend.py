@@ -25,7 +25,7 @@ from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, pod
 from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError
 from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints, LogTexts, Operation, ReadLogs
-from orchestrator.job.protocol.pod import LastWord
+from orchestrator.job.protocol.pod import LastRecord
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Question, Report, Submission
@@ -33,16 +33,16 @@ from orchestrator.model.run import Cause, Mark, Metrics, Observation, Phase, Que
 T = TypeVar("T")
 
 CALM = 10.0  # seconds between two polls while every run trains or waits as before; a changed pod triggers an early one
-BUSY = 2.0  # while something starts, changes or ends, and while somebody follows a run
-SILENT_PODS = 3  # of one node, which ended before their agents began; the next one will, too
-READS = 100  # of logs of runs that nobody follows, in one poll
+BUSY = 2.0  # while something starts, changes or ends, and while a user follows a run
+SILENT_PODS = 3  # of one node that ended before their agents began; the next one will, too
+READS = 100  # logs read in one poll, of runs that no user follows
 
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """What was seen of an attempt and may have left the lists since."""
+    """What was seen of an attempt, including of pods that are no longer listed."""
 
-    words: dict[int, LastWord] = field(default_factory=dict)
+    last_records: dict[int, LastRecord] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     started: bool = False
     unstartable: str = ""
@@ -52,22 +52,22 @@ class _Attempt:
     def see(self, pods: Iterable[Pod], attempt: int) -> None:
         for pod in pods:
             self.started = self.started or pod.logged
-            if pod.word is not None and pod.word.attempt == attempt:
-                self.words[pod.number] = pod.word
+            if pod.last_record is not None and pod.last_record.attempt == attempt:
+                self.last_records[pod.number] = pod.last_record
             if pod.lost and pod.node is not None:
                 self.lost.add(pod.node)
             if pod.stuck and not pod.alive:
                 self.unstartable = f"pod {pod.name}: {pod.stuck}"
             elif pod.running:
                 self.unstartable = ""
-            if pod.word is not None:
+            if pod.last_record is not None:
                 self.silent.pop(pod.number, None)
             elif pod.phase == "Failed" and not pod.leaving and pod.ended_by is not Cause.PREEMPTED:
                 self.silent.setdefault(pod.number, set()).add(pod.uid)
                 self.silent_end = f"pod {pod.name}: {pod.because}"
 
     def cannot_start(self, report: Report | None, attempt: int) -> str:
-        """Why none of its containers can start, or none of its agents begin, while its operator goes on trying."""
+        """Why none of its containers can start, or none of its agents begin, while its operator keeps trying."""
         began = report is not None and report.attempt == attempt
         again = max((len(uids) for uids in self.silent.values()), default=0)
         if self.unstartable or began or again < SILENT_PODS:
@@ -76,7 +76,7 @@ class _Attempt:
 
 
 class KubernetesBackend:
-    """Holds the connection and a cache of what was last seen, which is safe to lose."""
+    """Holds the connection and a cache of what was last seen, which may be lost."""
 
     kind = "kubernetes"
     at_once = 4
@@ -165,7 +165,7 @@ class KubernetesBackend:
         return seen
 
     def _turns(self, submissions: Sequence[Submission], found: Snapshot) -> set[str]:
-        """Runs whose log is read in this poll, those that have waited longest: a thousand runs do not slow it down."""
+        """The runs whose log is read in this poll, the longest unread first: a bound for thousands of runs."""
         unread = {one.run: self._logs_of(one.run).unread(one.attempt, found.pods_of(one)) for one in submissions}
         due = [run for run, seconds in unread.items() if seconds]
         return set(sorted(due, key=lambda run: unread[run], reverse=True)[:READS])
@@ -177,8 +177,8 @@ class KubernetesBackend:
             not one.partial and (one.phase is Phase.QUEUED or (one.phase is Phase.RUNNING and not one.because))
             for one in seen.values()
         )
-        watched = any(logs.is_watched for logs in self._logs.values())
-        return CALM if waits_or_trains and phases == before and not watched else BUSY
+        followed = any(logs.is_followed for logs in self._logs.values())
+        return CALM if waits_or_trains and phases == before and not followed else BUSY
 
     def _forget_others(self, submissions: Sequence[Submission]) -> None:
         """Drop the caches of runs that are not observed any more: a controller lives for months."""
@@ -197,9 +197,9 @@ class KubernetesBackend:
         attempt.see(pods, submission.attempt)
         logs = self._logs_of(submission.run)
         logs.keep(pods, self._watch.wake, read=read)
-        told = logs.kept.fold()
-        report = reading.newer(told.report, self._reports.get(submission.run))
-        for last in attempt.words.values():
+        log = logs.store.fold()
+        report = reading.newer(log.report, self._reports.get(submission.run))
+        for last in attempt.last_records.values():
             report = reading.newer(report, last.report)
         if report is not None:
             self._reports[submission.run] = report
@@ -210,7 +210,7 @@ class KubernetesBackend:
                 pods=pods,
                 asked=self._is_asked(submission, found),
                 report=report,
-                words=_current(attempt.words, pods),
+                last_records=_current(attempt.last_records, pods),
                 trouble=found.trouble_of(submission),
                 kueue=found.kueue_of(submission),
                 started=attempt.started,
@@ -219,11 +219,11 @@ class KubernetesBackend:
                 patience=self._profile.stuck_after,
             ),
         )
-        newer = sorted(n for n in told.generations if question.after is not None and n > question.after)
+        newer = sorted(n for n in log.generations if question.after is not None and n > question.after)
         return dataclasses.replace(
             state,
-            generations=tuple(told.generations[number] for number in newer),
-            metrics=_metrics(told, question.mark) if question.metrics else None,
+            generations=tuple(log.generations[number] for number in newer),
+            metrics=_metrics(log, question.mark) if question.metrics else None,
         )
 
     def _is_asked(self, submission: Submission, found: Snapshot) -> bool:
@@ -242,28 +242,28 @@ class KubernetesBackend:
         if not isinstance(operation, ListCheckpoints):
             raise TypeError(f"{type(operation).__name__} is not for pods' claims")
         if not operation.verify:
-            return CheckpointList(operation.root, self._logs_of(operation.run).kept.fold().checkpoints)
+            return CheckpointList(operation.root, self._logs_of(operation.run).store.fold().checkpoints)
         raise ClusterError(
             f"the checkpoints of {operation.run} are on its claim, which only pods see",
             hint="run `orch checkpoints DIR --verify` in a pod that mounts the claim",
         )
 
     def _read_logs(self, request: ReadLogs) -> LogTexts:
-        """The kept logs of an attempt, with what its living pods have said since, or stream now."""
+        """The stored logs of an attempt, after adding what its live pods have logged since or stream now."""
         logs, attempt = self._logs_of(request.run), request.attempt
 
-        def look() -> Sequence[Pod]:
+        def list_pods() -> Sequence[Pod]:
             return pods_of_attempt(self._api, request.run_id, attempt)
 
         try:
             if request.follow:
-                logs.follow(attempt, look)
+                logs.follow(attempt, list_pods)
             else:
-                logs.keep_all(look())
+                logs.keep_all(list_pods())
         except ClusterError:
-            if not logs.kept.files(attempt):
+            if not logs.store.files(attempt):
                 raise
-        return self._reader.logs(logs.kept, request)
+        return self._reader.logs(logs.store, request)
 
     def _logs_of(self, run: str) -> PodLogs:
         if run not in self._logs:
@@ -271,18 +271,18 @@ class KubernetesBackend:
         return self._logs[run]
 
 
-def _metrics(told: RecordLog, after: Mark | None) -> Metrics | None:
+def _metrics(log: RecordLog, after: Mark | None) -> Metrics | None:
     """Lines after a mark, which counts the changes of what was read before and the lines."""
-    lines = told.lines()
-    mark = Mark(generation=told.changes, offset=len(lines))
+    lines = log.lines()
+    mark = Mark(generation=log.changes, offset=len(lines))
     if not lines or mark == after:
         return None
-    if after is not None and after.generation == told.changes:
+    if after is not None and after.generation == log.changes:
         return Metrics(mark=mark, lines=tuple(lines[after.offset :]), whole=False)
     return Metrics(mark=mark, lines=tuple(lines), whole=True)
 
 
-def _current(words: Mapping[int, LastWord], pods: Iterable[Pod]) -> dict[int, LastWord]:
-    """Last words, but for those of a node whose newest pod lives: it has begun again."""
-    again = {number for number, pod in newest_of(pods).items() if pod.alive and pod.word is None}
-    return {number: word for number, word in words.items() if number not in again}
+def _current(last_records: Mapping[int, LastRecord], pods: Iterable[Pod]) -> dict[int, LastRecord]:
+    """The last records, except of nodes whose newest pod is alive: these have started again."""
+    again = {number for number, pod in newest_of(pods).items() if pod.alive and pod.last_record is None}
+    return {number: record for number, record in last_records.items() if number not in again}

@@ -55,7 +55,7 @@ def config_map_of(bundle: Bundle) -> ConfigMap:
 
 
 def _key(path: str, taken: set[str]) -> str:
-    """The path with dots for slashes; what no key may hold becomes _, and a number tells equal ones apart."""
+    """The path with dots for slashes and _ for what a key cannot hold; a number distinguishes equal keys."""
     plain = _NO_KEY.sub("_", path.replace("/", "."))[:_KEY_LENGTH].lstrip(".") or "_"
     key, number = plain, 1
     while key in taken:
@@ -74,7 +74,7 @@ def _text(file: File) -> str | None:
 
 
 def _item(key: str, file: File) -> dict[str, str | int]:
-    if any(part.startswith("..") for part in file.path.split("/")[:1]):
+    if file.path.startswith(".."):
         raise JobError(
             f"{file.path!r} starts with .., which no Kubernetes volume can hold", hint="rename it", field="code"
         )

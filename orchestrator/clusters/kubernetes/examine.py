@@ -28,19 +28,19 @@ def _options(profile: KubernetesProfile) -> str:
     return "".join(f" --{name} {shlex.quote(value)}" for name, value in named.items() if value)
 
 
-def look_up(place: Place, said: Collection[str]) -> Mapping[str, object]:
-    """Keys of a profile that its cluster and the kubeconfig can tell, where nothing was `said` of them.
+def look_up(place: Place, given: Collection[str]) -> Mapping[str, object]:
+    """Keys of a profile that its cluster and the kubeconfig can supply, except those that were `given`.
 
     Raises ClusterError where there is no way to the cluster.
     """
     api = Api(place.name, place.profile)
-    found = judge.filled_in(place.profile, said, asking.look_around(api, place.profile))
+    found = judge.filled_in(place.profile, given, asking.look_around(api, place.profile))
     of_context = {"context": api.context, "namespace": api.named_namespace}
-    return {**{key: value for key, value in of_context.items() if value and key not in said}, **found}
+    return {**{key: value for key, value in of_context.items() if value and key not in given}, **found}
 
 
 def missing(profile: KubernetesProfile) -> Sequence[str]:
-    """What a job needs and no cluster can tell."""
+    """What a job needs and no cluster can supply."""
     if profile.image is not None:
         return ()
     return ("the profile names no image, and a cluster cannot tell which: --set image=REGISTRY/NAME:TAG",)

@@ -1,4 +1,4 @@
-"""What node 0 has told of a run in the logs of its pods, as a fold over its lines. Pure."""
+"""The records that node 0 writes to its pods' logs, folded line by line. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREFIX = pod.PREFIX.encode()
 class RecordLog:
     """The newest report, every generation by its number, and the metrics that count by their step.
 
-    `changes` counts those of `metrics` that were not additions at its end: whoever has read before must read anew.
+    `changes` counts changes of `metrics` other than additions at the end, after which readers must start over.
     """
 
     report: Report | None = None
@@ -30,7 +30,7 @@ class RecordLog:
     changes: int = 0
 
     def take(self, lines: Iterable[bytes]) -> None:
-        """Fold lines of a log, without their time stamps; all but those that were meant for this are passed over."""
+        """Fold lines of a log, without their time stamps; lines that are not records are skipped."""
         for line in lines:
             if line.startswith(PREFIX):
                 try:
@@ -52,10 +52,10 @@ class RecordLog:
         number = record.generation
         if number > self.newest:
             self.newest = number
-            vain = [step for step in self.metrics if step > (record.resumed_step or 0)]
-            for step in vain:
+            superseded = [step for step in self.metrics if step > (record.resumed_step or 0)]
+            for step in superseded:
                 del self.metrics[step]
-            self.changes += bool(vain)
+            self.changes += bool(superseded)
         known = self.generations.get(number)
         if known is None or known.result is None or record.result is not None:
             self.generations[number] = record

@@ -1,8 +1,7 @@
-"""Logs of pods as they are kept on this machine: they outlive the pods, and carry what node 0 has told.
+"""Logs of pods, stored on this machine: they outlive the pods and hold node 0's records.
 
 $ORCH_HOME/runs/NAME/pods/000001/node-0.20261126T194056Z.1a2b3c4d.log has the lines of one pod of attempt 1, each
-behind the time at which its container's runtime saw it. That time is also how far the log was read: nothing else is
-remembered.
+behind the time at which its container's runtime saw it. The last of these times is also how far the log was read.
 """
 
 from __future__ import annotations
@@ -26,34 +25,34 @@ _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d
 _ECHO = re.compile(rb"\[rank (\d+)\] ")
 _TAIL = 64 * 1024  # bytes at the end of a file in which its last whole line begins, as a rule
 _CHUNK = 4 * 1024 * 1024
-ANSWER = 4 * 1024 * 1024  # bytes of kept logs that are read for one answer
+ANSWER = 4 * 1024 * 1024  # bytes of logs that are read for one answer
 
 
 class LogStore:
-    """The kept logs of one run. `told` is a fold over those of node 0."""
+    """The stored logs of one run. `records` is the fold over those of node 0."""
 
     def __init__(self, run_dir: Path) -> None:
         self._root = run_dir / DIRECTORY
         self._offsets: dict[Path, int] = {}
-        self.told = RecordLog()
+        self.records = RecordLog()
 
     def file(self, pod: Pod) -> Path:
-        """Where a pod's log is kept."""
+        """Where a pod's log is stored."""
         began = re.sub(r"[^0-9TZ]", "", pod.created)
         return (
             self._root / f"{pod.attempt:06d}" / f"node-{pod.number}.{began}.{re.sub('[^0-9a-f]', '', pod.uid)[:8]}.log"
         )
 
     def last(self, pod: Pod) -> bytes:
-        """The time of the last whole line that is kept of a pod; empty when none is."""
+        """The time of the last whole line stored of a pod; empty if there is none."""
         return _last_time(self.file(pod))
 
     def add(self, pod: Pod, lines: Iterable[bytes]) -> int:
-        """Keep whole lines that are later than those that are kept; how many. Raises OSError."""
+        """Append the whole lines that are later than the stored ones; answers how many. Raises OSError."""
         path = self.file(pod)
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock.holding(self._root / ".lock"):
-            _mend(path)
+            _cut_partial_line(path)
             last = _last_time(path)
             later = [line for line in lines if (time := _time(line)) and time > last]
             if later:
@@ -62,14 +61,14 @@ class LogStore:
         return len(later)
 
     def fold(self) -> RecordLog:
-        """What node 0 has told so far, with what was kept since the last call."""
+        """Node 0's records so far, including those stored since the last call."""
         for path in self.files():
             if path.name.startswith("node-0."):
-                self.told.take(self._news(path))
-        return self.told
+                self.records.take(self._news(path))
+        return self.records
 
     def files(self, attempt: int | None = None) -> list[Path]:
-        """The kept logs of an attempt or of all, in the order of attempts, nodes and pods."""
+        """The stored logs of an attempt or of all, in the order of attempts, nodes and pods."""
         place = "*" if attempt is None else f"{attempt:06d}"
         found = [path for path in self._root.glob(f"{place}/node-*.log") if _NAME.fullmatch(path.name)]
         return sorted(found, key=_order)
@@ -103,7 +102,7 @@ def _time(line: bytes) -> bytes:
     if match is None:
         return b""
     whole, fraction, zone = match[1], match[2] or b"", match[3]
-    if zone != b"Z":  # a node tells its own time
+    if zone != b"Z":  # a node uses its own time zone
         utc = datetime.fromisoformat((whole + zone).decode()).astimezone(UTC)
         whole = utc.strftime("%Y-%m-%dT%H:%M:%S").encode()
     return whole + b"." + fraction.ljust(9, b"0")
@@ -121,8 +120,8 @@ def _last_time(path: Path) -> bytes:
     return b""
 
 
-def _mend(path: Path) -> None:
-    """Without a line that a kill has cut: it is read again."""
+def _cut_partial_line(path: Path) -> None:
+    """Remove a line that a kill has cut: it is read again."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -149,7 +148,7 @@ def _tails(file: BinaryIO) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class _Source:
-    """How far one kept log was read, and how many bytes that gave of each who wrote it: the agent, and every rank."""
+    """How far one stored log was read, and how many bytes that gave by writer: the agent, and every rank."""
 
     number: int
     offset: int = 0
@@ -157,20 +156,20 @@ class _Source:
 
 
 class Reader:
-    """Answers ReadLogs from kept logs, as if every rank had a file of its own.
+    """Answers ReadLogs from stored logs, as if every rank had a file of its own.
 
-    It remembers where it stopped, not what it read: who asks from elsewhere makes it begin again.
+    It remembers where it stopped, not what it read: a request with other offsets makes it start over.
     """
 
     def __init__(self, answer: int = ANSWER) -> None:
         self._sources: dict[Path, _Source] = {}
         self._answer = answer
 
-    def logs(self, kept: LogStore, request: ReadLogs) -> LogTexts:
+    def logs(self, store: LogStore, request: ReadLogs) -> LogTexts:
         sources: list[LogSource] = []
         texts: dict[str, bytes] = {}
         left, more = self._answer, False
-        for path in kept.files(request.attempt):
+        for path in store.files(request.attempt):
             source = self._source(path, request)
             content, cut = _lines_from(path, source.offset, left) if left > 0 else (b"", True)
             source.offset += len(content)
@@ -189,7 +188,7 @@ class Reader:
         return LogTexts(tuple(sources), texts, more=more, streams=request.follow)
 
     def _source(self, path: Path, request: ReadLogs) -> _Source:
-        """Where to go on in a file; at its beginning where the asker has not had all that was given."""
+        """Where to read on in a file; its beginning if the asker has not had all that was given."""
         source = self._sources.get(path)
         if source is None or any(
             request.offsets.get(_virtual(path, name), 0) < given
@@ -203,7 +202,7 @@ class Reader:
 
 
 def _lines(content: bytes) -> list[bytes]:
-    """Of whole lines. A carriage return ends none: progress bars are made of them."""
+    """Of whole lines. A carriage return does not end a line: progress bars use them."""
     return content.split(b"\n")[:-1]
 
 
@@ -228,7 +227,7 @@ def _lines_from(path: Path, offset: int, most: int) -> tuple[bytes, bool]:
 
 
 def _parted(content: bytes, node: int) -> dict[str, bytes]:
-    """Lines by who wrote them, without their times; none of what was meant for the controller."""
+    """Lines by their writer, without their times and without records, which are for the controller."""
     parts: dict[str, list[bytes]] = {}
     for stamped in _lines(content):
         line = stamped.partition(b" ")[2]

@@ -114,7 +114,7 @@ def _check_owner(api: Api, submission: Submission, labels: Mapping[str, str], wh
 
 
 def _sweep(api: Api, submission: Submission, made: Manifests) -> None:
-    """Delete what is left of the attempt before, which is over and whose logs are kept."""
+    """Delete what is left of the attempt before, which has ended and whose logs are stored."""
     if submission.attempt <= 1:
         return
     older = dataclasses.replace(submission, attempt=submission.attempt - 1)
@@ -140,7 +140,7 @@ def _delete_unused(api: Api, submission: Submission, made: Manifests) -> None:
 
 
 def _delete_files(api: Api, submission: Submission, made: Manifests) -> None:
-    """Delete an attempt's objects beside its job. `made` tells their kinds, and may be of another attempt."""
+    """Delete an attempt's objects beside its job. `made` gives their kinds, and may be of another attempt."""
     for document in made.others:
         api.delete(f"{_path_of(document, api.namespace, named=False)}/{submission.name}")
     api.delete(api.core("configmaps", submission.name))
@@ -157,7 +157,7 @@ def mark_cancelled(api: Api, submission: Submission) -> None:
 
 
 def delete_job(api: Api, submission: Submission, resource: JobResource) -> None:
-    """Delete an attempt's job object, whose pods are then told to save and end."""
+    """Delete an attempt's job object, whose pods then get the signal to save and end."""
     path = resource.path(api.namespace, submission.name)
     try:
         found = api.get(ObjectMeta, path, metadata_only=True)

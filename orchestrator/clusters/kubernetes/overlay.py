@@ -43,7 +43,7 @@ class Field:
 
 
 def lay_over(job: Document, overlay: Document, at: Field) -> dict[str, Any]:
-    """The job with the overlay laid over it. Raises JobError for what is no patch, or changes what orch depends on."""
+    """The job with the overlay laid over it. Raises JobError if it is no valid patch or changes what orch needs."""
     merged = _merged(job, overlay, at)
     if merged is _GONE:
         at.refuse("takes the whole job away")
@@ -121,7 +121,7 @@ def _by_key(base: Sequence[Any], items: Sequence[Any], key: str, at: Field) -> l
 
 
 def _new(item: Any, at: Field) -> Any:
-    """An item that nothing lies under."""
+    """An item with no counterpart in the base."""
     laid = _value(None, item, at)
     if laid is _GONE:
         at.refuse("deletes an item of a list whose items have no names", hint="write the whole list")

@@ -13,23 +13,17 @@ from orchestrator.clusters.kubernetes.answers import ContainerStatus, PodObject,
 from orchestrator.clusters.kubernetes.manifests import ATTEMPT, RUN_ID
 from orchestrator.job.protocol.encoding import parse
 from orchestrator.job.protocol.errors import RecordError
-from orchestrator.job.protocol.pod import LastWord
+from orchestrator.job.protocol.pod import LastRecord
 from orchestrator.model.run import Cause
 
 CONTAINERS = ("pytorch", "node")  # the agent's container, by the operators' names for it
 # Reasons of a waiting container that only the user can fix.
 _STUCK = frozenset(
-    [
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "RegistryUnavailable",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-    ]
-)
+    {
+        "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable",
+        "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
+    }
+)  # fmt: skip
 _NO_START = frozenset({"StartError", "ContainerCannotRun"})
 _NUMBERS = ("training.kubeflow.org/replica-index", "batch.kubernetes.io/job-completion-index")
 TAINTED = "untolerated taint"  # in the scheduler's message, which does not name the taint
@@ -38,7 +32,7 @@ OVERDUE = 30.0  # seconds after its grace period in which a pod on a living node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
-    """One pod of an attempt. `word` is its agent's newest last record, `logged`: a container of it has run.
+    """One pod of an attempt. `last_record` is its agent's newest one, `logged`: a container of it has run.
 
     `waits`: why it has not started; `stuck`: the same where waiting will not help. `lost`: its node does not answer
     and it will not end by itself. `ended_by`: the cause of its end by Kubernetes' status.
@@ -59,7 +53,7 @@ class Pod:
     lost: bool = False
     waits: str = ""
     stuck: str = ""
-    word: LastWord | None = None
+    last_record: LastRecord | None = None
     ended_by: Cause = Cause.NONE
     because: str = ""
 
@@ -86,7 +80,6 @@ def _pod(pod: PodObject, now: float) -> Pod | None:
         return None
     status = next((one for one in pod.container_statuses if one.name in CONTAINERS), ContainerStatus())
     ended = status.terminated or status.terminated_before
-    leaving = pod.deleted is not None
     waits, stuck = _waiting(pod) if pod.phase == "Pending" else ("", "")
     cause, because = _end(pod, ended)
     return Pod(
@@ -101,11 +94,11 @@ def _pod(pod: PodObject, now: float) -> Pod | None:
         container=next((one.name for one in pod.containers if one.name in CONTAINERS), CONTAINERS[0]),
         running=status.running is not None,
         logged=status.running is not None or ended is not None,
-        leaving=leaving,
-        lost=leaving and status.terminated is None and _is_lost(pod, now),
+        leaving=pod.deleted is not None,
+        lost=pod.deleted is not None and status.terminated is None and _is_lost(pod, now),
         waits=waits,
         stuck=stuck or _unstartable(ended),
-        word=_last_record(ended.message) if ended is not None else None,
+        last_record=_last_record(ended.message) if ended is not None else None,
         ended_by=cause,
         because=because,
     )
@@ -121,7 +114,7 @@ def _number(labels: Mapping[str, str]) -> int | None:
 
 
 def _is_lost(pod: PodObject, now: float) -> bool:
-    """Whether nobody is left to end a pod that is being deleted: its node is unreachable, or the pod is overdue.
+    """Whether no kubelet will end a pod that is being deleted: its node is unreachable, or the pod is overdue.
 
     A node that is only tainted by hand ends its pods itself; the pods of one that is gone are marked not ready.
     """
@@ -164,12 +157,12 @@ def _never_schedulable(message: str) -> bool:
     return bool(parts) and all("affinity/selector" in part or TAINTED in part for part in parts)
 
 
-def _last_record(message: str) -> LastWord | None:
-    """An agent's last record; None for a message that another program wrote."""
+def _last_record(message: str) -> LastRecord | None:
+    """An agent's last record; None for another program's message."""
     if not message.startswith("{"):
         return None
     try:
-        return parse(LastWord, message)
+        return parse(LastRecord, message)
     except RecordError:
         return None
 

@@ -1,4 +1,4 @@
-"""What the configuration says of a Kubernetes cluster: names as its API server takes them, adapters, tolerations."""
+"""The configuration of a Kubernetes cluster: names as its API server takes them, adapters, tolerations."""
 
 from __future__ import annotations
 

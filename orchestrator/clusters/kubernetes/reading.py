@@ -11,18 +11,18 @@ from orchestrator.clusters.kubernetes.events import Trouble
 from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
 from orchestrator.job.protocol.operations import AttemptRecords
-from orchestrator.job.protocol.pod import LastWord
+from orchestrator.job.protocol.pod import LastRecord
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 
-_DELETED = "its job object was deleted past orch"
+_DELETED = "its job object was deleted outside orch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """All that is known of one attempt. `status` is None where its job object does not exist.
+    """All that is known of one attempt. `status` is None if its job object does not exist.
 
-    `asked`: orch itself has ended it. `words` are its agents' last records by the node's number. `kueue` and `trouble`
-    tell why it waits. `started`: a container of it has run. `lost`: nodes whose pods hung, and `unstartable`: why a
+    `asked`: orch itself has ended it. `last_records`: of its agents, by node. `kueue` and `trouble`
+    say why it waits. `started`: a container of it has run. `lost`: nodes whose pods hung, and `unstartable`: why a
     container could not start, also where these pods have left the list since.
     """
 
@@ -30,7 +30,7 @@ class AttemptView:
     pods: Sequence[Pod]
     asked: bool
     report: Report | None
-    words: Mapping[int, LastWord]
+    last_records: Mapping[int, LastRecord]
     trouble: Trouble | None = None
     kueue: str = ""
     started: bool = False
@@ -41,20 +41,20 @@ class AttemptView:
 
 def observe(submission: Submission, view: AttemptView) -> Observation:
     """Phase, cause and report of one attempt."""
-    look = _look(submission, view)
+    records = _records(submission, view)
     if submission.handle is None and not view.asked:
-        report = observation.only_history(look.report)
+        report = observation.only_history(records.report)
         return Observation(phase=Phase.PENDING, raw=_raw(view), report=report)
     alive = [pod for pod in view.pods if pod.alive]
     if view.status is not None and view.status.lifecycle is Lifecycle.WAITING and not view.asked:
-        return _queued(submission, look, view)
+        return _queued(submission, records, view)
     if view.status is None or view.status.lifecycle in {Lifecycle.SUCCEEDED, Lifecycle.FAILED}:
         if any(pod.running or pod.phase == "Running" for pod in alive):
-            return _ending(submission, look, view)
-        return _ended(submission, look, view)
+            return _ending(submission, records, view)
+        return _ended(submission, records, view)
     if any(pod.logged and pod.alive for pod in view.pods) or _awaits_operator(view.pods):
-        return _live(submission, look, view)
-    return _queued(submission, look, view)
+        return _live(submission, records, view)
+    return _queued(submission, records, view)
 
 
 def _awaits_operator(pods: Sequence[Pod]) -> bool:
@@ -62,11 +62,11 @@ def _awaits_operator(pods: Sequence[Pod]) -> bool:
     return bool(pods) and not any(pod.alive for pod in newest_of(pods).values())
 
 
-def _look(submission: Submission, view: AttemptView) -> AttemptRecords:
-    """The records as they would be read where the disk can be."""
-    words = [word for word in view.words.values() if word.attempt == submission.attempt]
-    foreign = next((word.owner for word in words if word.owner not in {None, submission.run_id}), None)
-    ended = {word.node: word.ended for word in words if word.ended is not None}
+def _records(submission: Submission, view: AttemptView) -> AttemptRecords:
+    """The records as they would be read from the run's directory."""
+    mine = [one for one in view.last_records.values() if one.attempt == submission.attempt]
+    foreign = next((one.owner for one in mine if one.owner not in {None, submission.run_id}), None)
+    ended = {one.node: one.ended for one in mine if one.ended is not None}
     return AttemptRecords(owner=foreign, report=view.report or Report(), asked=view.asked, ended=ended)
 
 
@@ -74,10 +74,10 @@ def newer(one: Report | None, other: Report | None) -> Report | None:
     """The newer of two reports of a run: by its generation, then its end, then its step."""
     if one is None or other is None:
         return one or other
-    return max(one, other, key=_knows)
+    return max(one, other, key=_progress)
 
 
-def _knows(report: Report) -> tuple[int, int, bool, bool, int]:
+def _progress(report: Report) -> tuple[int, int, bool, bool, int]:
     return report.attempt, report.generation, report.success, report.result is not None, report.progress.step or 0
 
 
@@ -88,10 +88,10 @@ def _raw(view: AttemptView) -> str:
     return " ".join([status, *shown])
 
 
-def _queued(submission: Submission, look: AttemptRecords, view: AttemptView) -> Observation:
+def _queued(submission: Submission, records: AttemptRecords, view: AttemptView) -> Observation:
     """An attempt without a process."""
     because, stuck = _waits(view)
-    report = observation.only_history(observation.report_of_attempt(look, submission.attempt))
+    report = observation.only_history(observation.report_of_attempt(records, submission.attempt))
     return Observation(
         phase=Phase.STOPPING if view.asked else Phase.QUEUED,
         raw=_raw(view),
@@ -120,17 +120,17 @@ def _waits(view: AttemptView) -> tuple[str, str]:
     return "", ""
 
 
-def _live(submission: Submission, look: AttemptRecords, view: AttemptView) -> Observation:
+def _live(submission: Submission, records: AttemptRecords, view: AttemptView) -> Observation:
     because, stuck = _waits(view)
-    seen = observation.live_observation(look, submission.attempt, raw=_raw(view), partial=_partial(look, view))
+    seen = observation.live_observation(records, submission.attempt, raw=_raw(view), partial=_partial(records, view))
     return dataclasses.replace(seen, because=because, stuck=stuck, patience=view.patience)
 
 
-def _partial(look: AttemptRecords, view: AttemptView) -> str:
-    """What a live attempt has lost and its operator will not bring back."""
+def _partial(records: AttemptRecords, view: AttemptView) -> str:
+    """What a live attempt has lost for good, as its operator will not replace it."""
     if view.lost:
         return _node_lost(view.lost)
-    end = look.ended.get(0)
+    end = records.ended.get(0)
     if end is not None and not end.retry and end.result == "failed":
         return f"node 0 has ended for good: {end.because}"
     return ""
@@ -141,18 +141,18 @@ def _node_lost(nodes: Sequence[str]) -> str:
     return f"node {', '.join(named)} does not answer, and Kubernetes waits for it" if named else ""
 
 
-def _ending(submission: Submission, look: AttemptRecords, view: AttemptView) -> Observation:
+def _ending(submission: Submission, records: AttemptRecords, view: AttemptView) -> Observation:
     """The object has ended or is gone, and pods of it still run."""
-    report = observation.report_of_attempt(look, submission.attempt)
+    report = observation.report_of_attempt(records, submission.attempt)
     partial = _node_lost(view.lost)
     return Observation(phase=Phase.STOPPING, raw=_raw(view), report=report, partial=partial)
 
 
-def _ended(submission: Submission, look: AttemptRecords, view: AttemptView) -> Observation:
-    started = view.started or bool(view.lost) or look.report.attempt == submission.attempt
+def _ended(submission: Submission, records: AttemptRecords, view: AttemptView) -> Observation:
+    started = view.started or bool(view.lost) or records.report.attempt == submission.attempt
     cause, because = _end(view)
     seen = observation.ended_observation(
-        submission, look, raw=_raw(view), started=started, cause=cause, because=because
+        submission, records, raw=_raw(view), started=started, cause=cause, because=because
     )
     return _blaming_node(seen, min(view.lost)) if view.lost and seen.cause in _OF_LOST_NODE else seen
 

@@ -29,11 +29,11 @@ from orchestrator.rendering.request import KindRendering, RenderRequest
 BUNDLE_MOUNT = "/orch/bundle"
 CLAIM_MOUNT = "/shared"  # where a pod sees the claim
 HOME = "/home/orch"
-WORD = "/dev/termination-log"  # the kubelet keeps at most 4 KiB of it in the pod's status
-DEFAULT_IMAGE = "orch-train:1"  # where no profile names one: `manifests/README.md` says what it must hold
+TERMINATION_LOG = "/dev/termination-log"  # the kubelet keeps at most 4 KiB of it in the pod's status
+DEFAULT_IMAGE = "orch-train:1"  # if the profile names none; `manifests/README.md` says what it must contain
 DEFAULT_PYTHON = "python3"
 
-# A shell tells an interpreter that is not there by status 127; a runtime by 128, after which operators start it again.
+# If there is no interpreter a shell ends with 127; a container runtime with 128, after which operators start it again.
 # It also keeps what the image has on its PYTHONPATH.
 _EXEC = ("/bin/sh", "-c", f'export PYTHONPATH="{BUNDLE_MOUNT}/lib.zip${{PYTHONPATH:+:$PYTHONPATH}}"; exec "$0" "$@"')
 
@@ -41,7 +41,7 @@ KILL_MARGIN_SECONDS = 60  # between the end of a save and the kubelet's kill
 DEAD_NODE_SECONDS = 60
 SHM_MIB_PER_RANK = 1024
 
-# Exit codes of a pod's container. What is in neither is counted by the Job: 184, a failure that another start may mend
+# Exit codes of a pod's container. What is in neither is counted by the Job: 184, a failure that another start may fix
 # and that the agents count by themselves, and kills. Python itself ends with 1 and 2 where it cannot run the agent, a
 # shell with 126 and 127 where there is no such interpreter; for the operator of PyTorchJobs all below 128 are final.
 PERMANENT = [1, 2, 83, 85, 86, 126, 127]
@@ -51,7 +51,7 @@ _FIRST_PORT, _PORTS = 20000, 10000  # below those of NodePorts, and those that s
 _INT32 = 2**31 - 1  # the most that a Job's backoffLimit can be
 PODS_A_FAILURE = 10  # failed pods of each node, for each failure that the run may have: far more than agents allow
 
-_ATTEMPT_DIGITS = 3  # kept free in the names of attempts
+_ATTEMPT_DIGITS = 3  # reserved in the names of attempts
 _LONGEST = 63
 _POD_SUFFIX = 6  # a dash and the five letters that the Job controller adds
 _LONGEST_IMAGE = 500
@@ -94,7 +94,7 @@ def values(request: RenderRequest) -> dict[str, object]:
         "bundle_mount": BUNDLE_MOUNT,
         "claim_mount": CLAIM_MOUNT,
         "home": HOME,
-        "word": WORD,
+        "termination_log": TERMINATION_LOG,
         "port": _port(request, kind),
         "secrets": _secrets(request),
         "resources": _resources(request),
@@ -173,7 +173,7 @@ def lost(profile: KubernetesProfile, kind: JobKind) -> tuple[str, ...]:
 
 
 def warnings(request: RenderRequest) -> tuple[str, ...]:
-    """What whoever submits or renders the job should know of its manifests."""
+    """What the user should know of the manifests, in sentences."""
     profile, kind = _profile(request), job_kind(request)
     return (*lost(profile, kind), *_of_queue(request, kind), *_needs_of_namespace(profile))
 
@@ -256,8 +256,8 @@ def _refuse_pods_without_containers(job: Document, where: Field) -> None:
 
 def _arguments(request: RenderRequest, kind: JobKind) -> list[str]:
     name, run_dir = job_name(request), _run_dir(request)
-    # A start is the same in all pods. A job that was deleted and applied again under its name has another Job; what an
-    # operator starts again by itself, the generations tell apart.
+    # A start is the same in all pods. A job that was deleted and applied again under its name has another Job; starts
+    # by the operator itself are distinguished by generations.
     node, start = (
         ("$(PET_NODE_RANK)", name) if kind == "pytorchjob" else ("$(JOB_COMPLETION_INDEX)", f"{name}.$(ORCH_JOB_UID)")
     )
@@ -268,7 +268,7 @@ def _arguments(request: RenderRequest, kind: JobKind) -> list[str]:
         *("--attempt", str(request.attempt)),
         *("--start", start),
         *("--address", hosts(request)[0]),
-        *("--pod", WORD),
+        *("--pod", TERMINATION_LOG),
     ]
 
 
@@ -303,11 +303,11 @@ def _of_gang(request: RenderRequest, kind: JobKind, gang: Gang, name: str) -> li
 
 
 def _tolerations(profile: KubernetesProfile) -> list[Document]:
-    said = {toleration.get("key") for toleration in profile.tolerations}
+    given = {toleration.get("key") for toleration in profile.tolerations}
     own = [
         {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": DEAD_NODE_SECONDS}
         for taint in _DEAD_NODE_TAINTS
-        if taint not in said
+        if taint not in given
     ]
     return [*own, *profile.tolerations]
 

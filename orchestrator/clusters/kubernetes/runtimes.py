@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator.clusters.kubernetes.answers import FailureRule, ReplicatedJob, TrainingRuntime
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
-from orchestrator.clusters.kubernetes.render import PERMANENT, STOPPED, WORD
+from orchestrator.clusters.kubernetes.render import PERMANENT, STOPPED, TERMINATION_LOG
 
 _PLURALS = {"ClusterTrainingRuntime": "clustertrainingruntimes", "TrainingRuntime": "trainingruntimes"}
 _NODE = "node"  # the replicated job and the container that rendered TrainJobs patch
@@ -84,8 +84,8 @@ def _of_pod(job: ReplicatedJob, profile: KubernetesProfile) -> Iterator[str]:
     own = next((one for one in job.containers if one.name == _NODE), None)
     if own is None:
         yield f"it has no container {_NODE}"
-    elif own.termination_message_path not in (None, WORD):
-        yield f"terminationMessagePath is not {WORD}, where an agent writes its last record"
+    elif own.termination_message_path not in (None, TERMINATION_LOG):
+        yield f"terminationMessagePath is not {TERMINATION_LOG}, where an agent writes its last record"
     if others := [one.name for one in job.containers if one.name != _NODE]:
         yield f"it has other containers, and a pod does not end before they do: {', '.join(others)}"
     if job.restart_policy != "Never":

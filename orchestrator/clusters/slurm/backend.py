@@ -35,17 +35,17 @@ from orchestrator.model.run import Observation, Phase, Question, Submission
 
 T = TypeVar("T")
 
-PATIENCE = 90.0  # seconds for which the last answer stands while Slurm gives no other
-IDLE = 5.0  # seconds between two looks at the records of an attempt whose job waits
-STILL = 15.0  # seconds without a heartbeat after which the last answer is not believed
+PATIENCE = 90.0  # seconds for which the last answer counts while Slurm does not answer
+IDLE = 5.0  # seconds between two reads of the records of an attempt whose job waits
+STILL = 15.0  # seconds without a heartbeat after which the last answer counts as out of date
 _BOOTING = frozenset({"CONFIGURING", "POWER_UP_NODE"})
 
 
 @dataclass(slots=True, kw_only=True)
-class _Watched:
-    """What was last read of an attempt, what was asked for then, and since when its heartbeat stands still."""
+class _LastRead:
+    """The last read records of an attempt, their question, and since when its heartbeat has not changed."""
 
-    look: AttemptRecords
+    records: AttemptRecords
     question: Question
     beat: int
     still_since: float
@@ -54,7 +54,7 @@ class _Watched:
 
 @dataclass(slots=True, kw_only=True)
 class _Gone:
-    """A job that has left the queue: since when, what sacct says of it, and whether it has said how the job ended."""
+    """A job that has left the queue: since when, its records in sacct, and whether these show its end."""
 
     since: float
     accounts: list[SacctRecord]
@@ -62,11 +62,11 @@ class _Gone:
 
 
 class SlurmBackend:
-    """Holds the last answer of squeue and of each look, so that one question serves all; forgetting them is safe."""
+    """Caches the last answer of squeue and the last read records, which may be lost."""
 
     kind = "slurm"
     pace = 1.0
-    at_once = 4  # while one waits for the answer of sbatch, or of ssh, another's files are laid down
+    at_once = 4  # while one waits for sbatch or ssh, the files of another are written
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class SlurmBackend:
         self._by_id: dict[str, SqueueJob] = {}
         self._answered: float | None = None
         self._silence = "Slurm was not asked yet"
-        self._stirred = True  # something was done since the last answer
+        self._acted = True  # orch has changed jobs since the last answer
         self._gone: dict[str, _Gone] = {}
-        self._watched: dict[tuple[str, int], _Watched] = {}
+        self._last_read: dict[tuple[str, int], _LastRead] = {}
         self._unread: dict[tuple[str, int], str] = {}
-        self._told: set[tuple[str, str]] = set()  # starts whose script was asked to end, and in which state
+        self._signalled: set[tuple[str, str]] = set()  # starts whose script got SIGTERM, with their state then
         self._forgotten: set[tuple[str, int]] = set()
 
     def ready(self) -> None:
@@ -131,7 +131,7 @@ class SlurmBackend:
 
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
         request = SubmitToSlurm(upload_of(submission, bundle, secrets), self._sbatch(submission, after_others=False))
-        self._stirred = True
+        self._acted = True
         submitted = self._reach.call(request, seconds=2 * sbatch.SECONDS)
         uploaded = submitted.uploaded
         refuse_other_run(uploaded)
@@ -142,28 +142,28 @@ class SlurmBackend:
             return first.job
         return self._look_up(submission, first, submitted.since)
 
-    def _look_up(self, submission: Submission, said: sbatch.SbatchAnswer | None, since: str | None) -> str:
+    def _look_up(self, submission: Submission, answer: sbatch.SbatchAnswer | None, since: str | None) -> str:
         """The job of an attempt that sbatch was, or may have been, called for before; else one more try."""
-        found = None if said is not None and said.sure else self._find(submission, since)
+        found = None if answer is not None and answer.sure else self._find(submission, since)
         if found is not None:
             return found
-        if said is None:
+        if answer is None:
             command = self._sbatch(submission, after_others=True)
-            said = sbatch.answer(self._reach.call(command, seconds=2 * sbatch.SECONDS))
-            if said.job is None and not said.sure:
+            answer = sbatch.answer(self._reach.call(command, seconds=2 * sbatch.SECONDS))
+            if answer.job is None and not answer.sure:
                 found = self._find(submission, since)
-        if said.job is not None or found is not None:
-            return said.job or found or ""
+        if answer.job is not None or found is not None:
+            return answer.job or found or ""
         where = "" if self._profile.login is None else f" on {self._reach.where}"
-        if said.sure:
-            with contextlib.suppress(ClusterError):  # nobody observes an attempt that never was: its secrets go now
+        if answer.sure:
+            with contextlib.suppress(ClusterError):  # no poll will see this attempt end: delete its secrets now
                 self._reach.call(DeleteSecrets(submission.dir, submission.attempt))
             raise ClusterError(
-                f"Slurm refused attempt {submission.attempt} of {submission.run}: {said.message}",
+                f"Slurm refused attempt {submission.attempt} of {submission.run}: {answer.message}",
                 hint=f"fix the profile {self._name} or the job; orch clusters check {self._name} shows what is there",
             )
         raise Unreachable(
-            f"sbatch{where} did not submit {submission.name}, or did not say so ({said.message}); it is tried again"
+            f"sbatch{where} did not submit {submission.name}, or did not say so ({answer.message}); it is tried again"
         )
 
     def _find(self, submission: Submission, since: str | None) -> str | None:
@@ -189,7 +189,7 @@ class SlurmBackend:
             return {}
         submissions = [question.submission for question in questions]
         asked = self._timer.is_due(self._clock(), urgent=self._is_urgent(submissions))
-        self._look(questions, queue=asked)
+        self._poll(questions, queue=asked)
         if asked:
             self._account(submissions)
         seen = observation.each(questions, lambda one: self._observation(one.submission))
@@ -198,71 +198,71 @@ class SlurmBackend:
         return seen
 
     def _is_urgent(self, submissions: Sequence[Submission]) -> bool:
-        """Whether the last answer is known to be old."""
+        """Whether the last answer is known to be out of date."""
         known = {job.id for job in self._jobs} | self._gone.keys()
-        return self._stirred or any(self._is_news(submission, known) for submission in submissions)
+        return self._acted or any(self._is_news(submission, known) for submission in submissions)
 
     def _is_news(self, submission: Submission, known: Iterable[str]) -> bool:
-        watched = self._watched.get(_key(submission))
-        if watched is None:
+        last = self._last_read.get(_key(submission))
+        if last is None:
             return True
-        job = reading.job_id(submission, watched.look)
+        job = reading.job_id(submission, last.records)
         if job is None:
             return False
-        shown = reading.chosen(watched.look, self._jobs_of(submission))
+        shown = reading.chosen(last.records, self._jobs_of(submission))
         if shown is None:
             return job not in known
-        report, stage = watched.look.report, state_of(shown.state).stage
-        claimed = shown.restarts == 0 and watched.look.job == shown.id
+        report, stage = last.records.report, state_of(shown.state).stage
+        claimed = shown.restarts == 0 and last.records.job == shown.id
         begun = stage is JobStage.WAITING and (claimed or report.start == shown.start)
         ended = report.result is not None and report.start == shown.start and stage is JobStage.LIVE
-        still = stage is JobStage.LIVE and report.beat > 0 and self._clock() - watched.still_since > STILL
+        still = stage is JobStage.LIVE and report.beat > 0 and self._clock() - last.still_since > STILL
         return begun or ended or still or stage is JobStage.ENDING
 
-    def _look(self, questions: Sequence[Question], *, queue: bool) -> None:
-        """Slurm's word first, then the records, so that these are never older. Raises Unreachable."""
+    def _poll(self, questions: Sequence[Question], *, queue: bool) -> None:
+        """Read the queue before the records, so that these are never older. Raises Unreachable."""
         now = self._clock()
         due = [question for question in questions if queue or not self._is_idle(question, now)]
         if queue:
-            self._stirred = False
+            self._acted = False
         found = self._read_all([observation.request_of(question) for question in due], queue=queue)
         keys = {_key(question.submission) for question in questions}
-        kept = {key: watched for key, watched in self._watched.items() if key in keys}
+        current = {key: last for key, last in self._last_read.items() if key in keys}
         self._unread = {}
-        for question, look in zip(due, found, strict=True):
+        for question, records in zip(due, found, strict=True):
             key = _key(question.submission)
-            if isinstance(look, ClusterError):
-                self._unread[key] = look.message
-                kept.pop(key, None)
+            if isinstance(records, ClusterError):
+                self._unread[key] = records.message
+                current.pop(key, None)
                 continue
-            before, beat = self._watched.get(key), look.report.beat
-            kept[key] = _Watched(
-                look=look,
+            before, beat = self._last_read.get(key), records.report.beat
+            current[key] = _LastRead(
+                records=records,
                 question=question,
                 beat=beat,
                 still_since=before.still_since if before is not None and before.beat == beat else now,
                 read_at=now,
             )
-        self._watched = kept
+        self._last_read = current
 
     def _is_idle(self, question: Question, now: float) -> bool:
-        """Whether its job waits, so that its records need no look at every tick: they are many where much is queued."""
-        watched = self._watched.get(_key(question.submission))
-        if watched is None or watched.question != question or now - watched.read_at >= IDLE:
+        """Whether its job waits, so that its records need not be read at every tick, as many jobs may be queued."""
+        last = self._last_read.get(_key(question.submission))
+        if last is None or last.question != question or now - last.read_at >= IDLE:
             return False
-        shown = reading.chosen(watched.look, self._jobs_of(question.submission))
+        shown = reading.chosen(last.records, self._jobs_of(question.submission))
         return shown is not None and state_of(shown.state).stage is JobStage.WAITING
 
     def _jobs_of(self, submission: Submission) -> list[SqueueJob]:
-        watched = self._watched.get(_key(submission))
-        claimed = watched.look.job if watched is not None else None
+        last = self._last_read.get(_key(submission))
+        claimed = last.records.job if last is not None else None
         by_tag = self._by_tag.get(reading.tag_of(submission), [])
         by_id = [self._by_id[job] for job in (claimed, submission.handle) if job in self._by_id]
         candidates = {job.id: job for job in (*by_tag, *by_id)}
         return reading.jobs_of(submission, candidates.values(), claimed=claimed)
 
     def _read_all(self, requests: Sequence[ReadRecords], *, queue: bool) -> list[AttemptRecords | ClusterError]:
-        """The queue and all records in one call; where that fails, one by one: a broken directory hides one attempt."""
+        """The queue and all records in one call, else one by one, so that a broken directory hides one attempt only."""
         asking = [answers.queue_command()] if queue else []
         if not asking and not requests:
             return []
@@ -304,21 +304,21 @@ class SlurmBackend:
     def _account(self, submissions: Sequence[Submission]) -> None:
         """Ask sacct about each job that has left the queue, until it says how the job ended, but for PATIENCE at most.
 
-        Nothing is asked where the records say all there is to say.
+        Jobs whose records show success are not asked about.
         """
         if self._answered is None:
             return
         now, wanted = self._clock(), set()
         for submission in self._read(submissions):
-            look = self._watched[_key(submission)].look
-            job = reading.job_id(submission, look)
+            records = self._last_read[_key(submission)].records
+            job = reading.job_id(submission, records)
             if job is None:
                 continue
             if any(shown.id == job for shown in self._jobs_of(submission)):
                 self._gone.pop(job, None)
                 continue
             gone = self._gone.setdefault(job, _Gone(since=now, accounts=[], settled=False))
-            gone.settled = gone.settled or look.report.success or now - gone.since > PATIENCE
+            gone.settled = gone.settled or records.report.success or now - gone.since > PATIENCE
             if not gone.settled:
                 wanted.add(job)
         if wanted:
@@ -330,48 +330,48 @@ class SlurmBackend:
                 gone.settled = reading.has_ended(gone.accounts) or answers.has_none(ran)
 
     def _read(self, submissions: Sequence[Submission]) -> list[Submission]:
-        """Those whose records the last look could read."""
-        return [submission for submission in submissions if _key(submission) in self._watched]
+        """Those whose records could be read in this poll."""
+        return [submission for submission in submissions if _key(submission) in self._last_read]
 
     def _observation(self, submission: Submission) -> Observation:
         unread = self._unread.get(_key(submission))
         if unread is not None:
             return Observation(phase=Phase.UNKNOWN, because=f"its records cannot be read: {unread}")
-        look = self._watched[_key(submission)].look
-        return observation.with_records(self._state(submission, look), look)
+        records = self._last_read[_key(submission)].records
+        return observation.with_records(self._state(submission, records), records)
 
-    def _state(self, submission: Submission, look: AttemptRecords) -> Observation:
+    def _state(self, submission: Submission, records: AttemptRecords) -> Observation:
         if self._answered is None or self._clock() - self._answered > PATIENCE:
-            return reading.unanswered(submission, look, self._silence)
-        job = reading.chosen(look, self._jobs_of(submission))
-        known = reading.job_id(submission, look)
+            return reading.unanswered(submission, records, self._silence)
+        job = reading.chosen(records, self._jobs_of(submission))
+        known = reading.job_id(submission, records)
         if job is not None or known is None:
-            return reading.observe(submission, look, job)
-        if submission.handle is None and not look.asked:
-            return reading.observe(submission, look, None)
-        return self._out_of_the_queue(submission, look, known)
+            return reading.observe(submission, records, job)
+        if submission.handle is None and not records.asked:
+            return reading.observe(submission, records, None)
+        return self._out_of_the_queue(submission, records, known)
 
-    def _out_of_the_queue(self, submission: Submission, look: AttemptRecords, known: str) -> Observation:
+    def _out_of_the_queue(self, submission: Submission, records: AttemptRecords, known: str) -> Observation:
         gone = self._gone.get(known)
         if gone is None:
-            return reading.just_submitted(submission, look)
+            return reading.just_submitted(submission, records)
         if not gone.settled and self._clock() - gone.since <= PATIENCE:
-            return reading.unsettled(submission, look, known, gone.accounts)
-        return reading.vanished(submission, look, known, gone.accounts)
+            return reading.unsettled(submission, records, known, gone.accounts)
+        return reading.vanished(submission, records, known, gone.accounts)
 
     def _tidy(self, submissions: Sequence[Submission], seen: Mapping[str, Observation]) -> None:
-        """Take superfluous jobs out of the queue, and secrets off the disk when their attempt is over."""
+        """Cancel superfluous jobs, and delete the secrets of attempts that have ended."""
         extra: list[str] = []
         operations: list[Operation[object]] = []
         over: set[tuple[str, int]] = set()
         for submission in self._read(submissions):
-            look = self._watched[_key(submission)].look
-            extra += reading.superfluous(look, self._jobs_of(submission))
+            records = self._last_read[_key(submission)].records
+            extra += reading.superfluous(records, self._jobs_of(submission))
             if seen[submission.run].phase.ended and _key(submission) not in self._forgotten:
                 over.add(_key(submission))
                 operations.append(DeleteSecrets(submission.dir, submission.attempt))
         if extra:
-            self._stirred = True
+            self._acted = True
             operations.append(answers.command("scancel", "--state=PENDING", *extra))
         if operations:
             self._reach.call_all(operations)
@@ -381,7 +381,7 @@ class SlurmBackend:
 
     def cancel(self, submission: Submission, *, now: bool) -> None:
         request = RequestStop(submission.dir, submission.attempt)
-        self._stirred = True
+        self._acted = True
         requested, ran = self._reach.call(request, answers.queue_command(), seconds=2 * answers.SECONDS)
         if ran.status != 0:
             raise Unreachable(f"the job of {submission.name} cannot be found, squeue fails: {_failure(ran)}")
@@ -393,10 +393,10 @@ class SlurmBackend:
             if done.status != 0 and (done.status is None or sbatch.is_unanswered(_failure(done))):
                 raise Unreachable(f"scancel of the job of {submission.name} was not answered: {_failure(done)}")
         if all(done.status == 0 for done in answered):
-            self._told.update((job.start, job.state) for job in left)
+            self._signalled.update((job.start, job.state) for job in left)
 
     def _ending(self, left: Sequence[SqueueJob], *, now: bool) -> list[list[str]]:
-        """What ends the jobs of an attempt: those that wait at once; the others `now`, or when they have saved."""
+        """The commands that end an attempt's jobs: waiting ones at once, others `now` or after a save."""
         if not left:
             return []
         ids = [job.id for job in left]
@@ -408,11 +408,11 @@ class SlurmBackend:
         waiting = [job.id for job in left if job.id not in booting and state_of(job.state).stage is JobStage.WAITING]
         if waiting:
             commands.append(["scancel", "--state=PENDING", *waiting])
-        untold = [job for job in left if (job.start, job.state) not in self._told]
-        if untold:
-            # Only to the script, which tells the agents and then does not queue the job again. Slurm's own way to
-            # end a job would leave them but KillWait (30 s on most clusters) to save.
-            commands.append(["scancel", "--batch", "--signal=TERM", *(job.id for job in untold)])
+        unsignalled = [job for job in left if (job.start, job.state) not in self._signalled]
+        if unsignalled:
+            # Only to the script, which passes it to the agents and then does not requeue the job. A plain scancel
+            # leaves them only KillWait (30 s on most clusters) to save.
+            commands.append(["scancel", "--batch", "--signal=TERM", *(job.id for job in unsignalled)])
         return commands
 
     def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:

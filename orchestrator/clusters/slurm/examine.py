@@ -25,13 +25,13 @@ def check(place: Place) -> Findings:
 
 
 def look_up(place: Place, _: Collection[str]) -> Mapping[str, object]:
-    """Keys of a profile that Slurm can tell. Raises ClusterError and Unreachable."""
+    """Keys of a profile that Slurm can supply. Raises ClusterError and Unreachable."""
     reach = transport_of(place.profile.login, place.profile, interactive=place.interactive)
     return slurm.filled_in(place.profile, slurm_answers(reach))
 
 
 def slurm_answers(reach: Transport) -> dict[str, Answer]:
-    """What Slurm says of itself, and no more than that it does not answer where it does not."""
+    """The answers of Slurm; if it does not answer the first questions, only these."""
     answers = answers_of(reach, slurm.FIRST)
     if all(answer.status == 0 for answer in answers.values()):
         answers.update(answers_of(reach, slurm.REST))

@@ -32,16 +32,16 @@ def tag_of(submission: Submission) -> str:
     return tag(sbatch.comment(submission.run_id), sbatch.attempt_dir(submission), submission.name)
 
 
-def job_id(submission: Submission, look: AttemptRecords) -> str | None:
+def job_id(submission: Submission, records: AttemptRecords) -> str | None:
     """The id of an attempt's job: the one that claimed the attempt, else its handle."""
-    known = look.job or submission.handle
+    known = records.job or submission.handle
     return known if known is not None and known.isdigit() else None
 
 
-def chosen(look: AttemptRecords, mine: Sequence[SqueueJob]) -> SqueueJob | None:
+def chosen(records: AttemptRecords, mine: Sequence[SqueueJob]) -> SqueueJob | None:
     """The attempt's job: the one that claimed the attempt, else the first live one."""
-    if look.job is not None:
-        return next((job for job in mine if job.id == look.job), None)
+    if records.job is not None:
+        return next((job for job in mine if job.id == records.job), None)
     return min(mine, key=rank, default=None)
 
 
@@ -50,39 +50,39 @@ def rank(job: SqueueJob) -> tuple[bool, int]:
     return (_stage(job) is JobStage.OVER, int(job.id))
 
 
-def superfluous(look: AttemptRecords, mine: Sequence[SqueueJob]) -> list[str]:
+def superfluous(records: AttemptRecords, mine: Sequence[SqueueJob]) -> list[str]:
     """Waiting jobs of an attempt that another job has claimed."""
-    if look.job is None:
+    if records.job is None:
         return []
-    return [job.id for job in mine if job.id != look.job and _stage(job) is JobStage.WAITING]
+    return [job.id for job in mine if job.id != records.job and _stage(job) is JobStage.WAITING]
 
 
-def observe(submission: Submission, look: AttemptRecords, job: SqueueJob | None) -> Observation:
+def observe(submission: Submission, records: AttemptRecords, job: SqueueJob | None) -> Observation:
     """An attempt whose job is in squeue, or that was not dispatched (None)."""
-    if submission.handle is None and not look.asked:
-        return Observation(phase=Phase.PENDING, raw=_raw(job), report=_history(submission, look))
+    if submission.handle is None and not records.asked:
+        return Observation(phase=Phase.PENDING, raw=_raw(job), report=_history(submission, records))
     if job is None:
-        return _over(submission, look, start=None, raw="", cause=Cause.AGENT_LOST, because="it was never submitted")
+        return _over(submission, records, start=None, raw="", cause=Cause.AGENT_LOST, because="it was never submitted")
     state = state_of(job.state)
     if state.stage is JobStage.OVER:
-        return _ended(submission, look, state, job)
-    if state.stage is JobStage.ENDING and look.report.success:
-        return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because="")
-    return _LIVING[state.stage](submission, look, job)
+        return _ended(submission, records, state, job)
+    if state.stage is JobStage.ENDING and records.report.success:
+        return _over(submission, records, start=job.start, raw=_raw(job), cause=state.cause, because="")
+    return _BY_STAGE[state.stage](submission, records, job)
 
 
-def vanished(submission: Submission, look: AttemptRecords, job: str, accounts: Sequence[SacctRecord]) -> Observation:
+def vanished(submission: Submission, records: AttemptRecords, job: str, accounts: Sequence[SacctRecord]) -> Observation:
     """An attempt whose job has left squeue; `accounts` are its records in sacct, one for each start, if any."""
     if not has_ended(accounts):
-        because = f"Slurm no longer knows job {job}, and none of its agents said how it ended"
-        restarts = _restarts(look, job)
+        because = f"Slurm no longer knows job {job}, and none of its agents recorded how it ended"
+        restarts = _restarts(records, job)
         start = None if restarts is None else f"{job}.{restarts}"
-        return _over(submission, look, start=start, raw=f"{job} gone", cause=Cause.AGENT_LOST, because=because)
+        return _over(submission, records, start=start, raw=f"{job} gone", cause=Cause.AGENT_LOST, because=because)
     last = accounts[-1]
     state = FORGOTTEN if last.state == FORGOTTEN_STATE else state_of(last.state)
-    restarts = max(len(accounts) - 1, _restarts(look, job) or 0)  # a site may have purged older records
+    restarts = max(len(accounts) - 1, _restarts(records, job) or 0)  # a site may have purged older records
     shown = SqueueJob(id=job, restarts=restarts, state=last.state, nodes=last.nodes, reason=f"exit {last.exit}", tag="")
-    return _ended(submission, look, state, shown)
+    return _ended(submission, records, state, shown)
 
 
 def has_ended(accounts: Sequence[SacctRecord]) -> bool:
@@ -90,68 +90,70 @@ def has_ended(accounts: Sequence[SacctRecord]) -> bool:
     return bool(accounts) and state_of(accounts[-1].state).stage is JobStage.OVER
 
 
-def unsettled(submission: Submission, look: AttemptRecords, job: str, accounts: Sequence[SacctRecord]) -> Observation:
+def unsettled(
+    submission: Submission, records: AttemptRecords, job: str, accounts: Sequence[SacctRecord]
+) -> Observation:
     """An attempt whose job has left squeue and has not ended yet in sacct."""
     state = f"shows it as {accounts[-1].state}" if accounts else "does not know it or does not answer"
-    return unanswered(submission, look, f"job {job} is no longer in the queue, and sacct {state}")
+    return unanswered(submission, records, f"job {job} is no longer in the queue, and sacct {state}")
 
 
-def just_submitted(submission: Submission, look: AttemptRecords) -> Observation:
+def just_submitted(submission: Submission, records: AttemptRecords) -> Observation:
     """An attempt that was submitted after the last poll; the next one shows it."""
-    phase = Phase.STOPPING if look.asked else Phase.QUEUED
-    return Observation(phase=phase, report=_history(submission, look))
+    phase = Phase.STOPPING if records.asked else Phase.QUEUED
+    return Observation(phase=phase, report=_history(submission, records))
 
 
-def unanswered(submission: Submission, look: AttemptRecords, because: str) -> Observation:
+def unanswered(submission: Submission, records: AttemptRecords, because: str) -> Observation:
     """An attempt of which Slurm's state is not known; only a recorded success needs no confirmation."""
-    if look.report.success and look.owner is None:
-        return _over(submission, look, start=None, raw="", cause=Cause.NONE, because="")
-    report = observation.report_of_attempt(look, submission.attempt)
+    if records.report.success and records.owner is None:
+        return _over(submission, records, start=None, raw="", cause=Cause.NONE, because="")
+    report = observation.report_of_attempt(records, submission.attempt)
     return Observation(phase=Phase.UNKNOWN, because=because, report=report)
 
 
-def _waiting(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
-    phase = Phase.STOPPING if look.asked else Phase.QUEUED
+def _waiting(submission: Submission, records: AttemptRecords, job: SqueueJob) -> Observation:
+    phase = Phase.STOPPING if records.asked else Phase.QUEUED
     because = reasons.advice(job.reason, job.id)
-    return Observation(phase=phase, raw=_raw(job), because=because, report=_history(submission, look))
+    return Observation(phase=phase, raw=_raw(job), because=because, report=_history(submission, records))
 
 
-def _living(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
-    if look.report.start == job.start:
-        return observation.live_observation(look, submission.attempt, raw=_raw(job))
-    phase = Phase.STOPPING if look.asked else Phase.STARTING
-    return Observation(phase=phase, raw=_raw(job), report=_history(submission, look))
+def _live(submission: Submission, records: AttemptRecords, job: SqueueJob) -> Observation:
+    if records.report.start == job.start:
+        return observation.live_observation(records, submission.attempt, raw=_raw(job))
+    phase = Phase.STOPPING if records.asked else Phase.STARTING
+    return Observation(phase=phase, raw=_raw(job), report=_history(submission, records))
 
 
-def _suspended(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
-    seen = _living(submission, look, job)
+def _suspended(submission: Submission, records: AttemptRecords, job: SqueueJob) -> Observation:
+    seen = _live(submission, records, job)
     report = seen.report and dataclasses.replace(seen.report, beat=0)
     return dataclasses.replace(seen, report=report, because=f"job {job.id} is suspended by Slurm")
 
 
-def _ending(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
+def _ending(submission: Submission, records: AttemptRecords, job: SqueueJob) -> Observation:
     """It has ended or will be requeued; the next poll shows which."""
-    return Observation(phase=Phase.STOPPING, raw=_raw(job), report=_history(submission, look))
+    return Observation(phase=Phase.STOPPING, raw=_raw(job), report=_history(submission, records))
 
 
-def _unknown(submission: Submission, look: AttemptRecords, job: SqueueJob) -> Observation:
+def _unknown(submission: Submission, records: AttemptRecords, job: SqueueJob) -> Observation:
     because = f"Slurm says of job {job.id} that it is {job.state}, which this version of orch does not know"
-    report = observation.report_of_attempt(look, submission.attempt)
+    report = observation.report_of_attempt(records, submission.attempt)
     return Observation(phase=Phase.UNKNOWN, raw=_raw(job), because=because, report=report)
 
 
-_LIVING = {
+_BY_STAGE = {
     JobStage.WAITING: _waiting,
-    JobStage.LIVE: _living,
+    JobStage.LIVE: _live,
     JobStage.SUSPENDED: _suspended,
     JobStage.ENDING: _ending,
     JobStage.UNKNOWN: _unknown,
 }
 
 
-def _ended(submission: Submission, look: AttemptRecords, state: State, job: SqueueJob) -> Observation:
+def _ended(submission: Submission, records: AttemptRecords, state: State, job: SqueueJob) -> Observation:
     because = _end_message(submission, state, job)
-    return _over(submission, look, start=job.start, raw=_raw(job), cause=state.cause, because=because)
+    return _over(submission, records, start=job.start, raw=_raw(job), cause=state.cause, because=because)
 
 
 def _end_message(submission: Submission, state: State, job: SqueueJob) -> str:
@@ -163,32 +165,32 @@ def _end_message(submission: Submission, state: State, job: SqueueJob) -> str:
 
 
 def _over(
-    submission: Submission, look: AttemptRecords, *, start: str | None, raw: str, cause: Cause, because: str
+    submission: Submission, records: AttemptRecords, *, start: str | None, raw: str, cause: Cause, because: str
 ) -> Observation:
     """The end, by the records of the start that ended, not by those of an earlier start of the same job."""
-    report = look.report
+    report = records.report
     final = report.success or report.attempt != submission.attempt or not report.retry
-    if start is not None and not look.asked:
-        ended = {node: record for node, record in look.ended.items() if record.start in {None, start}}
-        look = dataclasses.replace(look, ended=ended)
-    if report.start != start and not final and not look.asked:
+    if start is not None and not records.asked:
+        ended = {node: record for node, record in records.ended.items() if record.start in {None, start}}
+        records = dataclasses.replace(records, ended=ended)
+    if report.start != start and not final and not records.asked:
         report = dataclasses.replace(report, result=None, cause=Cause.NONE, because="", first_error=None)
-        look = dataclasses.replace(look, report=report)
-    started = look.job is not None or report.attempt == submission.attempt
-    return observation.ended_observation(submission, look, raw=raw, started=started, cause=cause, because=because)
+        records = dataclasses.replace(records, report=report)
+    started = records.job is not None or report.attempt == submission.attempt
+    return observation.ended_observation(submission, records, raw=raw, started=started, cause=cause, because=because)
 
 
-def _restarts(look: AttemptRecords, job: str) -> int | None:
+def _restarts(records: AttemptRecords, job: str) -> int | None:
     """The number of the last start in a job's records."""
-    named = [look.report.start, *(record.start for record in look.ended.values())]
+    named = [records.report.start, *(record.start for record in records.ended.values())]
     starts = [str(start).rpartition(".") for start in named]
     counts = [int(count) for owner, _, count in starts if owner == job and count.isdigit()]
     return max(counts, default=None)
 
 
-def _history(submission: Submission, look: AttemptRecords) -> Report:
+def _history(submission: Submission, records: AttemptRecords) -> Report:
     """The run's progress, without the heartbeats and the end of another start."""
-    return observation.only_history(observation.report_of_attempt(look, submission.attempt))
+    return observation.only_history(observation.report_of_attempt(records, submission.attempt))
 
 
 def _stage(job: SqueueJob) -> JobStage:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
+from orchestrator.clusters.slurm.facts import INFINITE, seconds_of
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.errors import JobError
 from orchestrator.rendering import needs, paths
 from orchestrator.rendering.request import KindRendering, RenderRequest
 
-_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})", re.ASCII)
 _MIB = 2**20
 
 # What the script is built on. sbatch takes any beginning of a name that is unique, so beginnings are refused, too.
@@ -42,17 +40,8 @@ def grace_seconds(request: RenderRequest) -> int:
 
 def time_limit_seconds(text: str | None) -> int | None:
     """A time limit as Slurm reads it (minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s); None where it sets no bound."""
-    found = _TIME.fullmatch(text or "")
-    if not found:
-        return None
-    parts = [int(part) for part in found["parts"].split(":")]
-    if found["days"] is not None:
-        hours, minutes, seconds = (*parts, 0, 0)[:3]
-    elif len(parts) == 3:
-        hours, minutes, seconds = parts
-    else:
-        hours, minutes, seconds = 0, *(*parts, 0)[:2]
-    return ((int(found["days"] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds or None  # Slurm's 0: no limit
+    seconds = seconds_of(text or "")
+    return int(seconds) if 0 < seconds < INFINITE else None  # Slurm's 0: no limit
 
 
 def time_limit(profile: SlurmProfile) -> int | None:

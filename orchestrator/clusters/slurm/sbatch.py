@@ -89,7 +89,7 @@ def _split(option: str) -> tuple[str, str]:
 
 
 def answer(ran: CommandResult) -> SbatchAnswer:
-    """What an sbatch that was run has said."""
+    """The answer of an sbatch that was run."""
     job = next((found[1] for found in map(_ID.match, ran.stdout.splitlines()) if found), None)
     if ran.status == 0 and job is not None:
         return SbatchAnswer(job=job, sure=True, message="")

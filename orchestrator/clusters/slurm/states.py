@@ -29,10 +29,6 @@ class State:
     message: str = ""
 
 
-_WAITING = State(stage=JobStage.WAITING)
-_LIVE = State(stage=JobStage.LIVE)
-_ENDING = State(stage=JobStage.ENDING)
-_SUSPENDED = State(stage=JobStage.SUSPENDED)
 _UNKNOWN = State(stage=JobStage.UNKNOWN)
 
 
@@ -40,26 +36,16 @@ def _over(cause: Cause, message: str) -> State:
     return State(stage=JobStage.OVER, cause=cause, message=message)
 
 
+_PENDING = ("PENDING", "CONFIGURING", "POWER_UP_NODE", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD")
 STATES: Mapping[str, State] = {
-    "PENDING": _WAITING,
-    "CONFIGURING": _WAITING,
-    "POWER_UP_NODE": _WAITING,
-    "REQUEUED": _WAITING,
-    "REQUEUE_FED": _WAITING,
-    "REQUEUE_HOLD": _WAITING,
-    "RESV_DEL_HOLD": _WAITING,
-    "SPECIAL_EXIT": _WAITING,
-    "RUNNING": _LIVE,
-    "RESIZING": _LIVE,
-    "SIGNALING": _LIVE,
-    "SUSPENDED": _SUSPENDED,
-    "STOPPED": _SUSPENDED,
-    "COMPLETING": _ENDING,
-    "STAGE_OUT": _ENDING,
-    "COMPLETED": _over(Cause.AGENT_LOST, "the job ended with status 0, and none of its agents said how"),
-    "FAILED": _over(Cause.AGENT_LOST, "the job failed, and none of its agents said how"),
+    **dict.fromkeys((*_PENDING, "SPECIAL_EXIT"), State(stage=JobStage.WAITING)),
+    **dict.fromkeys(("RUNNING", "RESIZING", "SIGNALING"), State(stage=JobStage.LIVE)),
+    **dict.fromkeys(("SUSPENDED", "STOPPED"), State(stage=JobStage.SUSPENDED)),
+    **dict.fromkeys(("COMPLETING", "STAGE_OUT"), State(stage=JobStage.ENDING)),
+    "COMPLETED": _over(Cause.AGENT_LOST, "the job ended with status 0, and none of its agents recorded how"),
+    "FAILED": _over(Cause.AGENT_LOST, "the job failed, and none of its agents recorded how"),
     "TIMEOUT": _over(Cause.TIME_LIMIT, "the job reached its time limit before it could end by itself"),
-    "CANCELLED": _over(Cause.CANCELLED, "the job was cancelled past orch"),
+    "CANCELLED": _over(Cause.CANCELLED, "the job was cancelled outside orch"),
     "NODE_FAIL": _over(Cause.NODE_LOST, "a node of the job was lost"),
     "BOOT_FAIL": _over(Cause.NODE_LOST, "a node of the job did not boot"),
     "PREEMPTED": _over(Cause.PREEMPTED, "the job was preempted"),

@@ -25,7 +25,7 @@ from orchestrator.job.protocol.disk import read
 from orchestrator.job.protocol.encoding import to_json
 from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import generation_dir
-from orchestrator.job.protocol.pod import PREFIX, LastWord, LogRecord, MetricsNews
+from orchestrator.job.protocol.pod import PREFIX, LastRecord, LogRecord, MetricsNews
 from orchestrator.job.protocol.records import Owner
 from orchestrator.job.protocol.report import CheckpointRef, MetricsLine, Report
 
@@ -133,9 +133,9 @@ class Pod:
         for record in reports.generations(root, max(0, newest - 2)):
             _say(LogRecord(generation=record))
 
-    def _word(self) -> LastWord:
+    def _word(self) -> LastRecord:
         options = self._options
-        word = LastWord(options.node, options.attempt, options.start)
+        word = LastRecord(options.node, options.attempt, options.start)
         if self._root is None:
             return word
         with contextlib.suppress(OSError, RecordError):
@@ -144,7 +144,7 @@ class Pod:
             word = replace(word, report=self._told or _short(reports.read_report(self._root)))
         return word
 
-    def _write(self, word: LastWord) -> None:
+    def _write(self, word: LastRecord) -> None:
         with contextlib.suppress(OSError):
             descriptor = os.open(self._message, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
@@ -155,14 +155,14 @@ class Pod:
                 os.close(descriptor)
 
 
-def fit(word: LastWord, size: int = MESSAGE_BYTES) -> str:
+def fit(word: LastRecord, size: int = MESSAGE_BYTES) -> str:
     """A word as JSON of at most `size` bytes: long texts lose their middle, the longest first."""
     whole = to_json(word)
     for longest in (4000, 2000, 1200, 700, 400, 200, 100, 50):
         text = json.dumps(_shortened(whole, longest), separators=(",", ":"))
         if len(text) <= size:  # ASCII only
             return text
-    least = LastWord(word.node, word.attempt, word.start)
+    least = LastRecord(word.node, word.attempt, word.start)
     return json.dumps(to_json(least), separators=(",", ":"))[:size]
 
 

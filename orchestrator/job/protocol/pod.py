@@ -31,7 +31,7 @@ class LogRecord:
 
 
 @dataclass(frozen=True)
-class LastWord:
+class LastRecord:
     """A termination message. `owner`: the id of the run that owns the directory; `ended`: how the agent ended."""
 
     node: int

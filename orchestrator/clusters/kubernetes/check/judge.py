@@ -17,15 +17,13 @@ from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
 from orchestrator.clusters.kubernetes.render import DEFAULT_IMAGE, lost
 
 OLDEST = (1, 27)  # pods of a Job have the labels that agents read
-APART = 5.0  # seconds between two clocks that are worth a word
+APART = 5.0  # seconds between two clocks that are reported
 _PLACE = "localqueues/pendingworkloads"
 _ENFORCED = "pod-security.kubernetes.io/enforce"
 _NAMES: Mapping[JobKind, str] = {"trainjob": "TrainJob", "jobset": "JobSet", "pytorchjob": "PyTorchJob"}
 _OPERATORS: Mapping[JobKind, str] = {
-    "trainjob": "Kubeflow Trainer",
-    "jobset": "JobSet",
-    "pytorchjob": "the Training Operator",
-}
+    "trainjob": "Kubeflow Trainer", "jobset": "JobSet", "pytorchjob": "the Training Operator"
+}  # fmt: skip
 
 
 def judge(profile: KubernetesProfile, answers: Answers) -> tuple[list[Finding], list[str], list[str]]:
@@ -47,17 +45,17 @@ def judge(profile: KubernetesProfile, answers: Answers) -> tuple[list[Finding], 
     return findings, *promises(profile, answers)
 
 
-def filled_in(profile: KubernetesProfile, said: Collection[str], answers: Answers) -> dict[str, str]:
-    """Keys of a profile that a cluster itself can tell, where nothing was `said` of them."""
+def filled_in(profile: KubernetesProfile, given: Collection[str], answers: Answers) -> dict[str, str]:
+    """Keys of a profile that a cluster itself can supply, except those that were `given`."""
     found: dict[str, str] = {}
     claims = [one.name for one in answers.many(lookups.CLAIMS) or () if _is_for_all(one)]
-    if not {"claim", "storage_class"} & set(said) and len(claims) == 1:
+    if not {"claim", "storage_class"} & set(given) and len(claims) == 1:
         found["claim"] = claims[0]
     queues_there = [one.name for one in answers.many(lookups.QUEUES) or ()]
-    if "queue" not in said and len(queues_there) == 1:
+    if "queue" not in given and len(queues_there) == 1:
         found["queue"] = queues_there[0]
     devices = nodes.devices_of(answers.many(lookups.NODES) or ())
-    if "gpu_resource" not in said and len(devices) == 1 and profile.gpu_resource not in devices:
+    if "gpu_resource" not in given and len(devices) == 1 and profile.gpu_resource not in devices:
         found["gpu_resource"] = next(iter(devices))
     return found
 
@@ -139,14 +137,14 @@ def _nothing_taken(profile: KubernetesProfile, answers: Answers) -> Finding:
     trainjob = JOB_RESOURCES["trainjob"]
     if answers.serves(trainjob):
         found = f"auto takes nothing: only TrainJob is served, but {_not_taken(trainjob, profile, answers)}"
-        return problem("job kind", found, "mend that, or install JobSet, or set `job_kind: trainjob`")
+        return problem("job kind", found, "fix that, or install JobSet, or set `job_kind: trainjob`")
     unknown = next(filter(None, (_unknown(kind, answers) for kind in JOB_RESOURCES)), None)
     todo = "install JobSet, the Training Operator, or Kubeflow Trainer with manifests/runtime.yaml"
     return unknown or problem("job kind", "the cluster serves none of TrainJob, JobSet and PyTorchJob", todo)
 
 
 def _unknown(kind: JobKind, answers: Answers) -> Finding | None:
-    """That nobody could say whether a kind is served."""
+    """The problem that it is not known whether a kind is served."""
     lookup = lookups.RESOURCES[kind]
     if answers.one(lookup) is not None or answers.lacks(lookup):
         return None

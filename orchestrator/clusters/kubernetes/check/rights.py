@@ -77,13 +77,13 @@ def _of_claims(profile: KubernetesProfile) -> Iterator[Right]:
         lost = "nothing can be submitted: a run gets a claim of its own; or name one in `claim`"
         yield Right(verb="create", resource=resource, needed=True, lost=lost)
     name = profile.claim or ""
-    yield Right(verb="get", resource=resource, name=name, lost="nobody can say whether a claim is there and bound")
+    yield Right(verb="get", resource=resource, name=name, lost="whether a claim is there and bound is not known")
 
 
 def _of_queues(profile: KubernetesProfile, answers: Answers) -> Iterator[Right]:
     lost = "why a job waits in its queue cannot be said"
     yield Right(verb="list", resource="workloads", group=KUEUE_GROUP, lost=lost)
-    lost = "nobody can say whether the queue is there"
+    lost = "whether the queue is there is not known"
     yield Right(verb="get", resource="localqueues", group=KUEUE_GROUP, name=profile.queue or "", lost=lost)
     if answers.one(VISIBILITY) is not None:
         of, lost = "localqueues/pendingworkloads", "a job's place in its queue cannot be said"
@@ -92,7 +92,7 @@ def _of_queues(profile: KubernetesProfile, answers: Answers) -> Iterator[Right]:
 
 def _of_runtime(profile: KubernetesProfile) -> Right:
     everywhere = runtimes.kind_of(profile.runtime) == "ClusterTrainingRuntime"
-    lost = "auto takes no TrainJob: nobody can say whether its runtime is there, and fits"
+    lost = "auto takes no TrainJob: whether its runtime is there, and fits, is not known"
     return Right(
         verb="get",
         resource=runtimes.plural_of(profile.runtime),
