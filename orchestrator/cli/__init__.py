@@ -20,7 +20,7 @@ GARBAGE = 50_000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(sys.stdout, TextIOWrapper):  # a name that is no text, or a terminal that lacks a letter, is no error
+    if isinstance(sys.stdout, TextIOWrapper):  # unencodable names and letters are not errors
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(arguments)

@@ -1,4 +1,4 @@
-"""`orch clusters add`: a profile written into the configuration file, with what its cluster tells of itself."""
+"""`orch clusters add`: a profile written into the configuration file, with the keys that its cluster can supply."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOCK = ".{name}.lock"
 
 
 def add(options: Namespace) -> int:
-    path = config_path(os.environ).resolve()  # a link into somebody's dotfiles stays one
+    path = config_path(os.environ).resolve()  # a link to a file elsewhere stays one
     values, profile = _asked(options)
     _refuse_taken(path, options)
     if not options.offline:
@@ -66,13 +66,13 @@ def _refuse_taken(path: Path, options: Namespace) -> None:
         raise JobError(f"there is a cluster {options.name} in {path}", hint="--replace writes it anew")
 
 
-def _looked_up(place: Place, said: Collection[str]) -> Mapping[str, object]:
-    """What a cluster tells where the command line says nothing; nothing where it does not answer."""
+def _looked_up(place: Place, given: Collection[str]) -> Mapping[str, object]:
+    """The keys that a cluster can supply, except those that were `given`; none if it does not answer."""
     kind = kind_of(place.profile.kind)
     for what in kind.missing(place.profile):
         warn(what)
     try:
-        return kind.look_up(place, said) if kind.look_up is not None else {}
+        return kind.look_up(place, given) if kind.look_up is not None else {}
     except OrchError as error:
         warn(f"the cluster could not be looked at: {error}")
         return {}
@@ -89,9 +89,9 @@ def _edited(path: Path, name: str, values: Mapping[str, object], *, replace: boo
     except JobError as error:
         raise JobError(f"{path} cannot be edited by orch: {error}", hint=by_hand) from error
     rest = {other: profile for other, profile in old.clusters.items() if other != name}
-    kept = {other: profile for other, profile in new.clusters.items() if other != name}
+    others = {other: profile for other, profile in new.clusters.items() if other != name}
     wanted = configfile.parse(edit.with_cluster("", name, values).encode(), "NAME", PROFILES).clusters[name]
-    same = (old.default, old.controller, old.nodes, rest) == (new.default, new.controller, new.nodes, kept)
+    same = (old.default, old.controller, old.nodes, rest) == (new.default, new.controller, new.nodes, others)
     if not same or new.clusters[name] != wanted:
         raise JobError(f"{path} cannot be edited by orch without changing more than {name}", hint=by_hand)
     return after

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # slow to import, and not every command needs them
     from orchestrator.store import Reader, Store
     from orchestrator.views.table import Row
 
-TAIL = 32 * 1024  # bytes of metrics.jsonl that are enough to tell the speed
+TAIL = 32 * 1024  # bytes of metrics.jsonl that are enough for the speed
 
 
 def store() -> Store:

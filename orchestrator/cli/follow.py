@@ -21,8 +21,8 @@ from orchestrator.views import progress
 from orchestrator.views.phases import ENDED
 from orchestrator.views.table import Row
 
-POLL = 0.25  # seconds between two looks at the store
-SIGN = 5.0  # seconds between two signs that somebody looks
+POLL = 0.25  # seconds between two reads of the store
+SIGN = 5.0  # seconds between two signs that a user follows the run
 _CODES = {"succeeded": OK, "cancelled": RUN_CANCELLED}
 
 
@@ -66,7 +66,7 @@ def _until_end(store: Store, name: str, display: Display) -> Row:
 
 
 def _leave_sign(store: Store, name: str) -> None:
-    """Where news of a run cost something, there are more of them while somebody looks."""
+    """Mark the run as followed: backends that poll seldom then poll more often."""
     with contextlib.suppress(OSError):
         (store.home / "runs" / name / WATCHED).touch()
 

@@ -17,8 +17,8 @@ from orchestrator.job.protocol.operations import LogTexts, ReadLogs
 from orchestrator.store import Store
 from orchestrator.views.phases import ENDED
 
-POLL = 0.2  # seconds between two looks at files of this machine
-POLL_ELSEWHERE = 2.0  # each look is a command there, unless what is read is streamed to this machine
+POLL = 0.2  # seconds between two reads of files of this machine
+POLL_ELSEWHERE = 2.0  # each read is a command there, unless the logs are streamed to this machine
 # An agent repeats what its ranks and its launcher write, for schedulers that keep only the output of the agents.
 _ECHO = re.compile(rb"\[(rank|launcher) \d+\] ")
 _OF_AGENTS = ("agent", "job")  # sources that agents write to

@@ -72,7 +72,7 @@ def _exclude(store: Store, options: Namespace) -> int:
 def _listed(cluster: str, profile: Profile, node: str) -> str:
     """The name that a node has in a cluster's list of hosts, or its own where this machine has no such list.
 
-    Raises JobError for one that the list does not name, or not once.
+    Raises JobError for a node that is not listed, or listed twice.
     """
     if not kind_of(profile.kind).lists_hosts:
         return node

@@ -1,4 +1,4 @@
-"""argparse with this project's manners: the nearest word in an error, one look on every Python, no needless imports."""
+"""argparse with the nearest argument in an error, the same help on every Python, and few imports."""
 
 # ruff: noqa: SLF001 - argparse's formatters and actions are extended by their underscored names, as its own classes do
 
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Options with `command` set. Raises JobError, and SystemExit after --help and --version."""
     _check_text(arguments)
-    first = next((index for index, word in enumerate(arguments) if word not in _VERBOSE), len(arguments))
+    first = next((index for index, argument in enumerate(arguments) if argument not in _VERBOSE), len(arguments))
     if first < len(arguments) and arguments[first] in COMMANDS:
         parser = _command(arguments[first])
         options = _parse(parser, [*arguments[:first], *arguments[first + 1 :]])
@@ -80,12 +80,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _check_text(arguments: Sequence[str]) -> None:
-    """Bytes that are no UTF-8 cannot be written to the store, to a job's files or to the terminal. Raises JobError."""
-    for word in arguments:
+    """Bytes that are not UTF-8 cannot be written to the store, to a job's files or to the terminal. Raises JobError."""
+    for argument in arguments:
         try:
-            word.encode()
+            argument.encode()
         except UnicodeEncodeError:
-            raise JobError(f"the argument {word!r} is not UTF-8", hint="rename what it stands for") from None
+            raise JobError(f"the argument {argument!r} is not UTF-8", hint="rename what it stands for") from None
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -93,10 +93,12 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
     if not rest:
         return options
     parser = commands_of(parser).get(getattr(options, "action", None) or "", parser)
-    word = next((word for word in rest if word.startswith("-")), rest[0])
+    argument = next((argument for argument in rest if argument.startswith("-")), rest[0])
     known = [option for action in parser._actions for option in action.option_strings]
-    hint = did_you_mean(word.partition("=")[0], known) if word.startswith("-") else None
-    raise JobError(f"{parser.prog} does not take {word!r}", hint=hint or f"{parser.prog} --help shows what it takes")
+    hint = did_you_mean(argument.partition("=")[0], known) if argument.startswith("-") else None
+    raise JobError(
+        f"{parser.prog} does not take {argument!r}", hint=hint or f"{parser.prog} --help shows what it takes"
+    )
 
 
 def _command(name: str) -> Parser:
@@ -124,11 +126,11 @@ def _sentence(help_text: str) -> str:
     return f"{help_text[0].upper()}{help_text[1:]}."
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+def did_you_mean(argument: str, known: Iterable[str]) -> str | None:
     """`did you mean ...?` with the nearest of `known`, None when nothing is near."""
     from orchestrator.job.nearest import nearest
 
-    near = nearest(word, known)
+    near = nearest(argument, known)
     return f"did you mean {near}?" if near else None
 
 

@@ -98,7 +98,7 @@ def _tell_of_no_controller(store: Reader, runs: Sequence[Row]) -> None:
 
 
 def _controller_may_live(store: Reader) -> bool:
-    """As its lock tells on this machine. Of one on another machine, which shares the home, nothing can be said soon."""
+    """By its lock on this machine; unknown for a controller on another machine that shares the home."""
     holder = store.controller()
     if holder is None:
         return False
@@ -113,5 +113,5 @@ def _controller_may_live(store: Reader) -> bool:
 def _is_ours_to_start() -> bool:
     try:
         return context.starts_controllers()
-    except JobError:  # a mistake in the configuration is told by the commands that need it
+    except JobError:  # a mistake in the configuration is reported by the commands that need it
         return False

@@ -40,7 +40,7 @@ def run(options: Namespace) -> int:
 
 
 def _answer(store: Store, name: str, options: Namespace) -> int:
-    """The name at once, or with --json the state: at the end where somebody waits for it."""
+    """The name at once, or with --json the state: at the end with --wait."""
     if not options.json:
         print(name, flush=True)
     code = OK

@@ -180,7 +180,7 @@ def _actions(parser: ArgumentParser, actions: Actions) -> None:
 
 
 def _json_again(parser: ArgumentParser) -> None:
-    """As `_json`, for an action of a command that takes it too: what was said before the action stands."""
+    """As `_json`, for an action of a command that takes it too: what precedes the action keeps its value."""
     parser.add_argument("--json", action="store_true", default=SUPPRESS, help="print JSON on stdout")
 
 
@@ -200,7 +200,7 @@ def _clusters(parser: ArgumentParser) -> None:
 
 
 class _Kinds:
-    """The names of the kinds of clusters, looked for when somebody names one or asks for help."""
+    """The names of the kinds of clusters, found when a command names one or shows help."""
 
     def __iter__(self) -> Iterator[str]:
         from orchestrator.clusters import kind_names

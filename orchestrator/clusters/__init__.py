@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Backend(Protocol):
-    """What a kind of place can do. Any method may raise ClusterError (it said no) or Unreachable (it said nothing)."""
+    """What a kind of place can do. Methods may raise ClusterError (it refused) or Unreachable (no answer)."""
 
     @property
     def kind(self) -> str: ...
@@ -39,7 +39,7 @@ class Backend(Protocol):
         """How many threads may call `submit` at the same moment, of different runs, and gain by it."""
 
     def ready(self) -> None:
-        """Raise ClusterError unless jobs can be handed over here at all."""
+        """Raise ClusterError unless jobs can be submitted here at all."""
 
     def probe(self) -> Cluster:
         """Facts of the place; reads, never writes."""
@@ -51,7 +51,7 @@ class Backend(Protocol):
         """The directory that a run of that name has on the cluster."""
 
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
-        """Hand an attempt over and answer its handle. The same attempt again adopts what is there."""
+        """Submit an attempt; its handle. The same attempt again adopts what exists."""
 
     def observe(self, questions: Sequence[Question]) -> Mapping[str, Observation]:
         """The answer to each question, by name of the run. An attempt without a handle is PENDING."""
@@ -115,19 +115,19 @@ def _installed(name: str) -> Kind | None:
     if not found:
         return None
     if len(found) > 1:
-        said = ", ".join(sorted(f"{point.value}{_of_package(point)}" for point in found.values()))
+        found_in = ", ".join(sorted(f"{point.value}{_of_package(point)}" for point in found.values()))
         raise ClusterError(
-            f"several packages bring a kind of cluster {name}: {said}", hint="uninstall all of them but one"
+            f"several packages bring a kind of cluster {name}: {found_in}", hint="uninstall all of them but one"
         )
     [point] = found.values()
     bad = f"the kind of cluster {name} of {point.value}{_of_package(point)} cannot be used"
     try:
         kind = point.load()
     except Exception as error:  # another's module may raise anything while it is imported
-        raise ClusterError(f"{bad}: {type(error).__name__}: {error}", hint="mend or uninstall that package") from error
+        raise ClusterError(f"{bad}: {type(error).__name__}: {error}", hint="fix or uninstall that package") from error
     if not isinstance(kind, Kind) or kind.name != name:
         what = f"the Kind {kind.name}" if isinstance(kind, Kind) else f"of type {type(kind).__name__}"
-        raise ClusterError(f"{bad}: wanted the Kind {name}, found an object {what}", hint="mend that package")
+        raise ClusterError(f"{bad}: wanted the Kind {name}, found an object {what}", hint="fix that package")
     return kind
 
 

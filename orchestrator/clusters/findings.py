@@ -1,4 +1,4 @@
-"""Finding and Checkup: what was looked at, how it is, what to do."""
+"""Finding and Checkup: what was checked, its state, what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Level = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at. A problem keeps jobs from running; `todo` says what to do about it."""
+    """One thing that was checked. A problem keeps jobs from running; `todo` says what to do about it."""
 
     what: str
     level: Level
@@ -53,7 +53,7 @@ def problem(what: str, found: str, todo: str) -> Finding:
 
 
 def last_line(answer: Answer) -> str:
-    """What a command that failed said last."""
+    """The last line of output of a command that failed."""
     if answer.status is None:
         return "it did not answer in time"
     lines = [line.strip() for line in f"{answer.stdout}\n{answer.stderr}".splitlines() if line.strip()]

@@ -9,7 +9,7 @@ from orchestrator.clusters.findings import Answer, Finding, last_line, ok, probl
 from orchestrator.job.protocol.operations import RunCommand
 
 SECONDS = 60.0  # a cold interpreter on a network file system
-# Run there by whatever Python there is, so in words that the oldest one knows.
+# Run there by whatever Python there is, so in a syntax that the oldest one knows.
 _PROBE = """
 import importlib.util, json, os, re, sys
 from importlib import metadata
@@ -38,7 +38,7 @@ def question(python: str | None, setup: Sequence[str]) -> RunCommand:
 
 
 def judge(python: str | None, answer: Answer, *, cpu: bool) -> Iterator[Finding]:
-    """What an interpreter said of itself. `cpu`: the cluster's jobs train without GPUs."""
+    """The findings about an interpreter. `cpu`: the cluster's jobs train without GPUs."""
     name = python or "python3"
     found = _found(answer)
     if found is None:

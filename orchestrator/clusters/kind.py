@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a command that only lists clusters needs none of them
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A cluster to look at. `home` is $ORCH_HOME; `interactive`: ssh may ask at the terminal."""
+    """A cluster to check. `home` is $ORCH_HOME; `interactive`: ssh may ask at the terminal."""
 
     name: str
     profile: Any
@@ -56,7 +56,7 @@ class Kind:
     kubernetes_secrets: bool = False
     excludes: bool = False  # a node can be left out
     lists_hosts: bool = False  # `hosts` of its backend is the configuration's list, which asks nobody
-    # `clusters add`: keys that the cluster can tell, where the command line says nothing of them; and what it cannot.
+    # `clusters add`: keys that the cluster can supply, except those given on the command line; and what it cannot.
     look_up: Callable[[Place, Collection[str]], Mapping[str, object]] | None = None
     missing: Callable[[Any], Sequence[str]] = lambda _: ()
     time_limit: Callable[[Any], int | None] | None = None  # its scheduler's own, in seconds; None: it keeps none

@@ -1,6 +1,6 @@
 """Nodes of a YAML file -> the dataclasses of the model, by their types and the Key of each field.
 
-Types are strict: the text "5" is no number, true is no integer; an integer is accepted where a number is wanted.
+Types are strict: the text "5" is not a number, true is not an integer; an integer is accepted where a number is wanted.
 Everything that is wrong is collected in Problems, with file, line and dotted field.
 """
 
@@ -57,9 +57,9 @@ def given(node: Node, keys: Iterable[str]) -> list[str]:
 
 
 class Binder:
-    """Binds one file. `root` gives the record of all its keys, in which the one that was meant is looked for.
+    """Binds one file. `root` gives the record of all its keys, among which the nearest is suggested.
 
-    `rules` adds to a dataclass what its types cannot say; `variants` chooses for a dataclass one that stands for it.
+    `rules` adds checks that types cannot express; `variants` chooses the dataclass that replaces another.
     """
 
     def __init__(
@@ -153,10 +153,10 @@ class Binder:
         dotted = _dot(field, name)
         if name in key.instead:
             nothing, _, why = key.instead[name].partition("; ")
-            said = f"cannot be set: {why}" if nothing == "nothing" else f"is set by orch; use {key.instead[name]}"
-            return self._bad(said, node, dotted, key=name)
+            message = f"cannot be set: {why}" if nothing == "nothing" else f"is set by orch; use {key.instead[name]}"
+            return self._bad(message, node, dotted, key=name)
         if key.names and not re.fullmatch(key.names.regex, name):
-            return self._bad(f"is no name here: wanted {key.names.words}", node, dotted, key=name)
+            return self._bad(f"is not a name here: wanted {key.names.words}", node, dotted, key=name)
         if not _clean(name):
             return self._bad("a key cannot hold a NUL or half a character", node, dotted, key=name)
         child = node.value[name]
@@ -225,7 +225,7 @@ def _accept(value: Any, kind: Any, key: Key) -> Any:
 
 
 def size(text: str) -> int | None:
-    """Bytes of a text like 80GiB; None when it is no size."""
+    """Bytes of a text like 80GiB; None if it is not a size."""
     if not re.fullmatch(SIZE.regex, text):
         return None
     number = text.rstrip("kKMGTiB")

@@ -16,9 +16,10 @@ _Entry = tuple[yaml.Node, yaml.Node]  # key and value
 
 
 def with_cluster(text: str, name: str, profile: Mapping[str, object], *, replace: bool = False) -> str:
-    """The text with a cluster more. It must be one that `configfile` reads. Raises JobError for a name that is taken.
+    """Add a cluster to a configuration file's text, keeping comments and order.
 
-    What the caller writes down, it reads again first: a text that cannot be edited this way gives another value.
+    The text must be one that `configfile` reads. The caller reads the result before it writes it: a text that cannot be
+    edited this way gives another value. Raises JobError for a name that is taken.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is None or _is_null(root):
@@ -52,7 +53,7 @@ def _by_hand(name: str, profile: Mapping[str, object]) -> JobError:
 
 
 def line(name: str, profile: Mapping[str, object]) -> str:
-    """A cluster on one line, for somebody who writes it down."""
+    """A cluster on one line, to be inserted by hand."""
     return _flow(name, profile)
 
 
@@ -84,7 +85,7 @@ def _put(text: str, entry: _Entry, name: str, value: Mapping[str, object], *, fl
 
 
 def _end(text: str, node: yaml.Node) -> int:
-    """The end of a node's own text: of its last leaf, since the end of a block is told at what comes after it."""
+    """The end of a node's own text: of its last leaf, since a block's end is where the next one starts."""
     while not getattr(node, "flow_style", True) and node.value:
         last = node.value[-1]
         node = last[1] if isinstance(node, yaml.MappingNode) else last

@@ -1,7 +1,7 @@
 """A DeepSpeed hostfile: read as DeepSpeed reads it, and refused where DeepSpeed would let a mistake pass. Pure.
 
 Whatever is accepted here means the same to DeepSpeed. Refused besides what DeepSpeed refuses: `slots=0`, words after
-the number that are no comment, numbers of more than six digits, and host names that ssh would not take.
+the number that are not comments, numbers of more than six digits, and host names that ssh would not take.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _host(entry: str, file: str, line: int) -> Host:
         raise JobError(f"wanted HOST slots=N, found {entry[:80]!r}", hint=WANTED, file=file, line=line)
     name, slots, rest = match["host"], match["slots"].lstrip("0"), match["rest"]
     if not _HOST.fullmatch(name):
-        raise JobError(f"{name[:80]!r} is no host name that ssh takes", hint=WANTED, file=file, line=line)
+        raise JobError(f"{name[:80]!r} is not a host name that ssh takes", hint=WANTED, file=file, line=line)
     if rest.strip(" \t") and not re.match(r"[ \t]+#", rest):
         raise JobError(
             f"wanted nothing after slots={match['slots'][:20]}, found {rest.strip()[:80]!r}",

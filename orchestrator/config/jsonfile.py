@@ -36,7 +36,7 @@ def parse_json(data: bytes, file: str) -> Node:
     node = parse(text.replace("\t", " ").encode(), file)
     if not isinstance(node.value, dict):
         raise JobError("wanted a JSON object", file=file, line=node.line)
-    _check_words(node)
+    _check_literals(node)
     return node
 
 
@@ -49,11 +49,11 @@ def _check_syntax(text: str, file: str) -> None:
         return  # too deep, or an integer too long: reading it as YAML says in which line
 
 
-def _check_words(node: Node) -> None:
+def _check_literals(node: Node) -> None:
     """Refuse NaN and Infinity, the only words without quotes that Python's JSON takes and YAML reads as text."""
     if isinstance(node.value, dict | tuple):
         for child in node.value.values() if isinstance(node.value, dict) else node.value:
-            _check_words(child)
+            _check_literals(child)
     elif isinstance(node.value, str) and node.text:
         raise JobError(f"is not JSON: {node.text}", file=node.file, line=node.line)
 

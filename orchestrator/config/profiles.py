@@ -20,7 +20,7 @@ from orchestrator.model.key import key_of
 class ProfileTypes:
     """The type of a profile by its kind. `built_in` kinds have a bare cluster of their own name each.
 
-    `find` gives None for a name that is no kind; `names` may have to look for kinds that other packages bring.
+    `find` gives None for an unknown kind; `names` may have to search installed packages for kinds.
     """
 
     built_in: tuple[str, ...]

@@ -134,4 +134,4 @@ def _default(of: Field[Any]) -> str:
 
 
 def _codes(words: tuple[str, ...], last: str) -> str:
-    return alternatives([f"`{word}`" for word in words], last)
+    return alternatives([f"`{one}`" for one in words], last)

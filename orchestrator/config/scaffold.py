@@ -35,7 +35,7 @@ def job_yaml(answers: Answers) -> str:
     if answers.minimal:
         lines = [line for line in lines if line and not line.lstrip().startswith("#")]
     if answers.schema is not None:
-        lines = [f"# yaml-language-server: $schema={_one_word(answers.schema)}", *lines]
+        lines = [f"# yaml-language-server: $schema={_escaped_word(answers.schema)}", *lines]
     return "\n".join(lines) + "\n"
 
 
@@ -55,8 +55,8 @@ def _escaped(char: str) -> str:
     return _ESCAPES.get(char) or (char if char.isprintable() else f"\\U{ord(char):08X}")
 
 
-def _one_word(text: str) -> str:
-    """The text without what would end the word or the comment that it stands in."""
+def _escaped_word(text: str) -> str:
+    """The text with characters escaped that would end the word or the comment around it."""
     return "".join(char if char.isprintable() and char != " " else f"%{ord(char):02X}" for char in text)
 
 

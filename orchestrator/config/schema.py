@@ -1,8 +1,8 @@
 """JSON Schema (draft 2020-12) of job.yaml and of the configuration, derived from the same types as the parser.
 
-It accepts whatever the parser accepts. What no schema can say, the parser alone refuses: a `run` that is no command
-line, a name both in `env` and in `secrets`, a `default` that names no cluster, a toleration that no API server takes,
-60.0 as an integer, a NUL in a text.
+It accepts all that the parser accepts. The parser alone refuses what no schema can express: a `run` that is not a
+command line, a name both in `env` and in `secrets`, a `default` that names no cluster, a toleration that no API server
+takes, 60.0 as an integer, a NUL in a text.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def restore(text: str) -> Spec:
 
 
 def named(spec: Spec, name: str) -> Spec:
-    """The same job under another name. Raises JobError when it is no name."""
+    """The same job under another name. Raises JobError if it is not a name."""
     try:
         return restore(canonical(replace(spec, name=name)))
     except JobError as error:
@@ -148,7 +148,7 @@ def _run_rules(run: str, code: str | None) -> Iterator[tuple[str, str]]:
     try:
         words = shlex.split(run)
     except ValueError as error:
-        yield "run", f"is no command line: {str(error).lower()}"
+        yield "run", f"is not a command line: {str(error).lower()}"
         return
     if not words or words[0].startswith("-"):
         yield "run", "wanted the path of a Python script and its arguments"

@@ -52,7 +52,7 @@ class Node:
     places: Mapping[str, Place] = field(default_factory=dict)
 
     def child(self, key: str) -> Node | None:
-        """The value under a key; None when this is no mapping or has no such key."""
+        """The value under a key; None if this is not a mapping or has no such key."""
         return self.value.get(key) if isinstance(self.value, dict) else None
 
 

@@ -14,41 +14,23 @@ from orchestrator.store import LeaseRow, Store
 from orchestrator.system import processes
 from orchestrator.system.paths import CONTROLLER_LOCK
 
-KEEP_SECONDS = 5.0  # between two looks whether a controller is alive, while a run is being watched
+KEEP_SECONDS = 5.0  # between two checks that a controller is alive, while a run is being followed
 LEAVING_SECONDS = 30.0
 LOG = "controller.log"
 # What the commands and clients of schedulers need of the environment in which the controller was started, beyond what
 # processes of the job may have: where the cluster is, the agent that holds the keys, Kerberos tickets.
 REACHES = (
-    "SLURM_CONF",
-    "SSH_AUTH_SOCK",
-    "KRB5CCNAME",
-    "KUBECONFIG",
-    "KUBERNETES_SERVICE_HOST",
-    "KUBERNETES_SERVICE_PORT",
+    "SLURM_CONF", "SSH_AUTH_SOCK", "KRB5CCNAME", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT",
     # What the credential plug-ins of a kubeconfig read.
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "CLOUDSDK_CONFIG",
-    "CLOUDSDK_CORE_PROJECT",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "AZURE_CONFIG_DIR",
-    "AZURE_CLIENT_ID",
-    "AZURE_TENANT_ID",
-    "AZURE_FEDERATED_TOKEN_FILE",
-)
+    "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "CLOUDSDK_CONFIG", "CLOUDSDK_CORE_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS", "AZURE_CONFIG_DIR",
+    "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE",
+)  # fmt: skip
 
 
 def is_alive(store: Store) -> bool:
-    """Whether a controller of this machine looks after the store and will see whatever is recorded from now on."""
+    """Whether a controller of this machine serves the store and will see all that is recorded from now on."""
     # The order matters: a controller gives up its lease in the same transaction in which it sees that no run is left.
     return store.lease().holder is not None and _is_locked(store)
 
@@ -76,11 +58,11 @@ def ensure(store: Store, environment: Mapping[str, str]) -> bool:
     if is_alive(store):
         return False
     home = store.home.resolve()
-    kept = processes.kept(environment, (*store.secret_variables(), *REACHES))
+    inherited = processes.kept(environment, (*store.secret_variables(), *REACHES))
     try:
         detached.start(
             [sys.executable, "-P", "-m", "orchestrator.controller.process", "controller", str(home)],
-            environment={**kept, "ORCH_HOME": str(home), "PYTHONPATH": processes.module_path()},
+            environment={**inherited, "ORCH_HOME": str(home), "PYTHONPATH": processes.module_path()},
             directory="/",
             output=home / LOG,
         )
@@ -114,7 +96,7 @@ def keep_controller(store: Store, *, wanted: bool) -> None:
 
 
 def keeper(store: Store, *, wanted: bool) -> Callable[[], None]:
-    """A function to call often: now and then it looks whether a controller is alive, and starts one."""
+    """A function to call often: now and then it checks that a controller is alive, and starts one."""
     due = 0.0
 
     def keep() -> None:

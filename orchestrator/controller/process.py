@@ -2,7 +2,7 @@
 
     python -m orchestrator.controller.process controller HOME
 
-Two things tell that a controller lives: a file lock in $ORCH_HOME, which this machine's processes see at once, and the
+Two things show that a controller lives: a file lock in $ORCH_HOME, which this machine's processes see at once, and the
 lease in the store, whose counter any machine that shares the home can watch.
 """
 
@@ -125,7 +125,7 @@ def _lock(store: Store) -> int | None:
     try:
         while (descriptor := lock.acquire(path)) is None:
             waited = time.monotonic() - began
-            # Whoever asks about the lock has it for an instant, so that one look proves no other controller.
+            # A check of the lock holds it for an instant, so that one failure does not prove another controller.
             if waited > LEAVING_SECONDS or (waited > ASKING_SECONDS and store.lease().holder is not None):
                 return None
             time.sleep(0.1)

@@ -19,7 +19,7 @@ from orchestrator.planner.shapes import Config
 
 
 def load(model: Model, job_dir: str, environment: Mapping[str, str] = os.environ) -> ModelFacts | None:
-    """Sizes of a model, None when they cannot be known here. JobError for a config that is no config."""
+    """Sizes of a model, None when they cannot be known here. JobError for an invalid config."""
     if model.config is not None:
         return facts_of(model.config, "the job's own config")
     if model.path is None:
@@ -90,7 +90,8 @@ def _count_on_meta_device(config: Config) -> ModelFacts | None:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(full)  # type: ignore[no-untyped-call]  # not ours - no types
     except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError):
-        return None  # not a causal language model, or newer than this transformers: the job's own may know it
+        # Any model class may run, and raises one of these for a config that this version of transformers does not take.
+        return None
     modules = [sum(p.numel() for p in module.parameters(recurse=False)) for module in model.modules()]
     text = full.get_text_config()
     inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size

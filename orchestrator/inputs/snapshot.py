@@ -71,7 +71,7 @@ class _Ignore:
 
 
 def _ignored(name: str, ignores: tuple[_Ignore, ...]) -> bool:
-    """The nearest .gitignore that has a word on it decides, as git does it."""
+    """The nearest .gitignore with a matching rule decides, as in git."""
     for ignore in reversed(ignores):
         verdict = ignore.says(name)
         if verdict is not None:

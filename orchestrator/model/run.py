@@ -106,7 +106,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a backend said of one attempt. `raw` keeps the scheduler's own word."""
+    """A backend's view of one attempt. `raw` is the scheduler's own state."""
 
     phase: Phase
     cause: Cause = Cause.NONE

@@ -26,7 +26,7 @@ class Family:
 
 
 def count(config: Config, source: str) -> ModelFacts | None:
-    """Sizes of the model of a config; None for a family that is not here. JobError for sizes that are no numbers."""
+    """Sizes of the model of a config; None for a family that is not here. JobError for sizes that are not numbers."""
     family = FAMILIES.get(str(config.get("model_type")))
     if family is None:
         return None
@@ -70,23 +70,44 @@ def _check(key: str, value: object, wanted: type) -> None:
 
 
 _GPT2_NAMES = {
-    "hidden_size": "n_embd",
-    "max_position_embeddings": "n_positions",
-    "num_attention_heads": "n_head",
+    "hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head",
     "num_hidden_layers": "n_layer",
-}
+}  # fmt: skip
 
-_LLAMA_7B: Config = {
-    "vocab_size": 32000,
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": None,
-    "tie_word_embeddings": False,
-}
+
+def _usual(vocabulary: int, hidden: int, inner: int, layers: int, heads: int, *, tied: bool, **more: object) -> Config:
+    """Defaults under the names that most families share."""
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "tie_word_embeddings": tied,
+        **more,
+    }
+
+
+def _gpt2(vocabulary: int, embedding: int, layers: int, heads: int, *, tied: bool, **more: object) -> Config:
+    """Defaults under the names of GPT-2."""
+    sizes = {"vocab_size": vocabulary, "n_embd": embedding, "n_layer": layers, "n_head": heads, "n_inner": None}
+    return {**sizes, "tie_word_embeddings": tied, **more}
+
+
+_LLAMA_7B = _usual(32000, 4096, 11008, 32, 32, tied=False, num_key_value_heads=None)
 _MISTRAL_7B: Config = {**_LLAMA_7B, "intermediate_size": 14336, "num_key_value_heads": 8, "head_dim": None}
 _QWEN: Config = {**_LLAMA_7B, "vocab_size": 151936, "intermediate_size": 22016, "num_key_value_heads": 32}
+_GEMMA: Config = {"head_dim": 256, "attention_bias": False}
+_OPT = {
+    "vocab_size": 50272, "hidden_size": 768, "ffn_dim": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "max_position_embeddings": 2048, "word_embed_proj_dim": None, "do_layer_norm_before": True,
+    "_remove_final_layer_norm": False, "enable_bias": True, "layer_norm_elementwise_affine": True,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+_GPT_NEO = {
+    "vocab_size": 50257, "hidden_size": 2048, "intermediate_size": None, "max_position_embeddings": 2048,
+    "num_layers": 24, "num_heads": 16, "tie_word_embeddings": True,
+}  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = {
     "llama": Family(
@@ -107,116 +128,33 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "gemma": Family(
         shape=shapes.gemma,
-        defaults={
-            "vocab_size": 256000,
-            "hidden_size": 3072,
-            "intermediate_size": 24576,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 16,
-            "head_dim": 256,
-            "attention_bias": False,
-            "tie_word_embeddings": True,
-        },
+        defaults=_usual(256000, 3072, 24576, 28, 16, tied=True, num_key_value_heads=16, **_GEMMA),
     ),
     "gemma2": Family(
         shape=shapes.gemma2,
-        defaults={
-            "vocab_size": 256000,
-            "hidden_size": 2304,
-            "intermediate_size": 9216,
-            "num_hidden_layers": 26,
-            "num_attention_heads": 8,
-            "num_key_value_heads": 4,
-            "head_dim": 256,
-            "attention_bias": False,
-            "tie_word_embeddings": True,
-        },
+        defaults=_usual(256000, 2304, 9216, 26, 8, tied=True, num_key_value_heads=4, **_GEMMA),
     ),
     "olmo2": Family(shape=shapes.olmo2, defaults={**_LLAMA_7B, "vocab_size": 50304, "attention_bias": False}),
     "starcoder2": Family(
         shape=shapes.starcoder2,
-        defaults={
-            "vocab_size": 49152,
-            "hidden_size": 3072,
-            "intermediate_size": 12288,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 24,
-            "num_key_value_heads": 2,
-            "use_bias": True,
-            "tie_word_embeddings": True,
-        },
+        defaults=_usual(49152, 3072, 12288, 30, 24, tied=True, num_key_value_heads=2, use_bias=True),
     ),
     "gpt_neox": Family(
-        shape=shapes.gpt_neox,
-        defaults={
-            "vocab_size": 50432,
-            "hidden_size": 6144,
-            "intermediate_size": 24576,
-            "num_hidden_layers": 44,
-            "num_attention_heads": 64,
-            "attention_bias": True,
-            "tie_word_embeddings": False,
-        },
+        shape=shapes.gpt_neox, defaults=_usual(50432, 6144, 24576, 44, 64, tied=False, attention_bias=True)
     ),
     "bloom": Family(
         shape=shapes.bloom,
         defaults={"vocab_size": 250880, "hidden_size": 64, "n_layer": 2, "n_head": 8, "tie_word_embeddings": True},
         aliases={"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "n_embed": "hidden_size"},
     ),
-    "opt": Family(
-        shape=shapes.opt,
-        defaults={
-            "vocab_size": 50272,
-            "hidden_size": 768,
-            "ffn_dim": 3072,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-            "max_position_embeddings": 2048,
-            "word_embed_proj_dim": None,
-            "do_layer_norm_before": True,
-            "_remove_final_layer_norm": False,
-            "enable_bias": True,
-            "layer_norm_elementwise_affine": True,
-            "tie_word_embeddings": True,
-        },
-    ),
+    "opt": Family(shape=shapes.opt, defaults=_OPT),
     "gpt2": Family(
-        shape=shapes.gpt2,
-        defaults={
-            "vocab_size": 50257,
-            "n_embd": 768,
-            "n_positions": 1024,
-            "n_layer": 12,
-            "n_head": 12,
-            "n_inner": None,
-            "tie_word_embeddings": True,
-        },
-        aliases=_GPT2_NAMES,
+        shape=shapes.gpt2, defaults=_gpt2(50257, 768, 12, 12, tied=True, n_positions=1024), aliases=_GPT2_NAMES
     ),
-    "gptj": Family(
-        shape=shapes.gptj,
-        defaults={
-            "vocab_size": 50400,
-            "n_embd": 4096,
-            "n_layer": 28,
-            "n_head": 16,
-            "n_inner": None,
-            "tie_word_embeddings": False,
-        },
-        aliases=_GPT2_NAMES,
-    ),
+    "gptj": Family(shape=shapes.gptj, defaults=_gpt2(50400, 4096, 28, 16, tied=False), aliases=_GPT2_NAMES),
     "gpt_neo": Family(
         shape=shapes.gpt_neo,
-        defaults={
-            "vocab_size": 50257,
-            "hidden_size": 2048,
-            "intermediate_size": None,
-            "max_position_embeddings": 2048,
-            "num_layers": 24,
-            "num_heads": 16,
-            "tie_word_embeddings": True,
-        },
+        defaults=_GPT_NEO,
         aliases={"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},
     ),
 }

@@ -39,7 +39,7 @@ def submission_of(run: Run) -> Submission:
 def intention(submission: Submission, without: Sequence[NodeRecord] = ()) -> EventData:
     """What an event records of an intention to submit an attempt; `without` are the nodes that it excludes."""
     return {
-        "left_out": nodes.told(without),
+        "left_out": nodes.to_json(without),
         "attempt": submission.attempt,
         "submission": to_json(submission),
         "from_step": submission.from_step,

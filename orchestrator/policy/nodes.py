@@ -39,18 +39,18 @@ def blame(run: Run, event: Event) -> NodeRecord | None:
     if not node:
         return None
     if event.kind == "generation_ended":
-        word, because, generation = data.get("ended_by"), data.get("ended_because"), data.get("generation")
+        cause, because, generation = data.get("ended_by"), data.get("ended_because"), data.get("generation")
     elif event.kind in _ENDS:
-        word, because, generation = data.get("cause"), data.get("because"), run.generation
+        cause, because, generation = data.get("cause"), data.get("because"), run.generation
     else:
         return None
-    if word not in BLAMING:
+    if cause not in BLAMING:
         return None
     return NodeRecord(
         cluster=run.cluster,
         node=str(node),
         failures=1,
-        cause=Cause(word),
+        cause=Cause(cause),
         because=str(because or ""),
         run=run.name,
         generation=int(generation or 0),
@@ -74,7 +74,7 @@ def with_news(node_records: Iterable[NodeRecord], new: NodeRecord | None) -> lis
 
 
 def good(event: Event) -> tuple[int, tuple[str, ...]]:
-    """A generation that went well as far as an event tells, and the machines that took part in it."""
+    """A generation that went well according to an event, and the machines that took part in it."""
     well = event.data.get("well") or {}
     return int(well.get("generation", 0)), tuple(well.get("hosts", ()))
 
@@ -140,7 +140,7 @@ def _short(name: str) -> str:
     return _machine(name).partition(".")[0]
 
 
-def told(node_records: Iterable[NodeRecord]) -> list[EventData]:
+def to_json(node_records: Iterable[NodeRecord]) -> list[EventData]:
     """What an event keeps of the nodes that an attempt shall not get."""
     return [
         {"node": one.node, "failures": one.failures, "cause": one.cause.value, "run": one.run, "held": one.held}

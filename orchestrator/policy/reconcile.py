@@ -89,7 +89,7 @@ def needs_nodes(run: Run, seen: Observation) -> bool:
 def _generations(run: Run, seen: Observation) -> list[NewEvent]:
     """For each new generation: how the one before it in the same attempt ended, and what it started from.
 
-    How the last generation of an attempt ended is told by the event that ends the attempt.
+    How the last generation of an attempt ended is in the event that ends the attempt.
     """
     events: list[NewEvent] = []
     before: Generation | None = None
@@ -138,7 +138,7 @@ def _checkpoint(run: Run, seen: Observation, evidence: Evidence) -> list[NewEven
 
 
 def _well(seen: Observation, evidence: Evidence, generation: int) -> EventData:
-    """The machines of a generation that went well, for an event; told only if there is evidence that it may clear."""
+    """The machines of a generation that went well, for an event; only if there is evidence that it may clear."""
     hosts = next((one.hosts for one in seen.generations if one.generation == generation), ())
     return {"well": {"generation": generation, "hosts": list(hosts)}} if hosts and evidence.node_records else {}
 
@@ -220,7 +220,7 @@ def _resubmit(
 
 
 def _not_yet_obeyed(run: Run, seen: Observation) -> EventData:
-    """Where its user told an attempt to start from that never started."""
-    told = submission_of(run)
+    """The user's starting point of an attempt that never started."""
+    asked = submission_of(run)
     attempts = {seen.report.attempt if seen.report else 0, *(one.attempt for one in seen.generations)}
-    return {} if told.attempt in attempts else {"from_step": told.from_step, "from_scratch": told.from_scratch}
+    return {} if asked.attempt in attempts else {"from_step": asked.from_step, "from_scratch": asked.from_scratch}

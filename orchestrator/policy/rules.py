@@ -16,7 +16,7 @@ LIVE = frozenset({Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING})
 BEATING = LIVE - {Phase.QUEUED}  # where agents should be; a job that its scheduler queued again has none
 # Ends that a person must look at before the run may go on; nothing that they ask for is lost.
 ASKS = frozenset(cause for cause in Cause if cause.row.needs_user)
-# Ends that say nothing against the job: somebody wanted the machine.
+# Ends that are not the job's fault: the machine was taken away.
 BLAMELESS = frozenset(cause for cause in Cause if not cause.row.counts)
 
 
@@ -51,13 +51,13 @@ NOTHING_STILL = StallTimers()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """Everything that a rule may look at. `now` is the wall clock, in seconds since the epoch."""
+    """All that a rule may read. `now` is the wall clock, in seconds since the epoch."""
 
     run: Run
     seen: Observation
     now: float
     limits: Limits
-    watched: StallTimers
+    timers: StallTimers
 
     @property
     def report(self) -> Report:
@@ -78,7 +78,7 @@ class Situation:
 
     @property
     def cause(self) -> Cause:
-        """Why the attempt ended; the job's own word before the backend's."""
+        """Why the attempt ended; the job's own record before the backend's."""
         return self.report.cause if self.report.cause is not Cause.NONE else self.seen.cause
 
     @property
@@ -94,7 +94,7 @@ class Situation:
 
     @property
     def lost(self) -> bool:
-        """The newest start, of this very attempt, ended without a word and without a new proven checkpoint."""
+        """The newest start, of this very attempt, ended without a record and without a new proven checkpoint."""
         return self.gone and self.began and self.report.result is None and not self.progressed
 
     @property
@@ -107,15 +107,15 @@ class Situation:
     @property
     def patience(self) -> float:
         """Seconds for which heartbeats may stand still."""
-        return self.limits.hung if self.watched.beat_moved else self.limits.silent
+        return self.limits.hung if self.timers.beat_moved else self.limits.silent
 
     @property
     def hung(self) -> bool:
-        return self.seen.phase in BEATING and self.watched.beat_still > self.patience
+        return self.seen.phase in BEATING and self.timers.beat_still > self.patience
 
     @property
     def stuck(self) -> bool:
-        return self.live and bool(self.seen.stuck) and self.watched.stuck > self.seen.patience
+        return self.live and bool(self.seen.stuck) and self.timers.stuck > self.seen.patience
 
     @property
     def ended_stuck(self) -> bool:
@@ -126,8 +126,8 @@ class Situation:
     def failures(self) -> int:
         """Bad ends in a row with no new proven checkpoint between them, this one among them."""
         this = 0 if self.blameless else 1
-        said = self.report.failures + (this if self.lost else 0)  # a start that left no word could not count itself
-        return max(said, self.run.failures + this)
+        counted = self.report.failures + (this if self.lost else 0)  # a start without a record could not count itself
+        return max(counted, self.run.failures + this)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +144,10 @@ def decide(
     seen: Observation,
     now: float,
     limits: Limits = LIMITS,
-    watched: StallTimers = NOTHING_STILL,
+    timers: StallTimers = NOTHING_STILL,
 ) -> Decision:
     """What follows for a run from what was seen of its newest attempt."""
-    situation = Situation(run=run, seen=seen, now=now, limits=limits, watched=watched)
+    situation = Situation(run=run, seen=seen, now=now, limits=limits, timers=timers)
     for rule in RULES:
         if rule.when(situation):
             return rule.then(situation, rule.name)
@@ -173,7 +173,7 @@ def _cancelled(_: Situation, rule: str) -> Decision:
 
 
 def _cancelled_elsewhere(at: Situation, rule: str) -> Decision:
-    because = at.seen.because or "somebody cancelled it past orch"
+    because = at.seen.because or "it was cancelled outside orch"
     return Decision(action=Action.FINISH, because=because, rule=rule, cause=Cause.CANCELLED)
 
 
@@ -244,7 +244,9 @@ def is_due(run: Run, now: float, limits: Limits = LIMITS) -> bool:
 RULES: tuple[Rule, ...] = (
     Rule(name="ended", when=lambda at: at.run.phase.ended, then=_wait("the run has ended")),
     Rule(
-        name="unknown", when=lambda at: at.seen.phase is Phase.UNKNOWN, then=_wait("nobody can say how the attempt is")
+        name="unknown",
+        when=lambda at: at.seen.phase is Phase.UNKNOWN,
+        then=_wait("the state of the attempt is not known"),
     ),
     Rule(name="success", when=lambda at: at.gone and at.report.success, then=_finish),
     Rule(name="cancelled", when=lambda at: at.run.cancel_requested and at.gone, then=_cancelled),
@@ -254,7 +256,7 @@ RULES: tuple[Rule, ...] = (
     Rule(name="hung", when=lambda at: at.hung, then=_hung),
     Rule(
         name="partial",
-        when=lambda at: at.live and bool(at.seen.partial) and at.watched.partial > at.limits.partial,
+        when=lambda at: at.live and bool(at.seen.partial) and at.timers.partial > at.limits.partial,
         then=_partial,
     ),
     Rule(name="stuck", when=lambda at: at.stuck, then=_unstick),

@@ -1,7 +1,7 @@
 """Signatures: what a line of a log says about why a job failed. First match wins; each example line is its row's test.
 
-Rows go into job.json, where the agent applies them to the errors of all ranks, so that it can tell what another start
-of the same job would mend. `echo`: ranks also print this when *another* rank failed, so it counts only when alone.
+Rows go into job.json, where the agent applies them to the errors of all ranks, so that it knows what another start
+of the same job would fix. `echo`: ranks also print this when *another* rank failed, so it counts only when alone.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ SIGNATURES: tuple[Signature, ...] = (
         retry=True,
         example="The server socket has failed to listen on any local network address. port: 29500",
     ),
-    # A script that cannot be read, or that stops at the same place every time, is told to its author at once.
+    # A script that cannot be read, or that stops at the same place every time, is reported to its author at once.
     # FileNotFoundError is not among them: a file may be late on a shared file system.
     Signature(
         cause=Cause.USER_ERROR,

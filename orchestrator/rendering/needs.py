@@ -32,7 +32,7 @@ def save_seconds(plan: Plan) -> int:
 
 
 def shm_bytes(plan: Plan) -> int:
-    """Shared memory without which ranks of one node cannot talk; none for one that is alone."""
+    """Shared memory that the ranks of one node need to communicate; none for a single rank."""
     ranks = plan.topology.ranks_per_node
     return ranks * SHM_PER_RANK if ranks > 1 else 0
 

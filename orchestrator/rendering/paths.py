@@ -41,7 +41,7 @@ def absolute(path: str, start: str) -> str:
 
 
 def absolute_glob(pattern: str, start: str) -> str:
-    """`absolute` for a glob: what looks like a wildcard in `start` is none."""
+    """`absolute` for a glob: wildcards in `start` are escaped."""
     if pattern.startswith(STDLIB):
         return pattern
     return absolute(pattern, _WILDCARD.sub(r"[\g<0>]", start))

@@ -36,7 +36,7 @@ class RenderRequest:
     """Facts and wishes, with no default that would be looked up elsewhere.
 
     `job_dir` is the absolute directory of job.yaml. `present` names those of the spec's relative paths that are there:
-    `model: bert` is a hub id unless a directory `bert` lies beside job.yaml, and only the caller can look.
+    `model: bert` is a hub id unless a directory `bert` lies beside job.yaml, and only the caller can check.
     `kubernetes_secrets`: jobs of this kind can read Secrets that Kubernetes keeps.
     `templates` maps `job.json.j2` to its text, `payload` is what travels beside the rendered files (library and code).
     """

@@ -1,4 +1,4 @@
-"""Hand-over: a recorded intention becomes processes. Used by the command line at once and by the controller later.
+"""Dispatch: a recorded intention becomes processes. Used by the command line at once and by the controller later.
 
 Needs nothing but the store and the run's own directory on this machine: no job.yaml, no planner, no template.
 """
@@ -32,19 +32,19 @@ from orchestrator.system import logs
 POSTPONED_SECONDS = 10.0
 ANOTHERS_SECONDS = 120.0  # for the process that recorded an intention to hand it over, where only it has the secrets
 
-Answer = tuple[str, EventData]  # kind and data of the event that tells what came of a hand-over
+Answer = tuple[str, EventData]  # kind and data of the event that records the result of a dispatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """`values` by the job's variable; `missing` says in words what could not be read."""
+    """`values` by the job's variable; `missing` are sentences about those that could not be read."""
 
     values: Mapping[str, str]
     missing: tuple[str, ...]
 
 
 def stage(bundle: Bundle, run_dir: Path) -> Path:
-    """Keep a bundle on this machine for every attempt of a run: completely or not at all. Raises StoreError."""
+    """Store a bundle on this machine for every attempt of a run: completely or not at all. Raises StoreError."""
     target = run_dir / f"bundle-{bundle.digest[:12]}.zip"
     if target.is_file():
         return target
@@ -59,15 +59,15 @@ def stage(bundle: Bundle, run_dir: Path) -> Path:
     return target
 
 
-def kept_bundle(home: Path, submission: Submission) -> Bundle:
-    """What `stage` kept of an attempt's run in the store `home`, which may have been moved. Raises JobError."""
+def stored_bundle(home: Path, submission: Submission) -> Bundle:
+    """The bundle that `stage` stored for an attempt's run below `home`, which may have moved. Raises JobError."""
     recorded = Path(submission.bundle_file)
     here = home / "runs" / submission.run / recorded.name
     return load_bundle(here if here.exists() else recorded, submission.digest)
 
 
 def load_bundle(path: Path, digest: str) -> Bundle:
-    """The bundle that `stage` kept. Raises JobError when it is gone or not what was recorded."""
+    """The bundle that `stage` stored. Raises JobError when it is gone or not what was recorded."""
     try:
         bundle = Bundle(files=archive.unpack(path.read_bytes()))
     except (OSError, zipfile.BadZipFile) as error:
@@ -129,17 +129,17 @@ def dispatch(
     lease: Lease | None = None,
     bundle: Bundle | None = None,
 ) -> Run:
-    """Hand the newest attempt over and record what came of it; the run after that. `bundle`: what `stage` has kept.
+    """Submit the newest attempt to its cluster and record the result; the run after that. `bundle`: the staged one.
 
-    Safe at any time, by any number of processes: the backend adopts an attempt that it has already, and what went wrong
-    here is not recorded of an attempt that another process has handed over meanwhile. The controller shows its `lease`.
+    Safe at any time, by any number of processes: the backend adopts an attempt that it has already, and an error
+    here is not recorded for an attempt that another process has submitted meanwhile. The controller shows its `lease`.
     """
     if run.submission is None:
         return run
     anothers = lease is not None and run.not_before is None
     try:
         if bundle is None or bundle.digest != run.submission.digest:
-            bundle = kept_bundle(store.home, run.submission)
+            bundle = stored_bundle(store.home, run.submission)
         answer = attempt(backend, run, environment, bundle, anothers=anothers)
     except JobError as error:
         answer = _refused(error)
@@ -149,7 +149,7 @@ def dispatch(
 def attempt(
     backend: Backend, run: Run, environment: Mapping[str, str], bundle: Bundle, *, anothers: bool = False
 ) -> Answer:
-    """The part of `dispatch` that waits for the cluster: the event that tells what came of it. Records nothing.
+    """The part of `dispatch` that waits for the cluster: the event with its result. Records nothing.
 
     `anothers`: a process that has the job's secrets may be handing over too.
     """
@@ -170,7 +170,7 @@ def record_result(store: Store, backend: Backend, run: Run, answer: Answer, *, l
     after = store.record(run.name, kind, data, lease=lease, attempt=run.attempt)
     failpoints.failpoint("handover.recorded")
     if after.phase.ended or after.attempt != submission.attempt:
-        backend.cancel(submission, now=True)  # the run had gone on without this attempt: nobody would look after it
+        backend.cancel(submission, now=True)  # the run has gone on without this attempt: no controller would end it
     return after
 
 
@@ -182,7 +182,7 @@ def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> Ans
     """What follows from a secret that is missing. `anothers`: `orch submit` or `orch resume` may be handing over."""
     if anothers:
         not_before = (run.intended_at or time.time()) + ANOTHERS_SECONDS
-        return "postponed", {"not_before": not_before, "missing": str(missing)}  # of this process: no word on the run
+        return "postponed", {"not_before": not_before, "missing": str(missing)}  # of this process, not of the run
     because = f"{missing}; set it and type: orch resume {run.name}"
     return "stopped", {"cause": Cause.SECRET_MISSING.value, "because": because}
 
@@ -193,7 +193,7 @@ def _refused(error: JobError) -> Answer:
 
 
 def _try(backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle) -> Answer:
-    """Hand over; the event, kind and data, that tells what came of it. Raises _SecretMissing."""
+    """Submit the attempt; the event, kind and data, with the result. Raises _SecretMissing."""
     try:
         secrets = read_secrets(job_of(bundle), environment, here=kind_of(backend.kind).here)
         if secrets.missing:

@@ -39,7 +39,7 @@ class Prepared:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences for whoever submits or renders the job."""
+        """Sentences for the user who submits or renders the job."""
         behind = (f"code: {what}; it does not travel with the job" for what in self.left_behind)
         return (*self.plan.warnings, *self.notes, *behind)
 

@@ -22,11 +22,11 @@ from orchestrator.runs.dispatch import (
     dispatch,
     excluded,
     job_of,
-    kept_bundle,
     read_secrets,
     record_result,
     secret_variables,
     stage,
+    stored_bundle,
 )
 from orchestrator.runs.prepare import Prepared
 from orchestrator.store import Store, mirror
@@ -42,7 +42,7 @@ def submit_run(
     from_scratch: bool = False,
     bad_nodes: BadNodes = USUAL,
 ) -> Run:
-    """Record a run and hand its first attempt over, or adopt the unfinished run of the same name and spec.
+    """Record a run and dispatch its first attempt, or adopt the unfinished run of the same name and spec.
 
     May be killed anywhere and called again, at the same moment too: one run comes of it. Raises JobError when the name
     is taken, a secret is missing or the checkpoint directory is another run's; ClusterError when the cluster refuses.
@@ -65,8 +65,8 @@ def submit_runs(
 ) -> list[Run]:
     """What `submit_run` does, for many: while the cluster answers for some, the next are prepared and recorded.
 
-    Raises what `submit_run` raises, for the first that it concerns; then some of the later ones may have been handed
-    over, too, and what came of each is on record.
+    Raises what `submit_run` raises, for the first job concerned; some of the later ones may then have been
+    dispatched, too, with their results recorded.
     """
     # Not needed for one run, and it takes a while to import.
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -104,7 +104,7 @@ def _recorded(
     from_scratch: bool = False,
     bad_nodes: BadNodes,
 ) -> tuple[Run, bool]:
-    """The run of this job, unfinished: the one that is there, or a new one; and whether to hand it over now."""
+    """The unfinished run of this job, existing or new; and whether to dispatch it now."""
     existing = store.find(prepared.spec.name)
     run = existing or _record(
         store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
@@ -114,9 +114,9 @@ def _recorded(
 
 
 def _is_in_sight(backend: Backend, run: Run) -> bool:
-    """Whether the cluster says how an attempt stands that somebody may have begun to hand over and was killed.
+    """Whether the cluster knows the state of an attempt that a killed process may have submitted.
 
-    Where it does not, a refusal would not mean that nothing runs: the controller goes on when it can be told.
+    If it does not answer, a refusal would not mean that nothing runs: the controller dispatches it later.
     """
     try:
         return backend.observe([Question(submission=submission_of(run))])[run.name].phase is not Phase.UNKNOWN
@@ -191,7 +191,7 @@ def _refuse_missing(job: JobFile, environment: Mapping[str, str], *, here: bool,
 
 
 def _left_out(store: Store, backend: Backend, cluster: str, needed: int, bad_nodes: BadNodes) -> tuple[NodeRecord, ...]:
-    """None where the cluster does not answer: the hand-over is going to say so, and to be tried again."""
+    """None if the cluster does not answer: the dispatch reports it and is tried again."""
     try:
         return excluded(store.node_records(cluster), backend, needed, bad_nodes)
     except Unreachable:
@@ -216,7 +216,7 @@ def _adopted(run: Run, prepared: Prepared) -> Run:
 
 def _accepted(run: Run) -> Run:
     if run.cause is Cause.REFUSED:
-        raise ClusterError(run.because, hint=f"mend that and type: orch resume {run.name}")
+        raise ClusterError(run.because, hint=f"fix that and type: orch resume {run.name}")
     return run
 
 
@@ -251,7 +251,7 @@ def resume_run(
     if not run.phase.ended:
         raise JobError(f"the run {name} has not ended: it is {run.phase.value}", hint=f"orch status {name} shows it")
     backend.ready()
-    bundle = kept_bundle(store.home, submission_of(run))
+    bundle = stored_bundle(store.home, submission_of(run))
     _refuse_missing(job_of(bundle), environment, here=kind_of(backend.kind).here, again=f"orch resume {name}")
     without = _left_out(store, backend, run.cluster, submission_of(run).nodes, bad_nodes)
     submission = next_submission(run, from_step=from_step, from_scratch=from_scratch, without=without)

@@ -1,4 +1,4 @@
-"""The SQLite file: opened with the right journal, its format checked, its errors said in words."""
+"""The SQLite file: opened with the right journal, its format checked, its errors as sentences."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _hint(message: str, path: Path) -> str:
         ),
         ("disk I/O", f"the disk of {path.parent} reports errors"),
     )
-    for word, hint in hints:
-        if word in message:
+    for text, hint in hints:
+        if text in message:
             return hint
     return f"look at {path}, or set ORCH_HOME to another directory"

@@ -29,7 +29,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRow:
-    """The row as read. `holder` is None when nobody has it; `leave` that somebody asked the holder to leave."""
+    """The row as read. `holder` is None if it is free; `leave`: the holder was asked to leave."""
 
     holder: str | None
     term: int
@@ -83,5 +83,5 @@ def release(connection: sqlite3.Connection, lease: Lease) -> None:
 
 
 def ask_to_leave(connection: sqlite3.Connection) -> None:
-    """Ask the holder, whoever it is, to leave."""
+    """Ask the holder to leave."""
     connection.execute("UPDATE leases SET leave = 1 WHERE name = ? AND holder IS NOT NULL", (NAME,))

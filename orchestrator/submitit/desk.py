@@ -65,7 +65,7 @@ class Submitter:
 
 
 def cancel(store_home: Path, run: str) -> None:
-    """Ask for the end of a run; of one that has ended there is nothing to ask. Raises JobError when there is none."""
+    """Request the end of a run that has not ended. Raises JobError if there is no such run."""
     with open_store(store_home) as store:
         if not store.get(run).phase.ended:
             submit.cancel_run(store, run)
@@ -73,7 +73,7 @@ def cancel(store_home: Path, run: str) -> None:
 
 
 def snapshots(store_home: Path, runs: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """What the store says of runs. Raises JobError for one that is not in it."""
+    """Snapshots of runs by name. Raises JobError for a run that is not in the store."""
     with open_reader(store_home) as reader:
         every = {one["name"]: one for one in reader.snapshots()} if len(runs) > 1 else {}
         found: dict[str, Mapping[str, Any]] = {}
@@ -86,13 +86,13 @@ def snapshots(store_home: Path, runs: Sequence[str]) -> dict[str, Mapping[str, A
 
 
 class Keeper:
-    """Looks now and then whether a controller is alive, for without one no run would ever end."""
+    """Checks now and then that a controller is alive: without one no run would end."""
 
     def __init__(self, store_home: Path) -> None:
         self._home = store_home
         self._due = 0.0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """To be called often. Raises StoreError when a controller is missing and cannot be started."""
         if time.monotonic() < self._due:
             return
@@ -105,7 +105,7 @@ def _keep(store: Store) -> None:
     keep_controller(store, wanted=configfile.load(config_path(os.environ), PROFILES).controller == "auto")
 
 
-def told(error: OrchError) -> str:
+def message(error: OrchError) -> str:
     """An error as one text, with what to do next."""
     place = error.message if not isinstance(error, JobError) else str(error)
     return f"{place}\n{error.hint}" if error.hint else place

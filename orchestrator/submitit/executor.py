@@ -53,7 +53,7 @@ class OrchExecutor(core.Executor):
         try:
             self.cluster, self._profile = desk.profile_of(cluster)
         except OrchError as error:
-            raise FailedSubmissionError(desk.told(error)) from error
+            raise FailedSubmissionError(desk.message(error)) from error
 
     @classmethod
     def name(cls) -> str:
@@ -86,7 +86,7 @@ class OrchExecutor(core.Executor):
             with desk.Submitter(self.cluster, profile) as submitter:
                 submitter.submit(specs)
         except OrchError as error:
-            raise FailedSubmissionError(desk.told(error)) from error
+            raise FailedSubmissionError(desk.message(error)) from error
         tasks = range(asked.nodes * asked.tasks_per_node)
         return [self.job_class(self.folder, job_id, tasks) for job_id in job_ids]
 

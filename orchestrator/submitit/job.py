@@ -16,20 +16,13 @@ from orchestrator.views.table import Row
 
 R_co = TypeVar("R_co", covariant=True)
 
-POLL_SECONDS = 0.25  # between two looks at the store
+POLL_SECONDS = 0.25  # between two reads of the store
 
-# Slurm's words, which submitit's helpers know.
+# Slurm's states, which submitit's helpers know.
 _STATES: Mapping[str, str] = {
-    "pending": "PENDING",
-    "queued": "PENDING",
-    "starting": "RUNNING",
-    "running": "RUNNING",
-    "stopping": "COMPLETING",
-    "succeeded": "COMPLETED",
-    "failed": "FAILED",
-    "cancelled": "CANCELLED",
-    "stopped": "STOPPED",
-}
+    "pending": "PENDING", "queued": "PENDING", "starting": "RUNNING", "running": "RUNNING", "stopping": "COMPLETING",
+    "succeeded": "COMPLETED", "failed": "FAILED", "cancelled": "CANCELLED", "stopped": "STOPPED",
+}  # fmt: skip
 _FAILED: Mapping[str, str] = {"time_limit": "TIMEOUT", "cuda_oom": "OUT_OF_MEMORY", "host_oom": "OUT_OF_MEMORY"}
 
 
@@ -39,7 +32,7 @@ def run_of(job_id: str) -> str:
 
 
 def state_of(snapshot: Row) -> str:
-    """A run's state in a word of Slurm's."""
+    """A run's state as Slurm names it."""
     phase = snapshot["phase"]
     if phase == "failed":
         return _FAILED.get(snapshot["cause"], "FAILED")
@@ -72,13 +65,13 @@ class Watcher(core.InfoWatcher):
         for job_id in waiting:
             snapshot = found[run_of(job_id)]
             self._snapshots[job_id] = snapshot
-            told = {key: str(snapshot[key]) for key in ("name", "phase", "cause", "because", "attempt", "generation")}
-            self._info_dict[job_id] = {"JobID": job_id, "State": state_of(snapshot), **told}
+            shown = {key: str(snapshot[key]) for key in ("name", "phase", "cause", "because", "attempt", "generation")}
+            self._info_dict[job_id] = {"JobID": job_id, "State": state_of(snapshot), **shown}
             if snapshot["phase"] in desk.ENDED:
                 self._finished.add(job_id)
         self._last_status_check = time.time()
         if self._registered - self._finished:
-            self._keeper.look()
+            self._keeper.check()
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
         return self.get_info(job_id, mode=mode).get("State", "UNKNOWN")
@@ -88,7 +81,7 @@ class Watcher(core.InfoWatcher):
         return job_id in self._finished
 
     def snapshot(self, job_id: str) -> Row:
-        """What the store said last. Raises JobError when it knows no such run."""
+        """The last snapshot. Raises JobError if the store has no such run."""
         if job_id not in self._snapshots:
             self.get_info(job_id, mode="force")
         return self._snapshots[job_id]
@@ -109,7 +102,7 @@ class OrchJob(core.Job[R_co]):
         super().__init__(folder, job_id, tasks)
 
     def done(self, force_check: bool = False) -> bool:  # noqa: FBT001, FBT002 - submitit's own signature
-        """Whether the run has ended: by its own word, for a result may lie there of a start that did not end it."""
+        """Whether the run has ended, by its phase: there may be a result of a start that did not end it."""
         return self.watcher.is_done(self.job_id, mode="force" if force_check else "standard")
 
     def wait(self) -> None:
@@ -167,8 +160,8 @@ class OrchJob(core.Job[R_co]):
         )
 
     def __getstate__(self) -> dict[str, object]:
-        kept = {key: value for key, value in self.__dict__.items() if key not in {"watcher", "_watch"}}
-        return {**kept, "home": self._watch.home}
+        values = {key: value for key, value in self.__dict__.items() if key not in {"watcher", "_watch"}}
+        return {**values, "home": self._watch.home}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = dict(state)

@@ -22,27 +22,16 @@ _UNITS = {"K": 2**10, "M": 2**20, "": 2**20, "G": 2**30, "T": 2**40}
 
 # Shared by all of submitit's executors: checked as submitit does.
 GENERIC: Mapping[str, tuple[type, ...]] = {
-    "name": (str,),
-    "timeout_min": (int, float),
-    "mem_gb": (int, float),
-    "nodes": (int,),
-    "cpus_per_task": (int,),
-    "gpus_per_node": (int,),
-    "tasks_per_node": (int,),
-    "stderr_to_stdout": (bool,),
-}
+    "name": (str,), "timeout_min": (int, float), "mem_gb": (int, float), "nodes": (int,), "cpus_per_task": (int,),
+    "gpus_per_node": (int,), "tasks_per_node": (int,), "stderr_to_stdout": (bool,),
+}  # fmt: skip
 # orch's own. Through AutoExecutor they are written orch_profile and so on; no other executor has a name of these.
 OWN: Mapping[str, tuple[type, ...]] = {"profile": (dict,), "code": (str,), "env": (dict,), "max_failures": (int,)}
 # sbatch's names that mean one of the shared ones.
 _SAME = {
-    "time": "timeout_min",
-    "nodes": "nodes",
-    "ntasks_per_node": "tasks_per_node",
-    "gpus_per_node": "gpus_per_node",
-    "cpus_per_task": "cpus_per_task",
-    "job_name": "name",
-    "stderr_to_stdout": "stderr_to_stdout",
-}
+    "time": "timeout_min", "nodes": "nodes", "ntasks_per_node": "tasks_per_node", "gpus_per_node": "gpus_per_node",
+    "cpus_per_task": "cpus_per_task", "job_name": "name", "stderr_to_stdout": "stderr_to_stdout",
+}  # fmt: skip
 _REFUSED = {
     "array_parallelism": "every call is a run of its own, and Slurm decides how many of them run at once",
     "comment": "orch finds its jobs by it",
@@ -81,9 +70,9 @@ class Asked:
 
 
 def check(given: Values) -> Values:
-    """The parameters by submitit's shared names, `slurm_` names that are no shared ones left as they are.
+    """The parameters by submitit's shared names, `slurm_` names without a shared name left as they are.
 
-    Raises ValueError for a name that means nothing here, NameError's kin in submitit, and for a value of a wrong type.
+    Raises ValueError for a name that means nothing here, as in submitit, and for a value of a wrong type.
     """
     found: dict[str, Any] = {}
     for name, value in given.items():
@@ -166,7 +155,7 @@ def _merge(changes: dict[str, Any], more: Values) -> None:
 
 
 def changed(name: str, profile: Profile, changes: Values) -> Profile:
-    """A cluster's profile with changes laid over it. Raises ValueError for what is no value of its key.
+    """A cluster's profile with changes laid over it. Raises ValueError for an invalid value.
 
     Keys that clusters of its kind do not read are left out, as submitit's executors ignore what is another's.
     """
@@ -205,7 +194,7 @@ def _bytes(key: str) -> Callable[[Any], Values]:
     def read_size(value: Any) -> Values:
         match = _SIZE.fullmatch(str(value).strip())
         if match is None:
-            raise ValueError(f"{value!r} is no amount of memory; wanted one like 64GB")
+            raise ValueError(f"{value!r} is not an amount of memory; wanted one like 64GB")
         return {key: int(float(match[1]) * _UNITS[match[2].upper()])}
 
     return read_size

@@ -1,7 +1,7 @@
 """Log records: what they belong to, how a line looks, and where lines go.
 
 Each module that touches the world has a logger of its own. Importing `logging` costs more than all of `orch status`, so
-here it is imported by whoever sets up a log, and nobody else's calls are worth the import.
+here it is imported only where a log is set up: other commands are spared the import.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     import logging
 
 MAX_BYTES, KEPT = 10_000_000, 3  # of the controller's log: when it is rotated, and how many old ones stay
-ROOT = (
-    "orchestrator"  # other packages' records go nowhere: the Kubernetes client's hold whole answers, secrets included
-)
+# Records of other packages are dropped: the Kubernetes client's hold whole answers, secrets included.
+ROOT = "orchestrator"
 
 _run: ContextVar[str | None] = ContextVar("run", default=None)
 _cluster: ContextVar[str | None] = ContextVar("cluster", default=None)
@@ -54,8 +53,8 @@ def call(logger: str, what: str, began: float, status: object, *, cluster: str |
 
 
 def record_call(logger: str, what: str, milliseconds: float, status: object, *, cluster: str | None = None) -> None:
-    """As `call`, for one that was measured elsewhere."""
-    if "logging" not in sys.modules:  # nobody has set up a log
+    """As `call`, for a call that was measured elsewhere."""
+    if "logging" not in sys.modules:  # no log is set up
         return
     import logging
 
@@ -102,8 +101,9 @@ def _formatter(form: str) -> logging.Formatter:
 
         def format(self, record: logging.LogRecord) -> str:
             about = "".join(f"{name}={value} " for name, value in _about().items())
-            trace = f"\n{self._trace(record)}" if self._trace(record) else ""
-            return f"{self._time(record)} {record.levelname} {about}{record.getMessage()}{trace}"
+            line = f"{self._time(record)} {record.levelname} {about}{record.getMessage()}"
+            trace = self._trace(record)
+            return f"{line}\n{trace}" if trace else line
 
         def _trace(self, record: logging.LogRecord) -> str:
             """Of an exception, or as it came from the other side of ssh."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CONTROLLER_LOCK = "controller.lock"  # in the state directory, held by the controller of this machine
-WATCHED = "watched"  # in a run's directory on this machine: touched every few seconds while somebody follows the run
+WATCHED = "watched"  # in a run's directory on this machine: touched every few seconds while a user follows the run
 
 
 def orch_home(env: Mapping[str, str]) -> Path:

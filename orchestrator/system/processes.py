@@ -1,4 +1,4 @@
-"""What of the environment a process gets that outlives the one that starts it."""
+"""The part of the environment that a process gets which outlives its starter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # What an agent, a rank or the controller may need of the environment it is started from, and nothing else.
-KEPT = (
+INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
     "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "http_proxy", "https_proxy", "no_proxy", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "HF_HOME",
@@ -19,7 +19,7 @@ KEPT = (
 
 def kept(environment: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, str]:
     """The part of an environment that a background process of orch's gets, and the variables named in `more`."""
-    return {name: environment[name] for name in (*KEPT, *more) if name in environment}
+    return {name: environment[name] for name in (*INHERITED, *more) if name in environment}
 
 
 def module_path() -> str:

@@ -33,11 +33,11 @@ def listing(events: Sequence[Event], *, clock: units.Clock, width: int | None, p
 
 def sentence(event: Event) -> str:
     """What happened, with its reason if one was recorded. An event of an unknown kind is shown as its data."""
-    tell = _SENTENCES.get(event.kind)
-    if tell is None:
+    sentence = _SENTENCES.get(event.kind)
+    if sentence is None:
         facts = ", ".join(f"{key} {value}" for key, value in event.data.items())
         return f"{event.kind.replace('_', ' ')}{': ' if facts else ''}{facts}"
-    return tell(event.data)
+    return sentence(event.data)
 
 
 def _line(event: Event, time: str, width: int | None, paint: Paint) -> str:
@@ -118,14 +118,14 @@ def _cancel_requested(data: Row) -> str:
     return "its user asked to cancel it" + (", without a last checkpoint" if data.get("cancel_now") else "")
 
 
-def _ended(word: str) -> Callable[[Row], str]:
-    def tell(data: Row) -> str:
+def _ended(verb: str) -> Callable[[Row], str]:
+    def sentence(data: Row) -> str:
         step = f" at step {data['step']}" if data.get("step") is not None else ""
         error = first_error(data, lines=1)
         detail = f"\nfirst error: {error}" if error else ""
-        return f"{word}{step}{_because(data)}{detail}"
+        return f"{verb}{step}{_because(data)}{detail}"
 
-    return tell
+    return sentence
 
 
 _SENTENCES: Mapping[str, Callable[[Row], str]] = {

@@ -14,7 +14,7 @@ from orchestrator.views.text import Paint, plain
 
 
 def row(record: NodeRecord, limits: BadNodes, now: float, *, can_exclude: bool = True) -> dict[str, object]:
-    """Plain values. `until` is None for an exclusion without end and for a node in use; `out` tells them apart.
+    """Plain values. `until` is None for an exclusion without end and for a node in use; `out` distinguishes them.
 
     `can_exclude`: whether the node's kind of cluster can exclude nodes.
     """

@@ -39,7 +39,7 @@ def field(label: str, text: str, width: int | None, paint: Paint = plain, role: 
 
 
 def wrapped(text: str, room: int | None) -> list[str]:
-    """Lines of at most `room` columns (None: as long as they are), at least one; line ends of the text are kept."""
+    """Lines of at most `room` columns (None: as long as they are), at least one; line ends of the text remain."""
     lines = [clean(line) for line in text.splitlines()] or [""]
     if room is None:
         return lines

@@ -26,9 +26,9 @@ def count(number: float | None) -> str:
     """A count with thousands apart up to a million, then in millions and billions: 6.74 billion."""
     if number is None:
         return NOTHING
-    for limit, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+    for limit, unit in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
         if abs(number) >= limit:
-            return f"{_three(number / limit)} {word}"
+            return f"{_three(number / limit)} {unit}"
     return f"{number:,.0f}"
 
 

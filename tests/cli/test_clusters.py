@@ -68,7 +68,7 @@ def test_a_file_keeps_its_comments_its_rights_and_its_link(tmp_path: Path) -> No
         (["b", "--kind", "ssh", "--set", "partition=x"], "is read on slurm clusters only"),
         (["b", "--kind", "slurm", "--set", "poll=fast"], "wanted a number"),
         (["b", "--kind", "slurm", "--set", "partition"], "wanted KEY=VALUE"),
-        (["b c", "--kind", "slurm"], "is no name here"),
+        (["b c", "--kind", "slurm"], "is not a name here"),
         (["ssh", "--kind", "slurm"], "the name ssh stands for"),
     ],
 )

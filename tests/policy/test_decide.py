@@ -64,7 +64,7 @@ WATCHED = st.builds(
 
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_there_is_never_a_second_live_attempt(run: Run, seen: Observation, watched: StallTimers) -> None:
-    action = decide(run, seen, NOW, watched=watched).action
+    action = decide(run, seen, NOW, timers=watched).action
     if action is Action.RESUBMIT:
         assert seen.phase in GONE
     if action is Action.SUBMIT:
@@ -73,20 +73,20 @@ def test_there_is_never_a_second_live_attempt(run: Run, seen: Observation, watch
 
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_only_what_is_seen_to_be_over_ends_a_run(run: Run, seen: Observation, watched: StallTimers) -> None:
-    if decide(run, seen, NOW, watched=watched).action in {Action.FINISH, Action.GIVE_UP, Action.STOP}:
+    if decide(run, seen, NOW, timers=watched).action in {Action.FINISH, Action.GIVE_UP, Action.STOP}:
         assert seen.phase in GONE
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_not_knowing_changes_nothing(run: Run, seen: Observation, watched: StallTimers) -> None:
     if seen.phase is Phase.UNKNOWN:
-        assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
+        assert decide(run, seen, NOW, timers=watched).action is Action.WAIT
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_a_run_that_ended_stays_as_it_is(run: Run, seen: Observation, watched: StallTimers) -> None:
     if run.phase.ended:
-        assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
+        assert decide(run, seen, NOW, timers=watched).action is Action.WAIT
 
 
 @given(RUNS, OBSERVATIONS)
@@ -104,7 +104,7 @@ def test_a_cancel_leads_to_an_end_and_never_to_another_attempt(
 ) -> None:
     if not run.cancel_requested or run.phase.ended:
         return
-    decision = decide(run, seen, NOW, watched=watched)
+    decision = decide(run, seen, NOW, timers=watched)
     if seen.phase in GONE:
         complete = seen.report is not None and seen.report.success
         assert decision.action is Action.FINISH
@@ -118,14 +118,14 @@ def test_a_cancel_leads_to_an_end_and_never_to_another_attempt(
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_a_cancel_past_orch_never_leads_to_another_attempt(run: Run, seen: Observation, watched: StallTimers) -> None:
     if seen.phase is Phase.CANCELLED and not run.phase.ended:
-        decision = decide(run, seen, NOW, watched=watched)
+        decision = decide(run, seen, NOW, timers=watched)
         assert decision.action is Action.FINISH
 
 
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_what_its_scheduler_has_in_the_queue_is_left_there(run: Run, seen: Observation, watched: StallTimers) -> None:
     if seen.phase is Phase.QUEUED and not seen.partial and not seen.stuck and not run.cancel_requested:
-        assert decide(run, seen, NOW, watched=watched).action is Action.WAIT
+        assert decide(run, seen, NOW, timers=watched).action is Action.WAIT
 
 
 @given(RUNS, OBSERVATIONS)
@@ -141,7 +141,7 @@ def test_more_failures_than_allowed_end_a_run_with_its_cause(run: Run, seen: Obs
 
 @given(RUNS, OBSERVATIONS, WATCHED)
 def test_every_decision_names_its_rule_and_says_why(run: Run, seen: Observation, watched: StallTimers) -> None:
-    decision = decide(run, seen, NOW, watched=watched)
+    decision = decide(run, seen, NOW, timers=watched)
     assert decision.because
     assert decision.rule in {rule.name for rule in RULES}
 
@@ -299,8 +299,8 @@ STUCK = Observation(phase=Phase.QUEUED, stuck="ImagePullBackOff: gone", patience
 
 
 def test_what_cannot_start_is_waited_for_and_then_ended() -> None:
-    assert decide(a_run(), STUCK, NOW, watched=StallTimers(stuck=599.0)).action is Action.WAIT
-    decision = decide(a_run(), STUCK, NOW, watched=StallTimers(stuck=601.0))
+    assert decide(a_run(), STUCK, NOW, timers=StallTimers(stuck=599.0)).action is Action.WAIT
+    decision = decide(a_run(), STUCK, NOW, timers=StallTimers(stuck=601.0))
     assert (decision.action, decision.cause, decision.rule) == (Action.CANCEL, Cause.STUCK, "stuck")
     assert "ImagePullBackOff: gone" in decision.because
 

@@ -180,7 +180,7 @@ def test_what_is_wrong_is_refused_with_file_line_and_field(more, line, field, wo
             "is set by orch; use checkpoint.every",
         ),
         ("name: a\nrun: train.py\n", 2, "run", "add `code: .`"),
-        ('name: a\nrun: "\'x"\n', 2, "run", "is no command line: no closing quotation"),
+        ('name: a\nrun: "\'x"\n', 2, "run", "is not a command line: no closing quotation"),
         ("name: a\nrun: '  '\n", 2, "run", "wanted the path"),
         ("name: a\nrun: --flag\n", 2, "run", "wanted the path"),
         (SCRIPT + "training: {steps: 5}\n", 4, "training", "stands beside run"),

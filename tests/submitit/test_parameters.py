@@ -93,7 +93,7 @@ def test_what_a_kind_of_cluster_does_not_read_is_left_out() -> None:
         ({"nodes": True}, "nodes is True; wanted int"),
         ({"nodes": 0}, "nodes is 0; wanted at least 1"),
         ({"gpus_per_node": 8}, "gpus_per_node is 8 and tasks_per_node 1: orch starts one task for each GPU"),
-        ({"slurm_mem": "much"}, "'much' is no amount of memory"),
+        ({"slurm_mem": "much"}, "'much' is not an amount of memory"),
         ({"env": {"RANK": "0"}}, "env has RANK, which is set for each task"),
         ({"env": {"A B": "0"}}, "wanted a text under letters, digits"),
         ({"env": {"A": 1}}, "env has A: 1; wanted a text"),

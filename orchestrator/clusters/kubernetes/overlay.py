@@ -43,7 +43,7 @@ class Field:
 
 
 def lay_over(job: Document, overlay: Document, at: Field) -> dict[str, Any]:
-    """The job with the overlay laid over it. Raises JobError if it is no valid patch or changes what orch needs."""
+    """The job with the overlay laid over it. Raises JobError for a patch that is invalid or changes what orch needs."""
     merged = _merged(job, overlay, at)
     if merged is _GONE:
         at.refuse("takes the whole job away")

@@ -19,24 +19,24 @@ PREFLIGHT = 86  # this node can't run the job
 
 
 class Ended(Exception):
-    """Ends the agent. `cause` is a word of `orch status`, `because` a sentence for people.
+    """Ends the agent. `cause` is shown by `orch status`, `because` is a sentence for people.
 
-    `told`: an outcome record says it already.
+    `recorded`: an outcome record has it already.
     """
 
     def __init__(
-        self, code: int, cause: Cause, because: str, *, generation: int | None = None, told: bool = False
+        self, code: int, cause: Cause, because: str, *, generation: int | None = None, recorded: bool = False
     ) -> None:
         super().__init__(because)
         self.code = code
         self.cause = cause
         self.because = because
         self.generation = generation
-        self.told = told
+        self.recorded = recorded
 
     @property
     def result(self) -> str:
-        """The word of an outcome record."""
+        """As in an outcome record."""
         return {SUCCESS: "success", STOPPED: "stopped", FENCED: "fenced", SLOT_TAKEN: "fenced"}.get(self.code, "failed")
 
     @property

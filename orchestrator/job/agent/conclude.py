@@ -23,32 +23,32 @@ from orchestrator.job.protocol.records import Fault, Outcome, Stopped, Success
 from orchestrator.job.system.atomic import create_json, replacing, write_json, write_reserved
 
 
-def settle(member: Member) -> Outcome | None:
-    """The generation's outcome, once there is one; None while it goes on. Raises OSError."""
+def conclude(member: Member) -> Outcome | None:
+    """The generation's outcome, once there is one; None while it runs. Raises OSError."""
     if member.result is not None and member.peers.outcome is not None:
         return member.peers.outcome
     if member.number == 0:
         _watch_nodes(member)
-        return _conclude(member) if _is_over(member) else None
+        return _decide(member) if _is_over(member) else None
     if member.overtaken:
         return Outcome("failed", because="node 0 has gone on.", restart=True)
     lost = member.peers.lost([0]) or _absent_head(member)
     if not lost:
         return None
     _lose(member, lost)
-    return _conclude(member)
+    return _decide(member)
 
 
 def write_fenced(member: Member, ended: Ended) -> None:
-    """The outcome of a generation whose node 0 found a newer claim. It counts for nobody but readers."""
+    """Write the outcome of a generation whose node 0 found a newer claim; only readers use it."""
     fenced = Verdict("fenced", Cause.FENCED, ended.because, False, False, FENCED, None, member.claim.failures)
     _write(member, fenced, None)
 
 
 def _watch_nodes(member: Member) -> None:
-    """Ends the generation when a node is missing, lost, or when nothing moves any more.
+    """End the generation when a node is missing or lost, or when there is no progress.
 
-    Whoever is lost will not say how it ended, however node 0 did: its own ranks may have felt it first.
+    Check for lost nodes even if node 0 has failed: its ranks may have failed because of the loss.
     """
     _lose(member, member.peers.lost(node for node in member.peers.still_running() if node != 0))
     if member.result is not None and member.result not in ("done", "stopped"):
@@ -69,7 +69,7 @@ def _watch_nodes(member: Member) -> None:
 
 
 def _absent_head(member: Member) -> Mapping[int, tuple[Cause, str]]:
-    """Node 0 where it has made the claim and will not join: it died in between, or left word that it ended."""
+    """Node 0 if it has made the claim and will not join: it died in between, or has recorded a refusal."""
     if 0 not in member.peers.missing():
         return {}
     refusal = fence.refusal_of_peer(member.node.root, member.node.options, member.claim.nodes)
@@ -93,13 +93,13 @@ def _lose(member: Member, lost: Mapping[int, tuple[Cause, str]]) -> None:
 def _is_over(member: Member) -> bool:
     gone = {fault.node for fault in member.faults if fault.type == "Lost"}
     running = set(member.peers.still_running()) - gone
-    if member.result == "done":  # a request to stop waits for nobody: who comes later finds how this ended
+    if member.result == "done":  # a stop does not wait for missing nodes: they find the outcome
         running |= set(member.peers.missing()) - gone
     return member.result is not None and not running
 
 
-def _conclude(member: Member) -> Outcome:
-    """Decides, writes the outcome and what goes with it, and returns what stands then."""
+def _decide(member: Member) -> Outcome:
+    """Decide the outcome, write it with its side files, return the record that won."""
     root, claim = member.node.root, member.claim
     found = _gather(member)
     refusal = fence.refusal_of_peer(root, member.node.options, claim.nodes) if member.peers.missing() else None
@@ -154,15 +154,15 @@ def _gather(member: Member) -> Evidence:
 
 
 def _is_finished(member: Member) -> bool:
-    """Every rank attested its end. What nodes saw of their own ranks counts: listings of network disks are cached."""
-    said_by_nodes = [record.result == "done" for record in member.peers.exits.values()]
-    if len(said_by_nodes) == member.claim.nodes and all(said_by_nodes):
+    """Whether every rank attested its end. Nodes' records of their own ranks count: network disks cache listings."""
+    done = [record.result == "done" for record in member.peers.exits.values()]
+    if len(done) == member.claim.nodes and all(done):
         return True
     return len(evidence.done_ranks(member.directory)) == member.node.job.world_size
 
 
 def _host_of_error(member: Member, decided: Verdict) -> str | None:
-    """The machine of the first error; of one that never joined, what the start's hostfile calls it."""
+    """The machine of the first error; of a node that never joined, its name in the start's hostfile."""
     if decided.fault is None:
         return None
     joined = member.peers.joined.get(decided.fault.node)
@@ -205,7 +205,7 @@ def _write_success(member: Member) -> None:
 
 
 def _link(link: Path, target: Path, node: int) -> None:
-    """A convenience: replaced in one step, and left alone where somebody has something else of that name."""
+    """Replace a convenience link in one step, unless something else has its name."""
     if link.exists() and not link.is_symlink():
         log.line(node, f"{link} is there already and is left alone; the model is in {target}")
         return

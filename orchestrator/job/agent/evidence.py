@@ -15,13 +15,13 @@ from orchestrator.job.protocol.disk import read
 from orchestrator.job.protocol.records import Fault, RankDone, RankError
 from orchestrator.job.protocol.report import FirstError
 
-_TORCHRUN = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")  # said at once, of the first that failed
+_TORCHRUN = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")  # logged at once, of the first that failed
 _DEEPSPEED = re.compile(r"exits with return code = (-?\d+)")
 
 
 @dataclass(frozen=True)
 class Silent:
-    """A rank of this node that was seen dead with neither an error nor an attestation, before anybody ended it."""
+    """A rank of this node that died by itself with neither an error record nor an attestation."""
 
     rank: int
     time: float
@@ -38,7 +38,7 @@ def status_name(status: int) -> tuple[str, str]:
 
 
 def statuses(launcher_log: str, first_rank: int) -> dict[int | None, int]:
-    """Exit statuses that a launcher's log tells, by rank; DeepSpeed's tells one and not whose: None."""
+    """Exit statuses in a launcher's log by rank; DeepSpeed logs one without its rank: None."""
     found: dict[int | None, int] = {
         first_rank + int(local): int(status) for status, local in _TORCHRUN.findall(launcher_log)
     }
@@ -51,7 +51,7 @@ def statuses(launcher_log: str, first_rank: int) -> dict[int | None, int]:
 def local_faults(
     directory: Path, node: int, *, silent: Iterable[Silent], status: int | None, ranks: range, now: float
 ) -> list[Fault]:
-    """What this node's processes leave behind: ranks without a word, or a launcher that failed without any rank's.
+    """The faults of this node's processes: ranks without a record, or a launcher that failed with no rank at fault.
 
     `status` is the launcher's, None when it had to be ended.
     """
@@ -60,17 +60,17 @@ def local_faults(
         _, message = status_name(status)
         sentence = f"The launcher on node {node} was killed by {message}."
         return [Fault(node, now, "Launcher", sentence, log, cause=Cause.LAUNCHER_LOST)]
-    told = statuses(log, ranks.start)
+    by_rank = statuses(log, ranks.start)
     dead = list(silent)
-    reported = [entry for entry in dead if entry.rank in told and told[entry.rank] != -signal.SIGTERM]
+    reported = [entry for entry in dead if entry.rank in by_rank and by_rank[entry.rank] != -signal.SIGTERM]
     found = []
     for entry in reported or dead:
-        code = told.get(entry.rank, told.get(None))
+        code = by_rank.get(entry.rank, by_rank.get(None))
         kind, message = status_name(code) if code is not None else ("Signal", "an unknown signal")
         text = tail(directory / files.LOGS / files.rank_log(entry.rank))
         found.append(Fault(node, entry.time, kind, message, text, rank=entry.rank))
-    worded = any((directory / files.RANKS / files.rank_error(rank)).exists() for rank in ranks)
-    if not found and not worded and status:
+    recorded = any((directory / files.RANKS / files.rank_error(rank)).exists() for rank in ranks)
+    if not found and not recorded and status:
         found.append(Fault(node, now, "Launcher", f"exit status {status}", log))
     return found
 

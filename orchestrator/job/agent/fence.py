@@ -30,27 +30,26 @@ def has_progressed(options: Options, job: JobFile) -> bool:
 
 
 def note_progress(options: Options, job: JobFile) -> None:
-    """Leaves word of it, where the checkpoint directory's end does not reach. A full disk prevents nothing else."""
+    """Record in the run directory that a checkpoint has counted, so that deleting checkpoints does not hide it."""
     try:
         if not has_progressed(options, job):
             write_json(options.run_dir / files.PROGRESSED, to_json(Owner(job.name, job.run_id)))
     except OSError as error:
-        log.line(options.node, f"cannot leave word of the progress in {options.run_dir}: {error}")
+        log.line(options.node, f"cannot record the progress in {options.run_dir}: {error}")
 
 
 def take_slot(options: Options) -> int | None:
     """Locks the slot for the life of this process; the descriptor must stay open.
 
-    A start has each slot once: whoever hands an attempt over again may start a second agent beside one that is slow to
-    get here, and the slow one must do nothing, also when the other has ended by then. Raises Ended when the slot is
-    taken, or was.
+    A start has each slot once: submitting an attempt again may start a second agent beside a slow one, which then must
+    do nothing, even if the other has ended already. Raises Ended when the slot is taken, or was.
     """
     if options.slot_lock is None:
         return None
     options.slot_lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = lock.acquire(options.slot_lock)
     held = descriptor is None
-    holder = read(Slot, options.slot_lock) or Slot()  # none where nobody held it, or died before it had said so
+    holder = read(Slot, options.slot_lock) or Slot()  # none if no agent held it, or died before it had written it
     if descriptor is None or holder.start == options.start:
         if descriptor is not None:
             os.close(descriptor)
@@ -73,11 +72,11 @@ def own_directory(job: JobFile) -> None:
         owner = _owner(path)
     except OSError as error:
         because = f"{hosts.here()}: cannot write in the checkpoint directory {root}: {error.strerror}."
-        if error.errno in FULL:  # somebody may make room
+        if error.errno in FULL:  # room may be made
             raise Ended(FAILED, Cause.DISK_FULL, f"{because} Make room, or choose another.") from error
-        raise Ended(PREFLIGHT, Cause.PREFLIGHT, f"{because} Choose another, or mend it.") from error
+        raise Ended(PREFLIGHT, Cause.PREFLIGHT, f"{because} Choose another, or fix it.") from error
     if owner is None:
-        because = f"{path} says whose directory this is and cannot be parsed. Mend or remove it, if you are sure."
+        because = f"{path} says whose directory this is and cannot be parsed. Fix or remove it, if you are sure."
         raise Ended(HOPELESS, Cause.OWNED, because)
     if owner.run_id != job.run_id:
         raise Ended(
@@ -98,10 +97,10 @@ def _owner(path: Path) -> Owner | None:
 def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Claim | None:
     """The claim that this node is to join, of its own start and newer than `after`; None: not there yet.
 
-    `seen`: the newest number when this agent started. Raises Ended when the run has finished, or somebody else's claim
-    came since.
+    `seen`: the newest number when this agent started. Raises Ended when the run has finished, or another start has
+    made a claim since.
     """
-    made = generations.claims(root)  # one look: a claim that appears between two looks is no older than the newest
+    made = generations.claims(root)  # read once: a claim that appears meanwhile is not older than the newest
     if not made:
         return None
     newest = made[-1]
@@ -123,15 +122,14 @@ def check_turn(root: Root, options: Options, seen: int, after: int | None) -> Cl
 
 
 def _check_late(root: Root, options: Options, newest: Claim, outcome: Outcome) -> None:
-    """Raises Ended where this start ended for good without this node, which was slow to come."""
+    """Raises Ended if this start ended for good without this node, which came late."""
     took_part = (generation_dir(root, newest.generation) / files.joined(options.node)).exists()
     if outcome.restart or took_part:
         return
-    raise Ended(outcome.code, outcome.cause, outcome.because, generation=newest.generation, told=True)
+    raise Ended(outcome.code, outcome.cause, outcome.because, generation=newest.generation, recorded=True)
 
 
 def fenced_by(claim: Claim) -> str:
-    """Who counts now."""
     who = f"Start {claim.start} of attempt {claim.attempt}"
     return f"{who} has claimed generation {claim.generation}: it counts from now on."
 
@@ -159,14 +157,14 @@ def refusal_path(root: Root, node: int) -> Path:
 
 
 def forget_refusal(root: Root, options: Options) -> None:
-    """An earlier refusal of this very node and start is no longer its word."""
+    """Remove an earlier refusal of this node and start, which no longer holds."""
     refusal_path(root, options.node).unlink(missing_ok=True)
 
 
 def write_refusal(root: Root, options: Options, ended: Ended, seen: int) -> None:
-    """Leaves word for the other nodes and for readers: this start ends before it has a generation. Raises OSError.
+    """Record for the other nodes and for readers that this start ends before it has a generation. Raises OSError.
 
-    `seen`: the newest number when this agent started. A claim of another start since then is newer than this word.
+    `seen`: the newest number when this agent started. A claim of another start since then is newer than this refusal.
     """
     path, newest = refusal_path(root, options.node), generations.newest_claim(root)
     path.parent.mkdir(exist_ok=True)
@@ -175,7 +173,7 @@ def write_refusal(root: Root, options: Options, ended: Ended, seen: int) -> None
 
 
 def refusal_of_peer(root: Root, options: Options, nodes: int) -> Ending | None:
-    """The word of another node of this start that has ended before it had a generation."""
+    """The refusal of another node of this start that has ended before it had a generation."""
     for node in range(nodes):
         refusal = read(Ending, refusal_path(root, node)) if node != options.node else None
         if refusal is not None and refusal.start == options.start and refusal.attempt == options.attempt:

@@ -81,10 +81,10 @@ def _count_nvidia_smi() -> int:
     if shutil.which("nvidia-smi") is None:
         return 0
     try:
-        said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    return sum(line.startswith("GPU ") for line in said.stdout.splitlines())
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
 def _is_this(python: str) -> bool:
@@ -103,7 +103,7 @@ def _origin_here() -> str:
 
 def _origin_of(python: str) -> str:
     try:
-        said = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, timeout=_ASK_SECONDS, check=False)
+        done = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, timeout=_ASK_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return said.stdout.strip()
+    return done.stdout.strip()

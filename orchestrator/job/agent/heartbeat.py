@@ -1,4 +1,4 @@
-"""Heartbeats: a counter that moves while an agent lives, and how long one has stood still by the reader's own clock."""
+"""Heartbeats: a counter that moves while an agent lives, and how long one has not moved by the reader's own clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Hashable
 
 INTERVAL = 1.0  # seconds
-UNSEEN = 5.0  # seconds that a value may have stood still between two looks at it
+UNSEEN = 5.0  # seconds that count as unchanged between two reads of a value, at most
 
 
 class Beat:
@@ -39,21 +39,22 @@ class Beat:
 
 
 class Stillness:
-    """How long each of some values has not changed, by this process's monotonic clock; to be asked often.
+    """How long each of some values has not changed, by this process's monotonic clock; call it often.
 
-    Time in which this process could not look, because a file system hung or it was stopped itself, says nothing against
-    others: no more than UNSEEN of it counts.
+    Of time in which this process could not read, as its file system hung or it was stopped, at most UNSEEN counts.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._seen: dict[Hashable, tuple[Any, float, float]] = {}  # the value, how long it stood still, the last look
+        self._seen: dict[
+            Hashable, tuple[Any, float, float]
+        ] = {}  # the value, how long it has not changed, the last read
 
     def seconds(self, key: Hashable, value: Any) -> float:
         """How long `key` has had `value`; 0.0 when it is new."""
         now = self._clock()
-        known, still, looked = self._seen.get(key, (None, 0.0, now))
-        still = still + min(now - looked, UNSEEN) if key in self._seen and known == value else 0.0
+        known, still, read = self._seen.get(key, (None, 0.0, now))
+        still = still + min(now - read, UNSEEN) if key in self._seen and known == value else 0.0
         self._seen[key] = (value, still, now)
         return still
 

@@ -1,4 +1,4 @@
-"""Under which names the cluster knows the nodes of this job: those that a person can look at, drain or leave out."""
+"""The cluster's names of this job's nodes, by which a person can inspect, drain or exclude them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Mapping
 
 
 def here(environ: Mapping[str, str] = os.environ) -> str:
-    """This node: as whoever started the agent calls it, as Slurm does, else by the name that the machine has itself."""
+    """This node, as named by the starter of the agent, by Slurm, else by the machine itself."""
     return environ.get("ORCH_HOST") or environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 
@@ -21,5 +21,5 @@ def name_of(node: int, environ: Mapping[str, str] = os.environ) -> str | None:
         lines = [line.partition("#")[0].split() for line in Path(path).read_text().splitlines()]
     except (OSError, ValueError):
         return None
-    hosts = [words[0] for words in lines if words]
+    hosts = [fields[0] for fields in lines if fields]
     return hosts[node] if node < len(hosts) else None

@@ -2,7 +2,7 @@
 
 A scheduler may send its signals to every process of a job. SIGUSR1 would end torchrun at once and leave its workers
 running, so it is ignored from here on; a rank that understands it sets its own handler. After a SIGTERM torchrun gives
-its workers 30 s, however long the scheduler would and their save takes, so it is blocked until `rank` lets it through.
+its workers 30 s, even where the scheduler gives more, so it is blocked until `rank` lets it through.
 """
 
 from __future__ import annotations

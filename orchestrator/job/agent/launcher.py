@@ -23,29 +23,19 @@ def command(job: JobFile, claim: Claim, node: int, hostfile: Path, agent: int) -
     `hostfile` is written for a launcher that reads one. Raises OSError.
     """
     python = job.python or sys.executable
-    return [
-        python,
-        "-m",
-        "orchestrator.job.agent.launched",
-        str(agent),
-        *LAUNCHERS[job.launcher](job, claim, node, hostfile),
-    ]
+    argv = LAUNCHERS[job.launcher](job, claim, node, hostfile)
+    return [python, "-m", "orchestrator.job.agent.launched", str(agent), *argv]
 
 
 def _torchrun(job: JobFile, claim: Claim, node: int, _hostfile: Path) -> list[str]:
     # No restarts: its store is shared over restarts and gloo then fails; the agents restart all nodes together.
     return [
         "torch.distributed.run",
-        f"--nnodes={job.nodes}",
-        "--node-rank",
-        str(node),
-        f"--nproc-per-node={job.ranks_per_node}",
+        *(f"--nnodes={job.nodes}", f"--nproc-per-node={job.ranks_per_node}", "--node-rank", str(node)),
         f"--master-addr={claim.address}",
         f"--master-port={claim.port}",
         f"--rdzv-conf=timeout={int(job.timeouts.join)}",
-        "--max-restarts=0",
-        "-m",
-        RANK_MODULE,
+        *("--max-restarts=0", "-m", RANK_MODULE),
     ]
 
 
@@ -55,26 +45,20 @@ def _deepspeed(job: JobFile, claim: Claim, node: int, hostfile: Path) -> list[st
     hostfile.write_text("".join(f"node-{number} slots={job.ranks_per_node}\n" for number in range(claim.nodes)))
     return [
         "deepspeed.launcher.runner",
-        f"--hostfile={hostfile}",
-        "--no_ssh",
-        f"--node_rank={node}",
+        *(f"--hostfile={hostfile}", "--no_ssh", f"--node_rank={node}"),
         f"--num_gpus={job.ranks_per_node}",
         f"--master_addr={claim.address}",
         f"--master_port={claim.port}",
-        "--no_local_rank",
-        "--module",
-        RANK_MODULE,
+        *("--no_local_rank", "--module", RANK_MODULE),
     ]
 
 
-LAUNCHERS: Mapping[str, Callable[[JobFile, Claim, int, Path], list[str]]] = {
-    "torchrun": _torchrun,
-    "deepspeed": _deepspeed,
-}
+_Command = Callable[[JobFile, Claim, int, Path], list[str]]
+LAUNCHERS: Mapping[str, _Command] = {"torchrun": _torchrun, "deepspeed": _deepspeed}
 
 
 def free_port() -> int:
-    """A TCP port that is free now. When somebody still takes it, that generation fails and the next chooses anew.
+    """A TCP port that is free now. If another process takes it first, that generation fails and the next chooses again.
 
     Below those that the kernel gives to outgoing connections: any of these may be taken until the launcher listens.
     """
@@ -103,5 +87,5 @@ def _first_outgoing() -> int:
 
 
 def default_address(nodes: int) -> str:
-    """How other nodes reach this one when nobody said so."""
+    """How other nodes reach this one if no address was given."""
     return "127.0.0.1" if nodes == 1 else socket.gethostname()

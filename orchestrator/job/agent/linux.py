@@ -1,4 +1,4 @@
-"""What the agent asks of Linux: a signal at a parent's death, orphans, memory kills. Elsewhere it does nothing."""
+"""Linux process primitives (subreaper, parent-death signal, memory kills). Elsewhere they silently do less."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def adopt_orphans() -> None:
 
 
 def out_of_memory_kills() -> int:
-    """How many processes of this control group the kernel has killed for want of memory; 0 where it doesn't say."""
+    """How many processes of this control group the kernel has killed for lack of memory; 0 if unknown."""
     return sum(_oom_kills(path) for path in _memory_files(proc.read("self/cgroup")))
 
 
 def _memory_files(groups: str) -> Iterator[Path]:
     """Where the kernel counts such kills for the control groups in a process's `cgroup` file, of either version.
 
-    Where a group is not to be found under its name, this is a container that sees its own group as the root.
+    A container that has no group of that name sees its own group as the root.
     """
     for line in groups.splitlines():
         _, controllers, group = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""What an agent tells whoever reads its output."""
+"""Lines in the agent's output."""
 
 from __future__ import annotations
 

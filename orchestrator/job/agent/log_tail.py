@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Mapping
 
-_CHUNK = 1024 * 1024  # bytes per log and round: one noisy rank must not keep the agent from its work
+_CHUNK = 1024 * 1024  # bytes per log and round: one noisy rank must not delay the agent
 
 
-class Echo:
-    """Remembers how far each log was read. `logs` are paths by the word that stands before their lines."""
+class LogTail:
+    """Remembers how far each log was read. `logs` are paths by the label that precedes their lines."""
 
     def __init__(self, logs: Mapping[str, Path]) -> None:
         self._logs = dict(logs)
@@ -19,9 +19,9 @@ class Echo:
     def pump(self, *, final: bool = False) -> None:
         """Repeats the whole lines that are new; with `final` everything that is left, whole or not."""
         wrote = False
-        for word, path in self._logs.items():
-            while lines := self._read(word, path, final=final):
-                prefix = f"[{word}] "
+        for label, path in self._logs.items():
+            while lines := self._read(label, path, final=final):
+                prefix = f"[{label}] "
                 sys.stdout.write("".join(f"{prefix}{line}\n" for line in lines))
                 wrote = True
                 if not final:
@@ -29,17 +29,17 @@ class Echo:
         if wrote:
             sys.stdout.flush()
 
-    def _read(self, word: str, path: Path, *, final: bool) -> list[str]:
+    def _read(self, label: str, path: Path, *, final: bool) -> list[str]:
         try:
             with path.open("rb") as file:
-                file.seek(self._offsets[word])
+                file.seek(self._offsets[label])
                 chunk = file.read(_CHUNK)
         except OSError:
             return []
         end = chunk.rfind(b"\n") + 1
         if end == 0 and (final or len(chunk) == _CHUNK):
             end = len(chunk)
-        self._offsets[word] += end
+        self._offsets[label] += end
         lines = chunk[:end].decode("utf-8", "replace").split("\n")
         return [_shown(line) for line in (lines if lines[-1] else lines[:-1])]  # the last is what has no end yet
 

@@ -1,4 +1,4 @@
-"""An agent's life: claim or join, run the generation, settle how it ended, and again while that makes sense."""
+"""An agent's loop: claim or join a generation, run it, conclude it, and again while a restart may help."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from orchestrator.job.agent import fence, hosts, launcher, log, preflight, processes
 from orchestrator.job.agent.codes import FAILED, FENCED, FULL, HOPELESS, STOPPED, SUCCESS, Ended
-from orchestrator.job.agent.conclude import settle, write_fenced
+from orchestrator.job.agent.conclude import conclude, write_fenced
 from orchestrator.job.agent.environment import read_secrets
 from orchestrator.job.agent.heartbeat import Beat
 from orchestrator.job.agent.member import TICK, Member, Node
@@ -23,7 +23,7 @@ from orchestrator.job.protocol.files import SECRETS
 from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.records import Claim, Outcome
 
-WAIT = 0.05  # seconds between two looks for node 0's claim
+WAIT = 0.05  # seconds between two reads of node 0's claim
 MAX_BACKOFF = 60.0  # seconds
 
 
@@ -42,13 +42,13 @@ def run(options: Options, job: JobFile, inbox: Inbox, pod: Pod | None = None) ->
             log.line(options.node, f"warning: {device.warning}")
         _generations(Node(options, job, inbox, Beat(), device, dict(os.environ), secrets, pod), seen)
     except Ended as ended:
-        _leave_word(options, job, ended, seen)
+        _record_end(options, job, ended, seen)
         raise
     except (OSError, RecordError) as error:
         full = isinstance(error, OSError) and error.errno in FULL
         cause = Cause.DISK_FULL if full else Cause.UNKNOWN
         failed = Ended(FAILED, cause, f"The agent of node {options.node} ({hosts.here()}) failed: {error}")
-        _leave_word(options, job, failed, seen)
+        _record_end(options, job, failed, seen)
         raise failed from error
 
 
@@ -62,7 +62,7 @@ def _generations(node: Node, seen: int) -> NoReturn:
         number = claim.generation
         outcome = _generation(node, claim)
         if not outcome.restart:
-            raise Ended(outcome.code, outcome.cause, outcome.because, generation=number, told=True)
+            raise Ended(outcome.code, outcome.cause, outcome.because, generation=number, recorded=True)
         log.line(node.options.node, f"generation {number} ended: {outcome.because} Starting again.")
         if node.options.node == 0:
             _pause(node, backoff(outcome.failures), number)
@@ -74,14 +74,14 @@ def backoff(failures: int) -> float:
     return 0.0 if failures <= 1 else min(MAX_BACKOFF, 2.0 ** (failures - 1))
 
 
-def _leave_word(options: Options, job: JobFile, ended: Ended, seen: int) -> None:
-    """For the other nodes and for readers, where no outcome says it."""
-    if ended.told or ended.code in (SUCCESS, FENCED):
+def _record_end(options: Options, job: JobFile, ended: Ended, seen: int) -> None:
+    """Record the end for the other nodes and for readers, if no outcome has it."""
+    if ended.recorded or ended.code in (SUCCESS, FENCED):
         return
     try:
         fence.write_refusal(job.root, options, ended, seen)
     except OSError as error:
-        log.line(options.node, f"cannot leave word in {job.root}: {error}")
+        log.line(options.node, f"cannot record the end in {job.root}: {error}")
 
 
 def _next_claim(node: Node, seen: int, after: int | None) -> Claim:
@@ -147,7 +147,7 @@ def _await_claim(node: Node, seen: int, after: int | None) -> Claim:
             raise Ended(refusal.code, refusal.cause, because, generation=after)
         _check_stop(node, after)
         if peers is not None:
-            peers.look()
+            peers.refresh()
             for cause, because in peers.lost([0]).values():
                 raise Ended(FAILED, cause, because, generation=after)
         if time.monotonic() > deadline:
@@ -182,10 +182,10 @@ def _generation(node: Node, claim: Claim) -> Outcome:
         member.start()
         while True:
             node.inbox.wait(TICK)
-            member.look()
-            settled = settle(member)
-            if settled is not None:
-                return settled
+            member.update()
+            outcome = conclude(member)
+            if outcome is not None:
+                return outcome
     except Ended as ended:
         if node.options.node == 0:
             write_fenced(member, ended)

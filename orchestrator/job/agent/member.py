@@ -13,7 +13,7 @@ from orchestrator.job.agent import environment, evidence, fence, launcher, linux
 from orchestrator.job.agent.codes import FENCED, Ended
 from orchestrator.job.agent.evidence import Silent
 from orchestrator.job.agent.heartbeat import Beat, Stillness
-from orchestrator.job.agent.log_tail import Echo, tail
+from orchestrator.job.agent.log_tail import LogTail, tail
 from orchestrator.job.agent.options import Options
 from orchestrator.job.agent.peers import Peers
 from orchestrator.job.agent.pod import Pod
@@ -30,10 +30,10 @@ from orchestrator.job.protocol.records import Claim, Fault, NodeExit, RankProces
 from orchestrator.job.system import proc
 from orchestrator.job.system.atomic import reserve, write_reserved
 
-TICK = 0.2  # seconds between two looks at the other nodes; the end of a child wakes the agent at once
-WORD_SECONDS = 2.0  # that a launcher has to say what a dead rank died of, before all is ended
+TICK = 0.2  # seconds between two reads of the other nodes' records; the end of a child wakes the agent at once
+DIAGNOSIS_SECONDS = 2.0  # that a launcher has to log why a rank died, before all is ended
 LEAVE_SECONDS = 60.0  # that a launcher has to end after all of its ranks attested their end
-PLAIN_STOP_SECONDS = 35.0  # that a script which knows nothing of orch has to end after a SIGTERM
+PLAIN_STOP_SECONDS = 35.0  # that a script without a Session has to end after a SIGTERM
 STACKS_SECONDS = 0.5  # for hanging ranks to write where they hang
 RESERVED = 64 * 1024  # bytes on the disk from the start, for records that must be written when it is full
 
@@ -65,13 +65,13 @@ class Member:
         self.peers = Peers(node.root, claim, heartbeat=node.job.timeouts.heartbeat)
         self.result: str | None = None
         self.overtaken = False  # node 0 has made the next claim already
-        self.faults: list[Fault] = []  # that this agent saw itself, of any node
+        self.faults: list[Fault] = []  # detected by this agent, of any node
         self.number = node.options.node
         first = self.number * node.job.ranks_per_node
         self._ranks = range(first, first + node.job.ranks_per_node)
         logs = {f"rank {rank}": self.directory / files.LOGS / files.rank_log(rank) for rank in self._ranks}
         self._launcher_log = self.directory / files.LOGS / files.launcher_log(self.number)
-        self._echo = Echo(logs)
+        self._log_tail = LogTail(logs)
         self._stillness = Stillness()
         self._started = time.monotonic()
         self._pids: dict[int, int] = {}
@@ -105,14 +105,14 @@ class Member:
             },
         )
 
-    def look(self) -> None:
-        """One round: what has happened here and elsewhere, and what follows for this node. Raises Ended when fenced."""
+    def update(self) -> None:
+        """One round: read what has happened here and elsewhere, and act on it. Raises Ended when fenced."""
         if self._launcher is not None:
             self._launcher.reap()
-        self._echo.pump()
+        self._log_tail.pump()
         if self.node.pod is not None:
-            self.node.pod.look()
-        self.peers.look()
+            self.node.pod.update()
+        self.peers.refresh()
         if self.result is None:
             self._pass_on_stop()
         if self.result is None:
@@ -130,7 +130,7 @@ class Member:
         return time.monotonic() - self._started
 
     def progress_stands_still(self) -> float:
-        """Seconds since rank 0 last recorded anything; 0.0 before it ever did."""
+        """Seconds since rank 0 last recorded something; 0.0 before its first record."""
         progress, metrics = self.directory / files.PROGRESS, self.directory / files.METRICS
         seen = [path.stat().st_mtime_ns for path in (progress, metrics) if path.exists()]
         return self._stillness.seconds("progress", seen) if seen else 0.0
@@ -149,13 +149,13 @@ class Member:
             self._end("killed")
 
     def _pass_on_stop(self) -> None:
-        """Takes a request to stop to the ranks: they agree on it at the next step boundary, save and leave."""
+        """Pass a request to stop to the ranks: they agree on it at the next step boundary, save and exit."""
         asked = self.node.inbox.stop
         if asked is not None and self.number not in self.peers.stops:
             log.line(self.number, f"{asked.name}: asking the ranks to save and leave")
             record = StopRequest(asked.name, time.time())
             write_reserved(self.directory / files.stop(self.number), to_json(record))
-            self.peers.look()
+            self.peers.refresh()
         if not self.peers.stops:
             return
         if self._stop_since is None:
@@ -173,17 +173,17 @@ class Member:
                 _signal(pid, signal.SIGTERM if self._plain_stop else signal.SIGUSR1)
 
     def _watch_ranks(self) -> None:
-        """Notes ranks of this node that have died without a word; torchrun can take half a minute to say so."""
+        """Notes ranks of this node that have died without a record; torchrun can take half a minute to log it."""
         for rank in self._ranks:
             path = self.directory / files.RANKS / files.rank_process(rank)
             record = read(RankProcess, path) if rank not in self._pids else None
             if record is not None:
                 self._pids[rank] = record.pid
             pid = self._pids.get(rank)
-            if pid is not None and rank not in self._silent and not proc.is_running(pid) and not self._has_word(rank):
+            if pid is not None and rank not in self._silent and not proc.is_running(pid) and not self._has_record(rank):
                 self._silent[rank] = Silent(rank, time.time())
 
-    def _has_word(self, rank: int) -> bool:
+    def _has_record(self, rank: int) -> bool:
         records = self.directory / files.RANKS
         return any((records / name).exists() for name in (files.rank_done(rank), files.rank_error(rank)))
 
@@ -191,7 +191,7 @@ class Member:
         path = self.directory / files.RANKS / files.rank_error(rank)
         if not path.exists():
             return False
-        return not proc.is_running(self._pids.get(rank, 0)) or time.time() - path.stat().st_mtime > WORD_SECONDS
+        return not proc.is_running(self._pids.get(rank, 0)) or time.time() - path.stat().st_mtime > DIAGNOSIS_SECONDS
 
     def _judge(self) -> None:
         """Ends this node's part when it is over, here or elsewhere."""
@@ -217,16 +217,16 @@ class Member:
         if (self.directory / files.STOPPED).exists():
             return self._stillness.seconds("stopped", True) > LEAVE_SECONDS
         if self._silent:
-            told = evidence.statuses(tail(self._launcher_log), self._ranks.start)
+            logged = evidence.statuses(tail(self._launcher_log), self._ranks.start)
             waited = clock - min(entry.time for entry in self._silent.values())
-            return bool(told) or waited > WORD_SECONDS
+            return bool(logged) or waited > DIAGNOSIS_SECONDS
         if any(self._has_ended_in_error(rank) for rank in self._ranks):
             return True
         all_done = len(evidence.done_ranks(self.directory)) == self.node.job.world_size
         return all_done and self._stillness.seconds("done", True) > LEAVE_SECONDS
 
     def _end(self, result: str) -> None:
-        """Ends all processes of this node and leaves its exit record."""
+        """Ends all processes of this node and writes its exit record."""
         assert self._launcher is not None
         status = self._launcher.status
         if result == "failed":
@@ -240,9 +240,9 @@ class Member:
             )
             self.faults.extend(faults)
         left = self._launcher.kill(list(self._pids.values()))
-        self._echo.pump(final=True)
-        if result == "failed":  # otherwise a launcher has little to say but noise of its own end
-            Echo({f"launcher {self.number}": self._launcher_log}).pump(final=True)
+        self._log_tail.pump(final=True)
+        if result == "failed":  # otherwise a launcher logs only noise about its own end
+            LogTail({f"launcher {self.number}": self._launcher_log}).pump(final=True)
         self.result = result
         record = NodeExit(
             node=self.number,
@@ -254,14 +254,14 @@ class Member:
             time=time.time(),
         )
         write_reserved(self.directory / files.node_exit(self.number), to_json(record))
-        self.peers.look()
+        self.peers.refresh()
 
     def _check_fence(self) -> None:
         if generations.newest_number(self.node.root) <= self.claim.generation:
             return
         newest = generations.newest_claim(self.node.root)
         if newest is None or newest.generation <= self.claim.generation:
-            return  # taken, and not to be read yet
+            return  # claimed, and not readable yet
         self.end()
         self.overtaken = True
         if newest.start != self.claim.start:

@@ -45,12 +45,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     parser.add_argument("--from-step", type=int, metavar="N", help="go on from the checkpoint of this step")
     parser.add_argument("--from-scratch", action="store_true", help="start at step 0 although there are checkpoints")
     parser.add_argument("--slot-lock", type=Path, metavar="FILE", help="held exclusively while this agent lives")
-    parser.add_argument(
-        "--pod",
-        type=Path,
-        metavar="FILE",
-        help="in a pod, its termination message: tell what is on the disk",
-    )
+    parser.add_argument("--pod", type=Path, metavar="FILE", help="in a pod: the file of its termination message")
     found = parser.parse_args(argv)
     found.bundle, found.run_dir = found.bundle.resolve(), found.run_dir.resolve()
     return Options(**vars(found))

@@ -12,9 +12,9 @@ from orchestrator.job.protocol.jobfile import Signature
 from orchestrator.job.protocol.records import Ending, Fault
 from orchestrator.job.protocol.report import FirstError
 
-_KILLS = ("SIGKILL", "SIGTERM", "an unknown signal")  # said by somebody from outside: twice the same means nothing
+_KILLS = ("SIGKILL", "SIGTERM", "an unknown signal")  # from outside: the same twice means nothing
 # Stops in a row without a new proven checkpoint that a scheduler may answer with a requeue. More than the failures that
-# are allowed by default, for a stop is nobody's fault; but a job whose time limit is shorter than the way to its first
+# are allowed by default, as a stop is not a failure; but a job whose time limit is shorter than the way to its first
 # checkpoint would be queued again for ever.
 MAX_STOPS = 10
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
@@ -22,11 +22,11 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known at the end. `asked`: who asked to stop, None: nobody; `stopped_step`: the agreed save's.
+    """All that is known at the end. `asked`: who asked to stop, if anybody; `stopped_step`: the agreed save's.
 
     `step`: the newest checkpoint of this generation or the one it resumed from. `failures`, `stops`: in a row before
     this generation, without a new proven checkpoint. `previous`: first_error of the
-    generation before, when that failed with no new checkpoint either; `previous_cause`: what was made of it.
+    generation before, when that failed with no new checkpoint either; `previous_cause`: its cause.
     """
 
     faults: tuple[Fault, ...]
@@ -70,7 +70,7 @@ def decide(evidence: Evidence, signatures: Sequence[Signature]) -> Verdict:
 
 
 def refused(decided: Verdict, refusal: Ending) -> Verdict:
-    """A failure for want of a node, in the words and with the exit status of that node, which had ended before."""
+    """A failure because a node had ended before, with that node's message and exit status."""
     retry = decided.retry and refusal.retry
     because = f"Node {refusal.node} has ended this start: {refusal.because}"
     if refusal.retry and not retry:
@@ -80,16 +80,16 @@ def refused(decided: Verdict, refusal: Ending) -> Verdict:
 
 
 def first_fault(faults: Sequence[Fault], signatures: Sequence[Signature]) -> Fault | None:
-    """The earliest that is no echo of another; an echo only when there is nothing else."""
+    """The earliest primary fault; a secondary one only if no primary exists."""
     dead_launchers = {fault.node for fault in faults if fault.type == "Launcher"}
     # The ranks of a launcher that was killed die with it.
     own = [fault for fault in faults if fault.type not in ("Signal", "Exit") or fault.node not in dead_launchers]
-    ordered = sorted(own, key=lambda fault: (_is_echo(fault, signatures), fault.time))
+    ordered = sorted(own, key=lambda fault: (_is_secondary(fault, signatures), fault.time))
     return ordered[0] if ordered else None
 
 
 def signature_of(fault: Fault, signatures: Sequence[Signature]) -> Signature | None:
-    """The first row whose pattern is in the fault's own words, else in all of its text."""
+    """The first row whose pattern is in the fault's message, else in all of its text."""
     return classify(f"{fault.type}: {fault.message}", signatures) or classify(fault.text, signatures)
 
 
@@ -99,13 +99,13 @@ def classify(text: str, signatures: Sequence[Signature]) -> Signature | None:
 
 
 def same_error(one: Fault | None, other: FirstError | None) -> bool:
-    """Whether two first errors are the same words, and such as come from the program and not from outside."""
+    """Whether two first errors have the same message, and one of the program, not of a signal from outside."""
     if not one or not other or one.cause or one.type == "Launcher" or one.message in _KILLS:
         return False
     return one.type == other.type and _plain(one.message) == _plain(other.message)
 
 
-def _is_echo(fault: Fault, signatures: Sequence[Signature]) -> bool:
+def _is_secondary(fault: Fault, signatures: Sequence[Signature]) -> bool:
     row = signature_of(fault, signatures)
     return row is not None and row.echo
 
@@ -149,7 +149,7 @@ def _failed(evidence: Evidence, signatures: Sequence[Signature]) -> Verdict:
         retry = False
         allowed = evidence.max_failures
         notes.append(f"Failures in a row without a new proven checkpoint: {failures}, allowed: {allowed}.")
-    # Without one of the nodes nothing can start here; whoever starts agents must start them again.
+    # Without one of the nodes nothing can start here: the agents themselves must be started again.
     lost = any(fault.type == "Lost" for fault in evidence.faults)
     code = codes.FAILED if retry and restart else codes.HOPELESS
     return Verdict(
@@ -168,7 +168,12 @@ def _failed(evidence: Evidence, signatures: Sequence[Signature]) -> Verdict:
 def _explain(fault: Fault | None, evidence: Evidence, signatures: Sequence[Signature]) -> tuple[Cause, bool, bool, str]:
     """(cause, retry, echo, because) of the first fault alone."""
     if fault is None:
-        return Cause.UNKNOWN, True, False, "The ranks ended before the training was done, and none of them said why."
+        return (
+            Cause.UNKNOWN,
+            True,
+            False,
+            "The ranks ended before the training was done, and none of them recorded why.",
+        )
     where = f"The launcher on node {fault.node}" if fault.rank is None else f"Rank {fault.rank} on node {fault.node}"
     killed = fault.cause is Cause.LAUNCHER_LOST or (fault.type == "Signal" and fault.message in _KILLS)
     if killed and evidence.out_of_memory:
@@ -180,13 +185,13 @@ def _explain(fault: Fault | None, evidence: Evidence, signatures: Sequence[Signa
         return Cause.RANK_KILLED, True, False, f"{where} was killed by {fault.message}."
     row = signature_of(fault, signatures)
     if row is not None:
-        return row.cause, row.retry, row.echo, f"{where}: {_said(fault)}"
+        return row.cause, row.retry, row.echo, f"{where}: {_description(fault)}"
     unmatched = {"Signal": Cause.RANK_KILLED, "Launcher": Cause.LAUNCHER_LOST}
     cause = unmatched.get(fault.type, Cause.UNKNOWN if evidence.built_in else Cause.USER_ERROR)
-    return cause, True, False, f"{where}: {_said(fault)}"
+    return cause, True, False, f"{where}: {_description(fault)}"
 
 
-def _said(fault: Fault) -> str:
+def _description(fault: Fault) -> str:
     if fault.type in ("Exit", "Launcher"):
         last = next((line.strip() for line in reversed(fault.text.splitlines()) if line.strip()), "")
         return (
@@ -199,7 +204,7 @@ def _said(fault: Fault) -> str:
 
 
 def _sentences(because: str, notes: Sequence[str]) -> str:
-    """An error's own words rarely end in a full stop."""
+    """Joined; an error's message rarely ends in a full stop."""
     stop = "." if notes and because[-1:] not in ".!?:" else ""
     return " ".join([because + stop, *notes])
 

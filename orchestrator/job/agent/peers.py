@@ -1,4 +1,4 @@
-"""What this node sees of the others in a generation: who is there, who asked to stop, who has ended, who is lost."""
+"""What this node sees of the others in a generation: which have joined, asked to stop, ended or are lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Peers:
-    """The records of one generation's nodes, read again at each `look`. Records never change once they are there."""
+    """The records of one generation's nodes, read again at each `refresh`. Records never change once they are there."""
 
     def __init__(self, root: Root, claim: Claim, *, heartbeat: float) -> None:
         self._directory = generation_dir(root, claim.generation)
@@ -30,7 +30,7 @@ class Peers:
         self.stops: dict[int, StopRequest] = {}
         self.outcome: Outcome | None = None
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Reads what is new."""
         names = set(os.listdir(self._directory))
         for node in self._nodes:
@@ -54,16 +54,16 @@ class Peers:
         found = {}
         for node in nodes:
             record = self.joined.get(node)
-            word = self._word(node, record) if record is not None else None
-            if word is not None:
-                found[node] = word
+            loss = self._loss(node, record) if record is not None else None
+            if loss is not None:
+                found[node] = loss
         return found
 
     def still_running(self) -> list[int]:
-        """Nodes that have joined and not said how they ended."""
+        """Nodes that have joined and not recorded their end."""
         return [node for node in self.joined if node not in self.exits]
 
-    def _word(self, node: int, record: NodeJoined) -> tuple[Cause, str] | None:
+    def _loss(self, node: int, record: NodeJoined) -> tuple[Cause, str] | None:
         if proc.is_gone(record.process):
             return Cause.AGENT_LOST, f"The agent of node {node} ({record.host}, process {record.pid}) is gone."
         beat = _read(self._directory / files.heartbeat(node))

@@ -1,4 +1,4 @@
-"""Can this node run the job? Says no with the node's name, what was wanted, what was found and what to do."""
+"""Can this node run the job? A refusal has the node's name, what was wanted, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def check_write(root: Path, where: str) -> None:
         probe.unlink()
     except OSError as error:
         because = (
-            f"{where}: cannot write in the checkpoint directory {root}: {error.strerror}. Choose another, or mend it."
+            f"{where}: cannot write in the checkpoint directory {root}: {error.strerror}. Choose another, or fix it."
         )
         raise Ended(PREFLIGHT, Cause.DISK_FULL if error.errno in FULL else Cause.PREFLIGHT, because) from error
 
@@ -95,11 +95,11 @@ def choose_device(job: JobFile, environ: Mapping[str, str], where: str) -> Devic
     found = gpus.visible_gpus({**environ, **job.env})
     if found < job.ranks_per_node:
         limit = {**environ, **job.env}.get("CUDA_VISIBLE_DEVICES")
-        said = f" (CUDA_VISIBLE_DEVICES is {limit!r})" if limit is not None else ""
+        limited = f" (CUDA_VISIBLE_DEVICES is {limit!r})" if limit is not None else ""
         raise Ended(
             PREFLIGHT,
             Cause.PREFLIGHT,
-            f"{where}: {job.ranks_per_node} GPUs are wanted on each node, {found} found{said}, and torch "
+            f"{where}: {job.ranks_per_node} GPUs are wanted on each node, {found} found{limited}, and torch "
             f"{build.version} is a CUDA build. Look at nvidia-smi there; "
             "to train on the CPU set `device: cpu` in the cluster's profile.",
         )

@@ -1,4 +1,4 @@
-"""The agent's hold on its processes: its launcher, the signals it gets, and whatever its launcher has left behind."""
+"""The agent's processes: its launcher, the signals it gets, and what a launcher has left behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Mapping, Sequence
 from orchestrator.job.system import proc
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-KILL_SECONDS = 15.0  # what does not die of SIGKILL by then waits for a device
+KILL_SECONDS = 15.0  # a process that does not die of SIGKILL by then waits for a device
 
 
 class Inbox:
@@ -66,7 +66,7 @@ class Launcher:
         self.pid = self._process.pid
 
     def reap(self) -> None:
-        """Takes leave of every child that has ended: of the launcher, of orphans, and as PID 1 of any process."""
+        """Reap exited children: the launcher, adopted orphans and, as PID 1, any process."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -78,7 +78,7 @@ class Launcher:
                 self.status = self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def kill(self, also: Sequence[int] = ()) -> list[int]:
-        """SIGKILL to everything that the launcher started, and to `also`; returns what is still there after a while."""
+        """SIGKILL to everything that the launcher started, and to `also`; returns what still runs after a while."""
         if self.status is None:
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -91,7 +91,7 @@ class Launcher:
         return proc.kill_all(left, seconds=KILL_SECONDS)
 
     def _is_ours(self, pid: int) -> bool:
-        """Guards against a process id that was given to somebody else since."""
+        """Guards against a process id that the kernel has reused."""
         environment = proc.environment(pid)
         return not environment or _bears(environment, self._mark)
 
@@ -106,7 +106,7 @@ def _bears(environment: Mapping[str, str], mark: Mapping[str, str]) -> bool:
 
 
 def sweep(root: Path, node: int) -> list[int]:
-    """Ends what agents of this node that are dead left of earlier generations in `root`: their ranks' own children.
+    """Ends children of ranks of earlier generations in `root`, left behind by dead agents of this node.
 
     Processes of an agent that lives, or is only stopped, are left to the fence.
     """

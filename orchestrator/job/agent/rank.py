@@ -26,12 +26,12 @@ from orchestrator.job.system import proc
 from orchestrator.job.system.atomic import create_json, reserve, write_json, write_reserved
 
 BUILT_IN = "orchestrator.job.training.main"
-RESERVED = 16 * 1024  # bytes on the disk from the start: an error must be told even when the disk is full
-_MESSAGE, _TRACEBACK = 2000, 8000  # characters of an error that are kept: its message's first, its traceback's last
+RESERVED = 16 * 1024  # bytes on the disk from the start: an error must be written even when the disk is full
+_MESSAGE, _TRACEBACK = 2000, 8000  # characters of an error that are recorded: its message's first, its traceback's last
 
 
 def main() -> None:
-    """Runs the job's script as __main__ and leaves its word: ranks/rank-R.done.json or ranks/rank-R.error.json."""
+    """Runs the job's script as __main__ and records its end: ranks/rank-R.done.json or ranks/rank-R.error.json."""
     directory, rank = Path(os.environ["ORCH_GENERATION_DIR"]), int(os.environ["RANK"])
     linux.die_with_parent()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `launched` has blocked it for the launcher
@@ -82,7 +82,7 @@ def _await_helpers() -> None:
 
 
 def _leave() -> NoReturn:
-    """Skips the interpreter's own end, where torch and DeepSpeed sometimes abort after a run that went well."""
+    """Skips the interpreter's own shutdown, where torch and DeepSpeed sometimes abort after a run that went well."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # the disk is full, or the script has closed it
             stream.flush()
@@ -111,12 +111,12 @@ def _record(records: Path, process: RankProcess, error: BaseException, message: 
         traceback="".join(traceback.format_exception(type(error), error, error.__traceback__))[-_TRACEBACK:],
     )
     path = records / files.rank_error(process.rank)
-    if not path.exists():  # else the training has told it itself
+    if not path.exists():  # else the training has recorded it itself
         write_reserved(path, to_json(record))
 
 
 def _die_with_agent(agent: int) -> None:
-    """Waits for the end of the agent and ends this process: a launcher between the two may have died without a word."""
+    """Waits for the end of the agent and ends this process: a launcher between the two may have died."""
     try:
         select.select([os.pidfd_open(agent)], [], [])
     except (OSError, AttributeError):

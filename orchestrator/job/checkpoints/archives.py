@@ -94,7 +94,7 @@ class _StandIn:
     """Takes the place of any class or function: it can be called, filled and given a state, and does nothing."""
 
     def __init__(self, *_args: Any, **_named: Any) -> None:
-        """Accepts whatever a pickle passes."""
+        """Accepts any arguments that a pickle passes."""
 
     def __setstate__(self, state: Any) -> None:
         """Drops the state."""

@@ -31,8 +31,8 @@ ENDED_WELL = frozenset({"success", "stopped", "fenced"})
 class Request:
     """What a start asks for. `follows`: the generation it has just ended, None for the first claim of a start.
 
-    `progressed`: this run has had a checkpoint that counted, whatever its directory holds now. `from_step` and
-    `from_scratch` are the user's word. It is obeyed once in an attempt: when a scheduler starts the
+    `progressed`: this run has had a checkpoint that counted, even if its directory is empty now. `from_step` and
+    `from_scratch` are the user's request. It is obeyed once in an attempt: when a scheduler starts the
     attempt again with the same arguments, that start goes on from the newest checkpoint.
     """
 
@@ -51,14 +51,14 @@ class Request:
 
     @property
     def asked(self) -> str | None:
-        """The user's word, as a claim records it."""
+        """The user's request, as a claim records it."""
         if self.from_scratch:
             return "from-scratch"
         return f"from-step {self.from_step}" if self.from_step is not None else None
 
 
 class Refused(Exception):
-    """The claim can't be made. `cause` is "fenced", "finished" or the word that `orch status` shows."""
+    """The claim can't be made. `cause` is "fenced", "finished" or the cause that `orch status` shows."""
 
     def __init__(self, cause: str, because: str) -> None:
         super().__init__(because)
@@ -108,7 +108,7 @@ def has_progressed(root: Root, before: Claim) -> bool:
 
 
 def _check_turn(request: Request, number: int, before: Claim | None) -> None:
-    """Raises Refused when somebody with a better right was here."""
+    """Raises Refused if a claim takes precedence over this one."""
     if before is not None and before.attempt > request.attempt:
         raise Refused(
             "fenced",
@@ -121,7 +121,7 @@ def _check_turn(request: Request, number: int, before: Claim | None) -> None:
 
 
 def _check_end(root: Root, request: Request, before: Claim) -> None:
-    """Raises Refused when the run has ended, for good or until somebody decides anew."""
+    """Raises Refused if the run has ended, for good or until another attempt is requested."""
     if succeeded(root, before.generation):
         raise Refused("finished", f"The run finished in generation {before.generation}.")
     outcome = read_outcome(root, before.generation)
@@ -133,7 +133,7 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
     if not final and failures > request.max_failures and request.follows is None:
         because = (
             f"{failures} failures in a row without a new proven checkpoint, and {request.max_failures} are allowed; "
-            f"generation {before.generation} of attempt {before.attempt} ended without a word."
+            f"generation {before.generation} of attempt {before.attempt} ended without an outcome."
         )
         _close_lost(root, before, failures, because)
         if before.attempt == request.attempt:
@@ -141,7 +141,7 @@ def _check_end(root: Root, request: Request, before: Claim) -> None:
 
 
 def _close_lost(root: Root, before: Claim, failures: int, because: str) -> None:
-    """Writes the outcome that a lost generation could not; a later attempt, which somebody decided on, counts anew."""
+    """Writes the outcome that a lost generation could not; a later attempt starts counting again."""
     path = generation_dir(root, before.generation) / files.OUTCOME
     path.parent.mkdir(parents=True, exist_ok=True)
     outcome = Outcome(
@@ -200,5 +200,5 @@ def _vain_before(root: Root, before: Claim | None) -> NoProgress:
         return NoProgress()
     outcome = read_outcome(root, before.generation)
     if outcome is not None and outcome.is_final:
-        return NoProgress()  # it was not to be tried again, and here is another attempt: somebody decided so
+        return NoProgress()  # it ended for good, and this is another attempt, which was requested
     return no_progress(root, before, outcome)

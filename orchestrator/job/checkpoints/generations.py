@@ -32,7 +32,7 @@ def read_claim(root: Root, generation: int) -> Claim | None:
     try:
         claim = read(Claim, generations_dir(root) / files.claim(generation))
     except NewerFormatError:
-        raise  # it counts, whatever it says
+        raise  # it counts, although it cannot be read
     except RecordError:
         return None
     return claim if claim is not None and claim.generation == generation else None
@@ -54,7 +54,7 @@ def newest_claim(root: Root) -> Claim | None:
 
 
 def write_claim(root: Root, claim: Claim) -> bool:
-    """Takes the claim's number for it; False when somebody was faster. Raises OSError."""
+    """Takes the claim's number for it; False if another claim has it. Raises OSError."""
     directory = generations_dir(root)
     directory.mkdir(parents=True, exist_ok=True)
     return create_json(directory / files.claim(claim.generation), to_json(claim))

@@ -72,7 +72,7 @@ def read_metrics(root: Root) -> list[MetricsLine]:
     """One line for every logged step that counts, in the order of steps. Raises OSError.
 
     The newest generation's lines, before them those of the generation that saved what it resumed from, up to that step,
-    and so on. What a generation did after the checkpoint that its successor chose, it did in vain.
+    and so on. Lines of a generation after the checkpoint that its successor chose do not count.
     """
     lines: dict[int, MetricsLine] = {}
     claim, last = newest_claim(root), None

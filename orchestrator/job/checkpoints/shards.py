@@ -56,8 +56,8 @@ def read_save(directory: Path) -> Save:
     layered = _matches(_LAYER, names)
     # One of them speaks for all but a pipeline's layers, of which each stage knows its own.
     speakers = sorted(match.group() for match in [*model, *zero_model])
-    said = [archives.plain_values(directory / name) for name in (speakers if layered else speakers[:2])]
-    first = next((values for values in said if values), {})
+    contents = [archives.plain_values(directory / name) for name in (speakers if layered else speakers[:2])]
+    first = next((values for values in contents if values), {})
     config = first.get("ds_config")
     config = config if isinstance(config, dict) else {}
     return Save(
@@ -65,7 +65,7 @@ def read_save(directory: Path) -> Save:
         data_parallel=_size(first.get("dp_world_size"), "data", [*zero_model, *optimizer]),
         model_parallel=_size(first.get("mp_world_size"), "model", [*model, *zero_model, *optimizer]),
         prefix=optimizer[0].group("prefix") if optimizer else _prefix(config),
-        layers=_layers(said) if layered else (),
+        layers=_layers(contents) if layered else (),
         layer_suffixes=tuple(sorted({match.group(2) or "" for match in layered})),
     )
 
@@ -74,10 +74,10 @@ def _matches(pattern: re.Pattern[str], names: Iterable[str]) -> list[re.Match[st
     return [match for match in map(pattern.fullmatch, names) if match]
 
 
-def _size(said: Any, group: str, matches: Iterable[re.Match[str]]) -> int:
+def _size(recorded: Any, group: str, matches: Iterable[re.Match[str]]) -> int:
     """The size that a save says of itself, and never less than what its highest rank shows."""
     seen = [int(match.group(group)) + 1 for match in matches]
-    return max([said if isinstance(said, int) else 1, 1, *seen])
+    return max([recorded if isinstance(recorded, int) else 1, 1, *seen])
 
 
 def _stage(config: Mapping[str, object], *, zero_model: bool, optimizer: bool) -> int:
@@ -93,10 +93,10 @@ def _prefix(config: Mapping[str, object]) -> str:
     return "bf16_" if isinstance(section, dict) and section.get("enabled") is True else ""
 
 
-def _layers(said: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
+def _layers(contents: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
     """Numbers of a pipeline's layers, from the names of their parameters, which only ZeRO records."""
     found: set[int] = set()
-    for values in said:
+    for values in contents:
         for group in values.get("param_shapes") or ():
             matches = map(_PARAMETER_OF_LAYER.match, map(str, group))
             found.update(int(match.group(1)) for match in matches if match)

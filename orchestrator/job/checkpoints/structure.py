@@ -40,7 +40,7 @@ def _parts(directory: Path) -> Iterator[Problem]:
     elif tag is not None:
         yield Problem("latest", f"names {tag!r}, and there is no such directory")
     elif any(directory.glob("global_step*")):
-        yield Problem("latest", "is missing: DeepSpeed would start from scratch without a word")
+        yield Problem("latest", "is missing: DeepSpeed would silently start from scratch")
     elif not trainer:
         yield Problem(".", "holds neither a DeepSpeed checkpoint (`latest`) nor a Trainer's (trainer_state.json)")
     else:

@@ -23,7 +23,7 @@ _USUAL = Row()
 
 
 class Cause(str, Enum):
-    """The words are those of the signature table and of `orch status`. A word of a newer version is UNKNOWN.
+    """The values are those of the signature table and of `orch status`. A value of a newer version is UNKNOWN.
 
     Not blamed on a machine: a hang (the node that noticed it is named), the network or a port (the node that spoke
     first is named), a rank that was killed, and nothing that another node would do as well.
@@ -67,9 +67,9 @@ class Cause(str, Enum):
     STUCK = "stuck"  # the cluster accepted it and could never start it
     UNKNOWN = "unknown", Row(shown=False)
 
-    def __new__(cls, word: str, row: Row = _USUAL) -> Cause:  # noqa: PYI034 - typing.Self is of Python 3.11
-        made = str.__new__(cls, word)
-        made._value_, made.row = word, row
+    def __new__(cls, name: str, row: Row = _USUAL) -> Cause:  # noqa: PYI034 - typing.Self is of Python 3.11
+        made = str.__new__(cls, name)
+        made._value_, made.row = name, row
         return made
 
     __str__ = str.__str__  # as a StrEnum, which Python 3.9 does not have

@@ -52,6 +52,14 @@ class RunCommand(Operation[CommandResult]):
 
 
 @dataclass(frozen=True)
+class OnAttempt(Operation[Answer_co]):
+    """An operation on an attempt of the run in the directory `dir`."""
+
+    dir: str
+    attempt: int
+
+
+@dataclass(frozen=True)
 class UploadFile:
     path: str  # below the bundle
     executable: bool
@@ -72,11 +80,9 @@ class Uploaded:
 
 
 @dataclass(frozen=True)
-class Upload(Operation[Uploaded]):
+class Upload(OnAttempt[Uploaded]):
     """Write an attempt's bundle, whole or not at all, and its secrets, unless it was asked to stop."""
 
-    dir: str
-    attempt: int
     run: str
     run_id: str
     files: tuple[UploadFile, ...]
@@ -92,24 +98,18 @@ class StopRequested:
 
 
 @dataclass(frozen=True)
-class RequestStop(Operation[StopRequested]):
+class RequestStop(OnAttempt[StopRequested]):
     """Record that the attempt shall end: from then on nothing is started for it."""
-
-    dir: str
-    attempt: int
 
 
 @dataclass(frozen=True)
-class DeleteSecrets(Operation[Done]):
+class DeleteSecrets(OnAttempt[Done]):
     """Remove the secrets of an attempt that is over."""
-
-    dir: str
-    attempt: int
 
 
 @dataclass(frozen=True)
 class SubmittedToSlurm:
-    """`ran`: what sbatch said, None when it was not called.
+    """`ran`: the result of sbatch, None when it was not called.
 
     `since`: no job of the attempt was submitted before, in the format and the time zone of sacct there.
     """
@@ -206,19 +206,13 @@ class Token:
 
 
 @dataclass(frozen=True)
-class ReadToken(Operation[Token]):
+class ReadToken(OnAttempt[Token]):
     """Read the random token in an attempt's directory, made by the first to ask."""
-
-    dir: str
-    attempt: int
 
 
 @dataclass(frozen=True)
-class ReadHosts(Operation[Choice]):
+class ReadHosts(OnAttempt[Choice]):
     """Read which hosts were chosen for an attempt."""
-
-    dir: str
-    attempt: int
 
 
 @dataclass(frozen=True)
@@ -244,11 +238,9 @@ class HostFacts:
 
 
 @dataclass(frozen=True)
-class CheckHost(Operation[HostFacts]):
+class CheckHost(OnAttempt[HostFacts]):
     """Check whether this host sees the attempt's directory and can run the job's interpreter."""
 
-    dir: str
-    attempt: int
     token: str
 
 
@@ -292,11 +284,9 @@ class Slots:
 
 
 @dataclass(frozen=True)
-class ReadSlots(Operation[Slots]):
+class ReadSlots(OnAttempt[Slots]):
     """Read the slots of `nodes`, which must be this host's."""
 
-    dir: str
-    attempt: int
     start: str
     nodes: tuple[int, ...]
 

@@ -1,4 +1,4 @@
-"""What agents in pods tell those who cannot read their disk: in node 0's log and in termination messages. Pure."""
+"""Records of agents in pods for readers without their disk: in node 0's log and in termination messages. Pure."""
 
 from __future__ import annotations
 

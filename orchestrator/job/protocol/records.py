@@ -44,7 +44,7 @@ class Claim:
 
     `progress`: a checkpoint has counted before, or there were some from before orch, so that starting at step 0 would
     throw work away. `failures`: generations in a row that ended without a new proven checkpoint before this one;
-    `stops`: likewise, those that were asked to stop, which are no failures. `asked`: the user's request that this claim
+    `stops`: likewise, those that were asked to stop, not failures. `asked`: the user's request that this claim
     obeyed, as in "from-step 20".
     """
 
@@ -106,7 +106,7 @@ class Success:
 
 @dataclass(frozen=True)
 class Process:
-    """What tells a process from any other, on its machine and since its boot, to whoever can see it."""
+    """What identifies a process on its machine, since its boot."""
 
     pid: int = 0
     ticks: Optional[int] = None

@@ -16,7 +16,7 @@ POINTS = (
     "start.launched",  # an agent was started, its process id is not recorded
     "start.recorded",  # an agent was started and its process id recorded; others may be missing
     "kubernetes.files",  # the attempt's ConfigMap is made, its job object is not
-    "kubernetes.job",  # the job object is made, nobody was told
+    "kubernetes.job",  # the job object is made, it is not recorded
     "handover.submitted",  # the backend has the attempt, its handle is not recorded
     "handover.recorded",  # the handle is recorded
     "controller.lost",  # the loss of an attempt was seen, nothing is recorded
@@ -29,6 +29,6 @@ POINTS = (
 def failpoint(name: str) -> None:
     """End this process with SIGKILL when the environment asks for it here."""
     if name not in POINTS:
-        raise ValueError(f"{name} is not one of faults.POINTS")
+        raise ValueError(f"{name} is not one of failpoints.POINTS")
     if os.environ.get(VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)

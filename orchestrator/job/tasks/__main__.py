@@ -34,7 +34,7 @@ def main() -> None:
     try:
         _run(environment, paths, streams)
     except Exception:
-        streams.tell(traceback.format_exc())
+        streams.append_error(traceback.format_exc())
         raise
     finally:
         streams.close()

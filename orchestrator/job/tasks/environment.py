@@ -1,4 +1,4 @@
-"""submitit.JobEnvironment inside a rank of any orch run: who this rank is, from what its agent and launcher said."""
+"""submitit.JobEnvironment inside a rank of any orch run, from the variables of its agent and launcher."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OrchJobEnvironment(JobEnvironment):
 
     @property
     def hostnames(self) -> list[str]:
-        """The machine of each node, by its number: every node has said so before any rank is started."""
+        """The machine of each node, by its number: every node has recorded it before any rank is started."""
         directory = Path(os.environ["ORCH_GENERATION_DIR"])
         joined = (directory / files.joined(node) for node in range(self.num_nodes))
         return [parse(NodeJoined, path.read_bytes(), str(path)).host for path in joined]

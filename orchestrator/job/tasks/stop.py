@@ -28,7 +28,7 @@ from orchestrator.job.training.records import Records
 
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 EARLY = 75.0  # seconds: Slurm sends the signal before a time limit up to a minute too soon
-LOOK = 0.2  # seconds between two looks for rank 0's word
+POLL_SECONDS = 0.2  # between two checks for rank 0's record
 
 
 class Alone(Control):
@@ -79,12 +79,12 @@ def is_checkpointable(function: Any) -> bool:
 
 
 def successor(delayed: DelayedSubmission, *, timed_out: bool) -> DelayedSubmission:
-    """What the next start shall call in place of `delayed`: what `checkpoint` says, or a word that nothing follows."""
+    """What the next start shall call in place of `delayed`: what `checkpoint` returns, or one that ends the job."""
     try:
         return _successor(delayed, timed_out=timed_out)
     except UncompletedJobError as end:
         return DelayedSubmission(_end, str(end))
-    except Exception:  # noqa: BLE001 - whatever the user's own method raises ends the job, with its traceback
+    except Exception:  # noqa: BLE001 - any error of the user's own method ends the job, with its traceback
         return DelayedSubmission(_end, f"Job not requeued because: checkpoint failed:\n{traceback.format_exc()}")
 
 
@@ -129,7 +129,7 @@ class Stopper:
             self._records.register()
             for number in STOP_SIGNALS:
                 signal.signal(number, self._on_stop)
-        # The time of what cannot be checkpointed must be kept here: a start that was asked to stop has not failed.
+        # The time of what cannot be checkpointed must be measured here: a start that was asked to stop has not failed.
         if self._environment.rank == 0 and (self._keeps_time or not self._checkpointable):
             self._start_timer()
 
@@ -180,15 +180,15 @@ class Stopper:
         try:
             pickles.dump(following, directory / pickles.SUBMITTED)
         except Exception:  # noqa: BLE001 - what cannot be pickled ends the job, and the next start says so
-            told = f"Job not requeued because: its checkpoint cannot be stored:\n{traceback.format_exc()}"
-            pickles.dump(DelayedSubmission(_end, told), directory / pickles.SUBMITTED)
+            message = f"Job not requeued because: its checkpoint cannot be stored:\n{traceback.format_exc()}"
+            pickles.dump(DelayedSubmission(_end, message), directory / pickles.SUBMITTED)
         commit(Alone(), self._environment, str(directory), step)
         self._records.stopped(step)
         logger.get_logger().info("Exiting gracefully after preemption/timeout.")
         self._leave()
 
     def _follow(self) -> None:
-        word = Path(self._environment.generation_dir, "stopped.json")
-        while not word.exists():
-            time.sleep(LOOK)
+        record = Path(self._environment.generation_dir, "stopped.json")
+        while not record.exists():
+            time.sleep(POLL_SECONDS)
         self._leave()

@@ -12,7 +12,7 @@ CLOSING_SECONDS = 5.0  # a process that the function left behind may hold a stre
 
 
 class Streams:
-    """Copies of descriptors 1 and 2, by a `tee` each: one that is a process of its own outlives a crash of this one."""
+    """Copies of descriptors 1 and 2, by a `tee` each: a process of its own outlives a crash of this one."""
 
     def __init__(self, stdout: Path, stderr: Path) -> None:
         """`stderr` may be the same file. Raises OSError."""
@@ -21,7 +21,7 @@ class Streams:
         self._saved = [os.dup(1), os.dup(2)]
         self._copiers = [_copy(1, stdout), _copy(2, stderr)]
 
-    def tell(self, text: str) -> None:
+    def append_error(self, text: str) -> None:
         """Appends to submitit's error file alone: the interpreter will write the same to the rank's log."""
         with contextlib.suppress(OSError), self._stderr.open("a", encoding="utf-8") as file:
             file.write(text)

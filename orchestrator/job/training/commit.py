@@ -28,7 +28,7 @@ def commit(control: Control, environment: Environment, directory: str, step: int
 
 
 def _stop_if_fenced(control: Control, environment: Environment) -> None:
-    """Saves time only: what counts is decided by the newer claim, whatever is written here."""
+    """Saves time only: the newer claim decides what counts."""
     claim = generations.newest_claim(environment.root) if control.rank == 0 else None
     newest = control.share(claim.generation if claim is not None else 0)
     if newest > environment.generation:
@@ -72,6 +72,6 @@ def _publish(environment: Environment, directory: str, step: int, files: Mapping
     try:
         retention.prune(environment.root, environment.generation, environment.job.keep)
     except OSError as error:
-        # The new checkpoint stands; an old one too many is no reason to end the training.
+        # The new checkpoint counts; training goes on with one old checkpoint too many.
         print(f"warning: old checkpoints cannot be pruned: {error}", file=sys.stderr, flush=True)
     return None

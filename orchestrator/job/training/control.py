@@ -29,7 +29,7 @@ class Control:
 
     @property
     def rank(self) -> int:
-        """This process's rank: that of the process group, before there is one the launcher's word."""
+        """This process's rank: that of the process group, before there is one the launcher's."""
         dist = _distributed()
         return int(dist.get_rank()) if dist is not None else int(os.environ.get("RANK", "0"))
 

@@ -1,4 +1,4 @@
-"""What a rank is told by its environment: the ORCH_ variables, torchrun's variables and the bundle's job.json."""
+"""The environment of a rank: the ORCH_ variables, torchrun's variables and the bundle's job.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.job.protocol.jobfile import JobFile
 
 
 class TrainingError(Exception):
-    """Something that the job's owner can mend. The message is a sentence; no traceback is shown with it."""
+    """An error that the job's owner can fix. The message is a sentence; no traceback is shown with it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""DeepSpeed's operators, which it compiles on first use: said while it happens, and not blocked by an earlier death."""
+"""DeepSpeed's operators, compiled on first use: logs the build, and removes the lock of one that was killed."""
 
 from __future__ import annotations
 

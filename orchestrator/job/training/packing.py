@@ -1,7 +1,7 @@
 """Text packed into rows of equal length, in one file that all ranks map into memory.
 
 The file lies beside the generations, under a name made from what it was made of: packing is done once for a run,
-however often its processes start, and whoever writes it writes the same bytes.
+however often its processes start, and every process would write the same bytes.
 """
 
 from __future__ import annotations

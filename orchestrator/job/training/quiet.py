@@ -12,7 +12,7 @@ def hush() -> None:
 
     # A progress bar of a second's work per checkpoint, drawn into a log file.
     transformers_logging.disable_progress_bar()
-    # The Trainer accumulates by itself and tells accelerate 1; DeepSpeed's figure, the right one, is then used.
+    # The Trainer accumulates by itself and sets 1 in accelerate; DeepSpeed's figure, the right one, is then used.
     _drop("accelerate.accelerator", "Gradient accumulation steps mismatch")
 
 

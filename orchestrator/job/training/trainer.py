@@ -45,7 +45,7 @@ class CausalTrainer(Trainer):
         """The weights beside a checkpoint's shards; at ZeRO 3 only where the ds_config asks for them.
 
         There the Trainer would call save_checkpoint in their stead, and again for the shards themselves: twice the
-        bytes, and good shards are cut off and written anew.
+        bytes, and good shards are cut off and written again.
         """
         engine: Any = self.model_wrapped
         if output_dir is None or not _partitioned(engine) or engine.zero_gather_16bit_weights_on_model_save():

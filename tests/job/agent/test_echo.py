@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.job.agent.log_tail import Echo
+from orchestrator.job.agent.log_tail import LogTail
 
 
 def test_lines_are_repeated_when_they_are_whole_and_the_last_one_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "rank-3.log"
-    echo = Echo({"rank 3": log})
+    echo = LogTail({"rank 3": log})
     echo.pump()
     log.write_text("one\n\ntwo has no en")
     echo.pump()
@@ -43,5 +43,5 @@ def test_a_line_is_shown_as_a_terminal_would_show_it_in_the_end(
 ) -> None:
     log = tmp_path / "rank-0.log"
     log.write_bytes(written.encode())
-    Echo({"rank 0": log}).pump()
+    LogTail({"rank 0": log}).pump()
     assert capsys.readouterr().out == f"[rank 0] {shown}\n"
