@@ -28,6 +28,7 @@ class Rule:
 
 
 LOW_LEVEL = r"^orchestrator/(?!job/system/|system/).*\.py$"
+PROSE = r"^(orchestrator/(?!clusters/(ssh|local|transport)|job/remote/)|templates/|docs/(?!adr/))"
 RULES = (
     Rule(pattern=r"unittest\.mock|\bMagicMock\b|\bpatch\(", paths=r"\.py$", why="tests use the real thing, not a mock"),
     Rule(pattern=r"monkeypatch\.setattr", paths=r"\.py$", why="what a test must replace is an argument"),
@@ -42,6 +43,13 @@ RULES = (
         pattern=r"\bos\.replace\(|\.replace\([\w./ ]+\)",
         paths=LOW_LEVEL,
         why="a file that is whole or not there: orchestrator.job.system.atomic",
+    ),
+    Rule(
+        pattern=r"(?i)\bmend(s|ed)?\b|\bwhoever\b|\bin vain\b|\bnobody can (say|know)\b|\bpast orch\b|\bleaves? word\b|"
+        r"\btakes leave\b|\bworth a word\b|(?<!there )\bis no (name|number|integer|mapping|text|failure)\b|"
+        r"\bdef _?(told|said|word)\b|\bself\._?(told|said|kept|word|watched)\b",
+        paths=PROSE,
+        why="plain technical English, and the field's own names: fix, the user, recorded, reported",
     ),
     Rule(pattern=r"[ \t]+$", paths=r"\.(py|md|sh|toml|yaml|j2)$|^Makefile$", why="no blanks at the end of a line"),
 )

@@ -47,7 +47,7 @@ def _is_null(node: yaml.Node) -> bool:
 
 def _by_hand(name: str, profile: Mapping[str, object]) -> JobError:
     return JobError(
-        "the configuration file cannot be edited by orch: what stands there is no mapping",
+        "the configuration file cannot be edited by orch: what is there is not a mapping",
         hint=f"write it there yourself, below clusters: {line(name, profile)}",
     )
 

@@ -99,7 +99,7 @@ def boot_id() -> str | None:
 
 
 def identity(pid: int) -> Process:
-    """What tells process `pid` from any other, on this machine and since its boot, to whoever can see it."""
+    """What identifies process `pid` on this machine since its boot."""
     from orchestrator.job.protocol.records import Process
 
     found = stat(pid)

@@ -32,7 +32,7 @@ POLL_SECONDS = 0.2  # between two checks for rank 0's record
 
 
 class Alone(Control):
-    """The agreements of rank 0 with itself: where a signal finds the other ranks, nobody can know."""
+    """The agreements of rank 0 with itself: the state of the other ranks is unknown when a signal comes."""
 
     @property
     def rank(self) -> int:

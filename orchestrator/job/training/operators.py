@@ -64,8 +64,8 @@ def _is_built(name: str, directory: str) -> bool:
 def _one_at_a_time(directory: str) -> Iterator[None]:
     """Holds a lock that the kernel frees with its holder, around torch's own, which outlives a killed process.
 
-    torch's lock is a file whose mere presence makes every later process wait for ever. Whoever is in here knows that no
-    other rank of orch's is building, so a file that is there is such a leftover, and goes.
+    torch's lock is a file whose mere presence makes every later process wait for ever. The holder of this
+    lock knows that no other rank of orch's is building, so a file that is there is such a leftover, and is removed.
     """
     with contextlib.ExitStack() as stack:
         # Not writable: operators built into the image, which nobody builds, so that nothing is left over.

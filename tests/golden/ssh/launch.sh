@@ -90,7 +90,7 @@ lost=
 trap stop TERM INT
 trap 'lost=yes; stop' USR1
 
-# One agent, until it ends. A host that ssh does not reach would be waited for in vain.
+# One agent, until it ends. A host that ssh does not reach would never answer.
 connect() {
   local node=$1 code=0
   shift
