@@ -22,7 +22,7 @@ Relative paths start at the job file's directory.
 
 - The file is YAML 1.2: `yes`, `no` and `n` are text, `3e-4` is a number. Duplicate keys, merge keys (`<<`) and tags are
   refused.
-- An unknown key is an error that names the nearest one. Every error says file, line and key, and all are reported at once.
+- An unknown key is an error that names the nearest one. Every error says file, line and key, and all are shown at once.
 - A number is never written as text, and text that looks like a number is quoted: `env: {LEVEL: "5"}`.
 - `orch submit job.yaml --set training.steps=50` lays one value over the file. A value that starts with `[`, `{` or a
   quote is read as YAML, any other as it stands; `null` takes an optional value away.
