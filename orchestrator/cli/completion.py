@@ -10,11 +10,7 @@ import shtab
 from orchestrator.cli.parser import build, commands_of
 from orchestrator.errors import OK
 
-_RUNS = {
-    "bash": "_orch_complete_runs",
-    "zsh": "_orch_complete_runs",
-    "tcsh": "`orch status | awk 'NR > 1 {print $1}'`",
-}
+_RUNS = {"bash": "_orch_complete_runs", "zsh": "_orch_complete_runs", "tcsh": "`orch status | awk 'NR > 1 {print $1}'`"}
 _PREAMBLE = {
     "bash": """\
 _orch_complete_runs() {

@@ -56,12 +56,7 @@ def load(options: Namespace, *, job_kind: str | None = None) -> Job:
         check(loaded.spec, loaded.job_dir)
     except JobError as error:
         raise loaded.place(error) from None
-    return Job(
-        loaded=loaded,
-        cluster=cluster,
-        backend=backend,
-        bad_nodes=configuration.nodes,
-    )
+    return Job(loaded=loaded, cluster=cluster, backend=backend, bad_nodes=configuration.nodes)
 
 
 def _made_as(job_kind: str, cluster: str, profile: Profile) -> Profile:

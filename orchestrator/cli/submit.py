@@ -26,12 +26,7 @@ def run(options: Namespace) -> int:
     with context.store() as store:
         adopted = store.find(prepared.spec.name) is not None
         started = submit.submit_run(
-            store,
-            job.backend,
-            prepared,
-            os.environ,
-            from_scratch=options.from_scratch,
-            bad_nodes=job.bad_nodes,
+            store, job.backend, prepared, os.environ, from_scratch=options.from_scratch, bad_nodes=job.bad_nodes
         )
         keep_controller(store, wanted=context.starts_controllers())
         if adopted:

@@ -40,11 +40,7 @@ def once(store: Store, environment: Mapping[str, str], *, limits: Limits = LIMIT
 
 
 def serve(
-    store: Store,
-    environment: Mapping[str, str],
-    *,
-    idle_seconds: float | None = IDLE_SECONDS,
-    limits: Limits = LIMITS,
+    store: Store, environment: Mapping[str, str], *, idle_seconds: float | None = IDLE_SECONDS, limits: Limits = LIMITS
 ) -> bool:
     """Look after every run until asked to leave (SIGTERM, SIGINT, `orch controller --stop`) or idle for so long.
 

@@ -62,8 +62,7 @@ PATH = Pattern(regex=r"(?!~/)[\s\S]+", words="a path without ~/ (write the direc
 ABSOLUTE = Pattern(regex=r"/[\s\S]*", words="a path that starts with /")
 WORD = Pattern(regex=r"[^\s\x00-\x20\x7f-]\S*", words="one word, with no dash in front")
 VARIABLE = Pattern(
-    regex="(?!ORCH_)[A-Za-z_][A-Za-z0-9_]*",
-    words="letters, digits and _, not starting with a digit or with ORCH_",
+    regex="(?!ORCH_)[A-Za-z_][A-Za-z0-9_]*", words="letters, digits and _, not starting with a digit or with ORCH_"
 )
 SET_BY_LAUNCHER: Mapping[str, str] = dict.fromkeys(
     ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),

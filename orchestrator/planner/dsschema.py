@@ -42,12 +42,7 @@ class Value:
         """What it takes, in words for an error."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        bounds = {
-            "at least": self.minimum,
-            "at most": self.maximum,
-            "above": self.above,
-            "below": self.below,
-        }
+        bounds = {"at least": self.minimum, "at most": self.maximum, "above": self.above, "below": self.below}
         limits = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
         return " ".join([_KINDS[self.kind], " and ".join(limits)]).strip()
 

@@ -111,8 +111,7 @@ _GPT_NEO = {
 
 FAMILIES: Mapping[str, Family] = {
     "llama": Family(
-        shape=shapes.llama,
-        defaults={**_LLAMA_7B, "head_dim": None, "attention_bias": False, "mlp_bias": False},
+        shape=shapes.llama, defaults={**_LLAMA_7B, "head_dim": None, "attention_bias": False, "mlp_bias": False}
     ),
     "mistral": Family(shape=shapes.mistral, defaults=_MISTRAL_7B),
     "mixtral": Family(
@@ -123,16 +122,13 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2": Family(shape=shapes.qwen2, defaults=_QWEN),
     "qwen3": Family(shape=shapes.qwen3, defaults={**_QWEN, "head_dim": 128, "attention_bias": False}),
     "phi3": Family(
-        shape=shapes.phi3,
-        defaults={**_LLAMA_7B, "vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192},
+        shape=shapes.phi3, defaults={**_LLAMA_7B, "vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192}
     ),
     "gemma": Family(
-        shape=shapes.gemma,
-        defaults=_usual(256000, 3072, 24576, 28, 16, tied=True, num_key_value_heads=16, **_GEMMA),
+        shape=shapes.gemma, defaults=_usual(256000, 3072, 24576, 28, 16, tied=True, num_key_value_heads=16, **_GEMMA)
     ),
     "gemma2": Family(
-        shape=shapes.gemma2,
-        defaults=_usual(256000, 2304, 9216, 26, 8, tied=True, num_key_value_heads=4, **_GEMMA),
+        shape=shapes.gemma2, defaults=_usual(256000, 2304, 9216, 26, 8, tied=True, num_key_value_heads=4, **_GEMMA)
     ),
     "olmo2": Family(shape=shapes.olmo2, defaults={**_LLAMA_7B, "vocab_size": 50304, "attention_bias": False}),
     "starcoder2": Family(

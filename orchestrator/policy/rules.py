@@ -140,11 +140,7 @@ class Rule:
 
 
 def decide(
-    run: Run,
-    seen: Observation,
-    now: float,
-    limits: Limits = LIMITS,
-    timers: StallTimers = NOTHING_STILL,
+    run: Run, seen: Observation, now: float, limits: Limits = LIMITS, timers: StallTimers = NOTHING_STILL
 ) -> Decision:
     """What follows for a run from what was seen of its newest attempt."""
     situation = Situation(run=run, seen=seen, now=now, limits=limits, timers=timers)

@@ -53,9 +53,7 @@ def job_file(request: RenderRequest) -> JobFile:
         cache_dir=profile.cache_dir,
         need=Need(needs.disk_bytes(spec, plan), needs.shm_bytes(plan)),
         timeouts=Timeouts(
-            join=JOIN_SECONDS,
-            heartbeat=HEARTBEAT_SECONDS,
-            grace=max(GRACE_SECONDS, needs.save_seconds(plan)),
+            join=JOIN_SECONDS, heartbeat=HEARTBEAT_SECONDS, grace=max(GRACE_SECONDS, needs.save_seconds(plan))
         ),
         signatures=request.signatures,
         training=_training(request),

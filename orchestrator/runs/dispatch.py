@@ -153,10 +153,22 @@ def attempt(
 
     `anothers`: a process that has the job's secrets may be handing over too.
     """
+    submission = submission_of(run)
     try:
-        return _try(backend, submission_of(run), environment, bundle)
-    except _SecretMissing as missing:
-        return _without_secret(run, missing, anothers=anothers)
+        secrets = read_secrets(job_of(bundle), environment, here=kind_of(backend.kind).here)
+        if secrets.missing:
+            return _without_secret(run, "; ".join(secrets.missing), anothers=anothers)
+        with logs.about(run=submission.run, cluster=submission.cluster):
+            handle = backend.submit(submission, bundle, secrets.values)
+            logs.info(__name__, f"submitted attempt {submission.attempt} as {handle}")
+    except Unreachable as error:
+        return "postponed", {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}
+    except JobError as error:
+        return _refused(error)
+    except ClusterError as error:
+        return "failed", {"cause": Cause.REFUSED.value, "because": error.message}
+    given = to_json(replace(submission, handle=handle))
+    return "handed_over", {"submission": given, "handle": handle, "not_before": None}
 
 
 def record_result(store: Store, backend: Backend, run: Run, answer: Answer, *, lease: Lease | None = None) -> Run:
@@ -174,15 +186,11 @@ def record_result(store: Store, backend: Backend, run: Run, answer: Answer, *, l
     return after
 
 
-class _SecretMissing(Exception):
-    """This process does not have a secret of the job."""
-
-
-def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> Answer:
+def _without_secret(run: Run, missing: str, *, anothers: bool) -> Answer:
     """What follows from a secret that is missing. `anothers`: `orch submit` or `orch resume` may be handing over."""
     if anothers:
         not_before = (run.intended_at or time.time()) + ANOTHERS_SECONDS
-        return "postponed", {"not_before": not_before, "missing": str(missing)}  # of this process, not of the run
+        return "postponed", {"not_before": not_before, "missing": missing}  # of this process, not of the run
     because = f"{missing}; set it and type: orch resume {run.name}"
     return "stopped", {"cause": Cause.SECRET_MISSING.value, "because": because}
 
@@ -190,22 +198,3 @@ def _without_secret(run: Run, missing: _SecretMissing, *, anothers: bool) -> Ans
 def _refused(error: JobError) -> Answer:
     because = f"{error.message}: submit the job under another name"
     return "failed", {"cause": Cause.REFUSED.value, "because": because}
-
-
-def _try(backend: Backend, submission: Submission, environment: Mapping[str, str], bundle: Bundle) -> Answer:
-    """Submit the attempt; the event, kind and data, with the result. Raises _SecretMissing."""
-    try:
-        secrets = read_secrets(job_of(bundle), environment, here=kind_of(backend.kind).here)
-        if secrets.missing:
-            raise _SecretMissing("; ".join(secrets.missing))
-        with logs.about(run=submission.run, cluster=submission.cluster):
-            handle = backend.submit(submission, bundle, secrets.values)
-            logs.info(__name__, f"submitted attempt {submission.attempt} as {handle}")
-    except Unreachable as error:
-        return "postponed", {"not_before": time.time() + POSTPONED_SECONDS, "because": error.message}
-    except JobError as error:
-        return _refused(error)
-    except ClusterError as error:
-        return "failed", {"cause": Cause.REFUSED.value, "because": error.message}
-    given = to_json(replace(submission, handle=handle))
-    return "handed_over", {"submission": given, "handle": handle, "not_before": None}

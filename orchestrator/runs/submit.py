@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,11 @@ from pathlib import Path
 
 from orchestrator.clusters import Backend, kind_of
 from orchestrator.errors import ClusterError, JobError, Unreachable
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.protocol.records import Owner
 from orchestrator.job.system import failpoints
 from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Phase, Question, Run, Submission
@@ -47,10 +50,12 @@ def submit_run(
     May be killed anywhere and called again, at the same moment too: one run comes of it. Raises JobError when the name
     is taken, a secret is missing or the checkpoint directory is another run's; ClusterError when the cluster refuses.
     """
-    run, waits = _recorded(
-        store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
+    existing = store.find(prepared.spec.name)
+    run = existing or _record(
+        store, backend, prepared, environment, from_step=from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
     )
-    if waits:
+    run = _adopted(run, prepared)
+    if _is_due(backend, run, is_new=existing is None):
         run = dispatch(store, backend, run, environment, bundle=prepared.bundle)
     return _accepted(run)
 
@@ -81,8 +86,11 @@ def submit_runs(
     with ThreadPoolExecutor(backend.at_once) as pool:
         try:
             for prepared in jobs:
-                run, waits = _recorded(store, backend, prepared, environment, bad_nodes=bad_nodes)
-                if waits and run.name not in runs:
+                existing = store.find(prepared.spec.name)
+                run = _adopted(
+                    existing or _record(store, backend, prepared, environment, bad_nodes=bad_nodes), prepared
+                )
+                if _is_due(backend, run, is_new=existing is None) and run.name not in runs:
                     answer = pool.submit(attempt, backend, run, environment, prepared.bundle)
                     under_way.append((run, answer))
                 runs.setdefault(run.name, run)
@@ -94,23 +102,10 @@ def submit_runs(
     return [_accepted(run) for run in runs.values()]
 
 
-def _recorded(
-    store: Store,
-    backend: Backend,
-    prepared: Prepared,
-    environment: Mapping[str, str],
-    from_step: int | None = None,
-    *,
-    from_scratch: bool = False,
-    bad_nodes: BadNodes,
-) -> tuple[Run, bool]:
-    """The unfinished run of this job, existing or new; and whether to dispatch it now."""
-    existing = store.find(prepared.spec.name)
-    run = existing or _record(
-        store, backend, prepared, environment, from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
-    )
-    run = _adopted(run, prepared)
-    return run, _is_waiting(run) and (existing is None or _is_in_sight(backend, run))
+def _is_due(backend: Backend, run: Run, *, is_new: bool) -> bool:
+    """Whether to dispatch a run's first attempt now, as far as is recorded."""
+    waits = run.submission is not None and run.submission.handle is None and run.attempt == 1
+    return waits and (is_new or _is_in_sight(backend, run))
 
 
 def _is_in_sight(backend: Backend, run: Run) -> bool:
@@ -124,19 +119,14 @@ def _is_in_sight(backend: Backend, run: Run) -> bool:
         return False
 
 
-def _is_waiting(run: Run) -> bool:
-    """Whether its first attempt has yet to be handed over, as far as is recorded."""
-    return run.submission is not None and run.submission.handle is None and run.attempt == 1
-
-
 def _record(
     store: Store,
     backend: Backend,
     prepared: Prepared,
     environment: Mapping[str, str],
-    from_step: int | None,
     *,
-    from_scratch: bool,
+    from_step: int | None = None,
+    from_scratch: bool = False,
     bad_nodes: BadNodes,
 ) -> Run:
     spec, job = prepared.spec, job_of(prepared.bundle)
@@ -208,8 +198,7 @@ def _adopted(run: Run, prepared: Prepared) -> Run:
     if run.phase.ended:
         again = "" if run.phase is Phase.SUCCEEDED else f"orch resume {run.name} goes on with it; "
         raise JobError(
-            f"the run {run.name} has ended already: {run.phase.value}",
-            hint=f"{again}--name NAME starts another",
+            f"the run {run.name} has ended already: {run.phase.value}", hint=f"{again}--name NAME starts another"
         )
     return run
 
@@ -221,14 +210,13 @@ def _accepted(run: Run) -> Run:
 
 
 def _check_owner(checkpoint_dir: str, run_id: str) -> None:
-    path = Path(checkpoint_dir, "owner.json")
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # no owner yet, or none that can be read here: the agent's exclusive create decides
-    if owner.get("run_id") != run_id:
+        owner = read(Owner, Path(checkpoint_dir, files.OWNER))
+    except (OSError, RecordError):
+        return  # it cannot be read here: the agent's exclusive create decides
+    if owner is not None and owner.run_id != run_id:
         raise JobError(
-            f"the checkpoint directory {checkpoint_dir} belongs to the run {owner.get('run')}",
+            f"the checkpoint directory {checkpoint_dir} belongs to the run {owner.run}",
             hint="choose another checkpoint.dir, or a relative one: it lies under the run's own directory",
             field="checkpoint.dir",
         )

@@ -228,8 +228,7 @@ def _insert(connection: sqlite3.Connection, event: Event) -> None:
 
 def _write(connection: sqlite3.Connection, run: Run) -> None:
     connection.execute(
-        "UPDATE runs SET ended = ?, snapshot = ? WHERE name = ?",
-        (int(run.phase.ended), dump(run), run.name),
+        "UPDATE runs SET ended = ?, snapshot = ? WHERE name = ?", (int(run.phase.ended), dump(run), run.name)
     )
 
 

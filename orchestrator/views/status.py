@@ -75,17 +75,8 @@ COLUMNS: tuple[Column, ...] = (
     Column(title="AGE", cell=lambda run: units.short_duration(run["age"]), right=True, need=8),
     Column(key="cluster", title="CLUSTER", cell=lambda run: run["cluster"], need=7, shrink=True),
     Column(key="cause", title="CAUSE", cell=_cause, role=_role, need=2),
-    Column(key="because"),
-    Column(key="attempt"),
-    Column(key="generation"),
-    Column(key="dir"),
-    Column(key="checkpoint_dir"),
-    Column(key="metrics"),
-    Column(key="submitted_at"),
-    Column(key="ended_at"),
-    Column(key="run_id"),
-    Column(key="failures"),
-    Column(key="first_error"),
+    *map(Column, ("because", "attempt", "generation", "dir", "checkpoint_dir", "metrics")),  # only in JSON
+    *map(Column, ("submitted_at", "ended_at", "run_id", "failures", "first_error")),
 )
 
 
