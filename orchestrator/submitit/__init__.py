@@ -5,7 +5,7 @@
     job = executor.submit(train, "config.yaml")
     job.results()
 
-`task` is the part that travels into the job.
+`orchestrator.job.tasks` is the part that travels into the job.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["OrchExecutor", "OrchJob", "OrchJobEnvironment"]
 
-# Imported when asked for: inside a job only `task` is there.
-_MODULES = {"OrchExecutor": "executor", "OrchJob": "job", "OrchJobEnvironment": "task.environment"}
+# Imported when asked for: inside a job only `orchestrator.job` is there.
+_MODULES = {
+    "OrchExecutor": "orchestrator.submitit.executor",
+    "OrchJob": "orchestrator.submitit.job",
+    "OrchJobEnvironment": "orchestrator.job.tasks.environment",
+}
 
 
 class _StaysBehind:
-    """In a job: what a module imports for those who submit it must not keep its functions from being found there."""
+    """In a job: stands for what the function's module imports to submit it, so that the module can be imported."""
 
     def __init__(self, *_: object, **__: object) -> None:
         raise RuntimeError("a function cannot submit to orch from within a job: only what a job needs of orch is there")
@@ -34,7 +38,7 @@ class _StaysBehind:
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = f"{__name__}.{_MODULES[name]}"
+    module = _MODULES[name]
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as missing:

@@ -12,8 +12,7 @@ from orchestrator.job.checkpoints.generations import write_claim
 from orchestrator.job.protocol.files import generation_dir
 from orchestrator.job.protocol.records import Claim
 from orchestrator.job.tasks import pickles
-from orchestrator.job.tasks.environment import OrchJobEnvironment
-from orchestrator.submitit import OrchExecutor
+from orchestrator.submitit import OrchExecutor, OrchJobEnvironment
 
 
 def test_submitit_chooses_orch_only_when_it_is_asked_to(tmp_path: Path) -> None:

@@ -90,9 +90,9 @@ def test_a_status_says_to_operators_whether_another_start_may_help(code, status)
 
 def test_everything_that_is_told_can_be_folded_into_what_the_disk_says(teller, root, capsys):
     log(claim(root, 1), 1, 2, 3)
-    teller.look(now=True)
+    teller.update(now=True)
     log(generation_dir(root, 1), 4)
-    teller.look(now=True)
+    teller.update(now=True)
     fold = folded(capsys.readouterr().out)
     assert [line.step for line in fold.lines()] == [1, 2, 3, 4]
     assert fold.generations[1].attempt == 1
@@ -102,9 +102,9 @@ def test_everything_that_is_told_can_be_folded_into_what_the_disk_says(teller, r
 
 def test_nothing_is_told_twice(teller, root, capsys):
     log(claim(root, 1), 1)
-    teller.look(now=True)
+    teller.update(now=True)
     capsys.readouterr()
-    teller.look(now=True)
+    teller.update(now=True)
     assert capsys.readouterr().out == ""
 
 
@@ -114,7 +114,7 @@ def test_an_agent_that_begins_tells_again_what_counts_from_before(tmp_path, root
     claim(root, 2, Resume(checkpoint, 2))
     again = Pod(tmp_path / "message", options(tmp_path))
     again.own(root, 2)
-    again.look(now=True)
+    again.update(now=True)
     fold = folded(capsys.readouterr().out)
     assert [line.step for line in fold.lines()] == [1, 2]
     assert sorted(fold.generations) == [1, 2]
@@ -124,7 +124,7 @@ def test_other_nodes_leave_their_last_word_and_print_nothing(tmp_path, root, cap
     log(claim(root, 1), 1)
     other = Pod(tmp_path / "message", options(tmp_path, node=1))
     other.own(root, 2)
-    other.look(now=True)
+    other.update(now=True)
     other.end(Ended(codes.STOPPED, "asked_to_stop", "SIGTERM"))
     assert capsys.readouterr().out == ""
     word = json.loads((tmp_path / "message").read_text())
@@ -133,14 +133,14 @@ def test_other_nodes_leave_their_last_word_and_print_nothing(tmp_path, root, cap
 
 def test_who_is_killed_has_left_what_was_known_until_then(teller, root, tmp_path):
     log(claim(root, 1), 1, 2)
-    teller.look(now=True)
+    teller.update(now=True)
     word = json.loads((tmp_path / "message").read_text())
     assert (word["report"]["step"], "ended" in word) == (2, False)
 
 
 def test_a_directory_of_another_run_tells_nothing_of_it(tmp_path, capsys):
     foreign = Pod(tmp_path / "message", options(tmp_path))
-    foreign.look(now=True)
+    foreign.update(now=True)
     foreign.end(Ended(codes.HOPELESS, "owned", "another run's"))
     assert capsys.readouterr().out == ""
     word = json.loads((tmp_path / "message").read_text())
@@ -175,5 +175,5 @@ def test_lines_of_a_log_stay_below_what_runtimes_cut(teller, root, capsys):
         generation_dir(root, 1) / "outcome.json",
         {"result": "failed", "cause": "x", "first_error": {"traceback": "t" * 100_000, "message": "m" * 100_000}},
     )
-    teller.look(now=True)
+    teller.update(now=True)
     assert max(map(len, capsys.readouterr().out.splitlines())) < 16 * 1024
