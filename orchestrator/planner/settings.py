@@ -62,14 +62,18 @@ def given(raw: DsConfig, *path: str) -> Any:
     return None if value == AUTO else value
 
 
+def _contradiction(value: object, ours: str, wanted: object, raw_key: str) -> JobError:
+    return JobError(
+        f"{value} contradicts {ours}, which is {wanted}",
+        hint=f"Remove the raw key, or write {ours}: {value}.",
+        field=f"{FIELD}.{raw_key}",
+    )
+
+
 def _agreed(raw: DsConfig, key: str, ours: str, wanted: int | None) -> int | None:
     value = given(raw, key)
     if value is not None and wanted is not None and value != wanted:
-        raise JobError(
-            f"{value} contradicts {ours}, which is {wanted}",
-            hint=f"Remove the raw key, or write {ours}: {value}.",
-            field=f"{FIELD}.{key}",
-        )
+        raise _contradiction(value, ours, wanted, key)
     return cast("int | None", wanted if value is None else value)
 
 
@@ -79,11 +83,7 @@ def _stage(spec: Spec, raw: DsConfig) -> int | None:
     if value is None:
         return None if wanted == "auto" else wanted
     if wanted not in ("auto", value):
-        raise JobError(
-            f"{value} contradicts deepspeed.zero, which is {wanted}",
-            hint=f"Remove the raw key, or write deepspeed.zero: {value}.",
-            field=f"{FIELD}.zero_optimization.stage",
-        )
+        raise _contradiction(value, "deepspeed.zero", wanted, "zero_optimization.stage")
     return int(value)
 
 
@@ -99,11 +99,7 @@ def _agree_offload(spec: Spec, device: Where | None) -> None:
     # `none` is also what a job that says nothing has, so raw keys may fill it.
     if device is None or wanted in (AUTO, "none", device):
         return
-    raise JobError(
-        f"{device} contradicts deepspeed.offload, which is {wanted}",
-        hint=f"Remove the raw key, or write deepspeed.offload: {device}.",
-        field=f"{FIELD}.zero_optimization.offload_optimizer.device",
-    )
+    raise _contradiction(device, "deepspeed.offload", wanted, "zero_optimization.offload_optimizer.device")
 
 
 def _precision(spec: Spec, raw: DsConfig) -> Precision | None:
@@ -115,11 +111,7 @@ def _precision(spec: Spec, raw: DsConfig) -> Precision | None:
         return on[0] if on else None
     wanted = spec.training.precision
     if on and on[0] != wanted:
-        raise JobError(
-            f"{on[0]} contradicts training.precision, which is {wanted}",
-            hint=f"Remove the raw key, or write training.precision: {on[0]}.",
-            field=f"{FIELD}.{on[0]}.enabled",
-        )
+        raise _contradiction(on[0], "training.precision", wanted, f"{on[0]}.enabled")
     if halves.get(wanted) is False:
         raise JobError(
             f"{wanted} is switched off, and training.precision is {wanted}",
