@@ -71,7 +71,7 @@ def _host(profile: SshProfile, host: str, answer: Mapping[str, Answer]) -> Itera
     if has_gpus:
         yield ok(f"{host} GPUs", f"{len(gpus)} of {', '.join(sorted(set(gpus)))}")
     elif not cpu:
-        yield warning(f"{host} GPUs", "nvidia-smi shows none", "set `device: cpu`, or mend the driver")
+        yield warning(f"{host} GPUs", "nvidia-smi shows none", "set `device: cpu`, or fix the driver")
     for finding in interpreter.judge(profile.python, answer["python"], cpu=cpu):
         yield Finding(what=f"{host} {finding.what}", level=finding.level, found=finding.found, todo=finding.todo)
 

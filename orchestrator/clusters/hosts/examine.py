@@ -40,7 +40,7 @@ def check_hosts(place: Place) -> Findings:
     try:
         hosts = hosts_of(profile)
     except OrchError as error:
-        return [problem("hosts", str(error), error.hint or "mend the hostfile")], [], []
+        return [problem("hosts", str(error), error.hint or "fix the hostfile")], [], []
     if not hosts:
         return [problem("hosts", f"{place.name} has none", "set `hosts` or `hostfile` in the profile")], [], []
     if place.interactive:  # one after the other: only one can ask at the terminal

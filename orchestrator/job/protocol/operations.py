@@ -254,15 +254,13 @@ class Agent:
 
 
 @dataclass(frozen=True)
-class Start(Operation[Choice]):
+class Start(OnAttempt[Choice]):
     """Start agents on this host, each once, if hosts.json holds this choice or none.
 
     `chosen`: None on a machine that is alone, which has no hosts.json. `inherits`: the agents get this process's
     environment, too.
     """
 
-    dir: str
-    attempt: int
     start: str
     agents: tuple[Agent, ...]
     chosen: Optional[ChosenHosts] = None
