@@ -52,14 +52,6 @@ class RunCommand(Operation[CommandResult]):
 
 
 @dataclass(frozen=True)
-class OnAttempt(Operation[Answer_co]):
-    """An operation on an attempt of the run in the directory `dir`."""
-
-    dir: str
-    attempt: int
-
-
-@dataclass(frozen=True)
 class UploadFile:
     path: str  # below the bundle
     executable: bool
@@ -80,9 +72,11 @@ class Uploaded:
 
 
 @dataclass(frozen=True)
-class Upload(OnAttempt[Uploaded]):
+class Upload(Operation[Uploaded]):
     """Write an attempt's bundle, whole or not at all, and its secrets, unless it was asked to stop."""
 
+    dir: str
+    attempt: int
     run: str
     run_id: str
     files: tuple[UploadFile, ...]
@@ -98,13 +92,19 @@ class StopRequested:
 
 
 @dataclass(frozen=True)
-class RequestStop(OnAttempt[StopRequested]):
+class RequestStop(Operation[StopRequested]):
     """Record that the attempt shall end: from then on nothing is started for it."""
+
+    dir: str
+    attempt: int
 
 
 @dataclass(frozen=True)
-class DeleteSecrets(OnAttempt[Done]):
+class DeleteSecrets(Operation[Done]):
     """Remove the secrets of an attempt that is over."""
+
+    dir: str
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -206,13 +206,19 @@ class Token:
 
 
 @dataclass(frozen=True)
-class ReadToken(OnAttempt[Token]):
+class ReadToken(Operation[Token]):
     """Read the random token in an attempt's directory, made by the first to ask."""
+
+    dir: str
+    attempt: int
 
 
 @dataclass(frozen=True)
-class ReadHosts(OnAttempt[Choice]):
+class ReadHosts(Operation[Choice]):
     """Read which hosts were chosen for an attempt."""
+
+    dir: str
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -238,9 +244,11 @@ class HostFacts:
 
 
 @dataclass(frozen=True)
-class CheckHost(OnAttempt[HostFacts]):
+class CheckHost(Operation[HostFacts]):
     """Check whether this host sees the attempt's directory and can run the job's interpreter."""
 
+    dir: str
+    attempt: int
     token: str
 
 
@@ -254,13 +262,15 @@ class Agent:
 
 
 @dataclass(frozen=True)
-class Start(OnAttempt[Choice]):
+class Start(Operation[Choice]):
     """Start agents on this host, each once, if hosts.json holds this choice or none.
 
     `chosen`: None on a machine that is alone, which has no hosts.json. `inherits`: the agents get this process's
     environment, too.
     """
 
+    dir: str
+    attempt: int
     start: str
     agents: tuple[Agent, ...]
     chosen: Optional[ChosenHosts] = None
@@ -282,9 +292,11 @@ class Slots:
 
 
 @dataclass(frozen=True)
-class ReadSlots(OnAttempt[Slots]):
+class ReadSlots(Operation[Slots]):
     """Read the slots of `nodes`, which must be this host's."""
 
+    dir: str
+    attempt: int
     start: str
     nodes: tuple[int, ...]
 
