@@ -13,7 +13,7 @@ from orchestrator.cli import context, files, output
 from orchestrator.cli.terminal import columns, painter, say
 from orchestrator.errors import OK, JobError
 from orchestrator.job.protocol.errors import RecordError
-from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints
+from orchestrator.job.protocol.operations.texts import CheckpointList, ListCheckpoints
 from orchestrator.job.remote import texts
 from orchestrator.store.reader import FILE
 from orchestrator.system.paths import orch_home

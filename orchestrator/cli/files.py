@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from orchestrator.cli import context
-from orchestrator.clusters.transport import SECONDS, LocalTransport
-from orchestrator.job.protocol.operations import Operation
+from orchestrator.clusters.transport import LocalTransport
+from orchestrator.job.protocol.operations import SECONDS, Operation
 from orchestrator.job.system.atomic import read_json
 from orchestrator.system.paths import orch_home
 

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.cli import context, files
 from orchestrator.cli.terminal import say
 from orchestrator.errors import INTERRUPTED, OK, JobError, Unreachable
-from orchestrator.job.protocol.operations import LogTexts, ReadLogs
+from orchestrator.job.protocol.operations.texts import LogTexts, ReadLogs
 from orchestrator.store import Store
 from orchestrator.views.phases import ENDED
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from orchestrator.clusters.kind import Kind, load
-from orchestrator.clusters.transport import SECONDS
 from orchestrator.config.profiles import ProfileTypes
 from orchestrator.errors import ClusterError
-from orchestrator.job.protocol.operations import Operation
+from orchestrator.job.protocol.operations import SECONDS, Operation
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Profile
 from orchestrator.model.run import Observation, Question, Submission

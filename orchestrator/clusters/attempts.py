@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.errors import ClusterError
 from orchestrator.job.protocol.files import attempt_dir
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.operations import Upload, Uploaded, UploadFile
+from orchestrator.job.protocol.operations.attempts import Upload, Uploaded, UploadFile
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.run import Submission
 

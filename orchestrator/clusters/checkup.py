@@ -9,7 +9,7 @@ from orchestrator.clusters import kind_of
 from orchestrator.clusters.findings import Answer, Checkup
 from orchestrator.clusters.kind import Place
 from orchestrator.clusters.transport import LocalTransport, SshTransport, Transport
-from orchestrator.job.protocol.operations import RunCommand
+from orchestrator.job.protocol.operations.commands import RunCommand
 
 SECONDS = 300.0  # for all questions to one machine
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.job.protocol.operations import CommandResult
+from orchestrator.job.protocol.operations.commands import CommandResult
 
 Answer = CommandResult
 Level = Literal["ok", "warning", "problem"]

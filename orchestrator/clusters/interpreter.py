@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem, warning
-from orchestrator.job.protocol.operations import RunCommand
+from orchestrator.job.protocol.operations.commands import RunCommand
 
 SECONDS = 60.0  # a cold interpreter on a network file system
 # Run there by whatever Python there is, so in a syntax that the oldest one knows.

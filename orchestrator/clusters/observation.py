@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from orchestrator.errors import OrchError
 from orchestrator.job.protocol.errors import RecordError
-from orchestrator.job.protocol.operations import AttemptRecords, ReadRecords
+from orchestrator.job.protocol.operations.records import AttemptRecords, ReadRecords
 from orchestrator.job.protocol.records import Ending
 from orchestrator.model.run import Cause, Observation, Phase, Question, Report, Submission
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem
-from orchestrator.job.protocol.operations import RunCommand
+from orchestrator.job.protocol.operations.commands import RunCommand
 
 SECONDS = 30.0
 # Makes and removes a file of its own; prints the file system and the bytes that are free.

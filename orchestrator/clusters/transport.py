@@ -20,14 +20,14 @@ from typing import Any, Protocol, TypeVar, overload
 
 from orchestrator import job
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.protocol.operations import CommandResult, Operation, RunCommand, SubmittedToSlurm, SubmitToSlurm
+from orchestrator.job.protocol.operations import SECONDS, Operation
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
 from orchestrator.job.remote.operations import Bug, Failure, perform
 from orchestrator.system import logs
 
 A = TypeVar("A")
 B = TypeVar("B")
 
-SECONDS = 60.0  # for what is not told how long it may take
 CONNECT_SECONDS = 15
 PERSIST = "4h"  # a shared connection lives on so long after its last use
 NOT_INSTALLED = 79  # what the other side answers where this version's library is not there yet
@@ -142,10 +142,8 @@ class SshTransport(Transport):
 
 
 def _value(operation: Operation[Any], answer: Any, where: str) -> Any:
-    if isinstance(operation, SubmitToSlurm) and isinstance(answer, SubmittedToSlurm):
-        _log_command(operation.sbatch, answer.ran)
-    elif isinstance(operation, RunCommand):
-        _log_command(operation, answer)
+    if isinstance(operation, RunCommand) and isinstance(answer, CommandResult):
+        log_command(operation, answer)
     if isinstance(answer, Failure):
         raise (Unreachable if answer.passing else ClusterError)(f"{where}: {answer.message}")
     if isinstance(answer, Bug):
@@ -153,10 +151,10 @@ def _value(operation: Operation[Any], answer: Any, where: str) -> Any:
     return answer
 
 
-def _log_command(command: RunCommand, result: Any) -> None:
-    if isinstance(result, CommandResult):
-        ended = "no end in time" if result.status is None else f"exit status {result.status}"
-        logs.record_call(__name__, shlex.join(command.argv), result.seconds * 1000, ended)
+def log_command(command: RunCommand, result: CommandResult) -> None:
+    """A debug line for a scheduler's command."""
+    ended = "no end in time" if result.status is None else f"exit status {result.status}"
+    logs.record_call(__name__, shlex.join(command.argv), result.seconds * 1000, ended)
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.clusters.kubernetes.log_records import RecordLog
 from orchestrator.clusters.kubernetes.logfiles import LogStore, Reader
 from orchestrator.clusters.kubernetes.pods import Pod
-from orchestrator.job.protocol.operations import ReadLogs
+from orchestrator.job.protocol.operations.texts import ReadLogs
 
 
 def told(*values: dict) -> list[bytes]:

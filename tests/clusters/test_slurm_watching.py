@@ -15,14 +15,10 @@ from orchestrator.clusters.slurm.backend import PATIENCE, SlurmBackend
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.transport import Transport
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.protocol.operations import (
-    CommandResult,
-    DeleteSecrets,
-    Operation,
-    RunCommand,
-    SubmittedToSlurm,
-    SubmitToSlurm,
-)
+from orchestrator.job.protocol.operations import Operation
+from orchestrator.job.protocol.operations.attempts import DeleteSecrets
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
+from orchestrator.job.protocol.operations.slurm import SubmittedToSlurm, SubmitToSlurm
 from orchestrator.job.remote import attempts
 from orchestrator.job.remote.operations import Failure, perform
 from orchestrator.job.remote.slurm import tried_since

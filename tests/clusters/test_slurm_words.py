@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.clusters.slurm import answers, reasons, sbatch
 from orchestrator.clusters.slurm.polling import PollTimer
 from orchestrator.clusters.slurm.states import STATES, JobStage, state_of
-from orchestrator.job.protocol.operations import CommandResult, RunCommand
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
 from orchestrator.job.remote import commands
 from orchestrator.model.run import Cause, Submission
 

@@ -24,7 +24,7 @@ from orchestrator.clusters.hosts.listing import address_of
 from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.hosts.ssh import SshBackend
 from orchestrator.errors import ClusterError, JobError, OrchError, PlanError, Unreachable
-from orchestrator.job.protocol.operations import HostFacts
+from orchestrator.job.protocol.operations.agents import HostFacts
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Cause, Phase, Question, Submission
 from testbeds.ssh import hosts

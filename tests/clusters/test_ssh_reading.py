@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.clusters.hosts.reading import LOST_SECONDS, Slot, observation
-from orchestrator.job.protocol.operations import AttemptRecords
+from orchestrator.job.protocol.operations.records import AttemptRecords
 from orchestrator.job.protocol.report import Report
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 

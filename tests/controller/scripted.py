@@ -8,9 +8,8 @@ from threading import Barrier
 from typing import TypeVar
 
 from orchestrator.clusters import kind_of
-from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.protocol.operations import Operation
+from orchestrator.job.protocol.operations import SECONDS, Operation
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Metrics, Observation, Phase, Question, Submission

@@ -13,7 +13,7 @@ from orchestrator.clusters.kubernetes.backend import KubernetesBackend
 from orchestrator.clusters.kubernetes.check import asking
 from orchestrator.clusters.kubernetes.check.answers import GANGS
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
-from orchestrator.job.protocol.operations import ReadLogs
+from orchestrator.job.protocol.operations.texts import ReadLogs
 from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Phase, Question
 from testbeds.kubernetes.access import Access, Space

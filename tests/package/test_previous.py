@@ -19,7 +19,8 @@ from orchestrator.job.checkpoints import journal, report
 from orchestrator.job.protocol import records
 from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.encoding import parse, to_json
-from orchestrator.job.protocol.operations import ChosenHosts, ReadHosts, ReadRecords, ReadToken
+from orchestrator.job.protocol.operations.agents import ChosenHosts, ReadHosts, ReadToken
+from orchestrator.job.protocol.operations.records import ReadRecords
 from orchestrator.job.protocol.pod import PREFIX, LastWord, LogRecord
 from orchestrator.model import codec
 from orchestrator.model.run import Run

@@ -18,7 +18,7 @@ import pytest
 from orchestrator.clusters.kubernetes.api import Api
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.clusters.transport import LocalTransport, SshTransport
-from orchestrator.job.protocol.operations import CommandResult, RunCommand
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
 from orchestrator.job.remote import wire
 from orchestrator.system import logs
 from tests import log

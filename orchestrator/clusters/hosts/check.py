@@ -8,7 +8,7 @@ from orchestrator.clusters import interpreter, shared_directory
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem, warning
 from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.errors import OrchError
-from orchestrator.job.protocol.operations import RunCommand
+from orchestrator.job.protocol.operations.commands import RunCommand
 from orchestrator.model.cluster import Cluster
 
 SECONDS = 30.0

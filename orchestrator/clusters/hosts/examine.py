@@ -17,7 +17,7 @@ from orchestrator.clusters.kind import Place
 from orchestrator.clusters.transport import LocalTransport
 from orchestrator.config import hostfile
 from orchestrator.errors import OrchError
-from orchestrator.job.protocol.operations import RunCommand
+from orchestrator.job.protocol.operations.commands import RunCommand
 
 AT_ONCE = 16  # hosts
 

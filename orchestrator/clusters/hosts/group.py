@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.clusters.transport import SECONDS, LocalTransport, Transport
+from orchestrator.clusters.transport import LocalTransport, Transport
 from orchestrator.errors import OrchError, Unreachable
-from orchestrator.job.protocol.operations import Operation
+from orchestrator.job.protocol.operations import SECONDS, Operation
 
 AT_ONCE = 32
 PATIENCE = 8.0  # seconds that a look at many hosts waits for one that has answered so far

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.config import hostfile
 from orchestrator.errors import ClusterError, JobError, OrchError, Unreachable
-from orchestrator.job.protocol.operations import HostFacts
+from orchestrator.job.protocol.operations.agents import HostFacts
 
 OLDEST_PYTHON = (3, 9)
 # What ssh says where nothing but a person can help; anything else may pass.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from orchestrator.clusters import observation as records
-from orchestrator.job.protocol.operations import AttemptRecords
+from orchestrator.job.protocol.operations.records import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 
 HERE = ""  # this machine, among the names of hosts

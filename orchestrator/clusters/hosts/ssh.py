@@ -22,25 +22,25 @@ from orchestrator.clusters.hosts.group import Group
 from orchestrator.clusters.hosts.listing import Listed
 from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.hosts.watch import Watch
-from orchestrator.clusters.transport import SECONDS, SshTransport, Transport
+from orchestrator.clusters.transport import SshTransport, Transport
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.job.protocol.encoding import parse
 from orchestrator.job.protocol.files import JOB_FILE
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.operations import (
+from orchestrator.job.protocol.operations import SECONDS, Operation
+from orchestrator.job.protocol.operations.agents import (
     Agent,
     CheckHost,
     ChosenHost,
     ChosenHosts,
     HostFacts,
-    Operation,
     ReadHosts,
     ReadToken,
-    RunCommand,
     Start,
     Token,
-    Uploaded,
 )
+from orchestrator.job.protocol.operations.attempts import Uploaded
+from orchestrator.job.protocol.operations.commands import RunCommand
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Observation, Question, Submission

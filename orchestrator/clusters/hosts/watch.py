@@ -12,19 +12,11 @@ from orchestrator.clusters.attempts import start_id
 from orchestrator.clusters.hosts import reading
 from orchestrator.clusters.hosts.group import Hosts
 from orchestrator.clusters.hosts.reading import Slot
-from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError, OrchError, Unreachable
-from orchestrator.job.protocol.operations import (
-    AttemptRecords,
-    Choice,
-    Kill,
-    Operation,
-    ReadHosts,
-    ReadSlots,
-    RequestStop,
-    Slots,
-    Terminate,
-)
+from orchestrator.job.protocol.operations import SECONDS, Operation
+from orchestrator.job.protocol.operations.agents import Choice, Kill, ReadHosts, ReadSlots, Slots, Terminate
+from orchestrator.job.protocol.operations.attempts import RequestStop
+from orchestrator.job.protocol.operations.records import AttemptRecords
 from orchestrator.model.run import Observation, Phase, Question, Submission
 
 T = TypeVar("T")

@@ -22,9 +22,9 @@ from orchestrator.clusters.kubernetes.pod_watch import PodWatch
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
 from orchestrator.clusters.kubernetes.profile import KubernetesProfile
 from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, pods_of_attempt, take
-from orchestrator.clusters.transport import SECONDS
 from orchestrator.errors import ClusterError
-from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints, LogTexts, Operation, ReadLogs
+from orchestrator.job.protocol.operations import SECONDS, Operation
+from orchestrator.job.protocol.operations.texts import CheckpointList, ListCheckpoints, LogTexts, ReadLogs
 from orchestrator.job.protocol.pod import LastRecord
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from orchestrator.clusters.kubernetes.log_records import PREFIX, RecordLog
 from orchestrator.clusters.kubernetes.pods import Pod
-from orchestrator.job.protocol.operations import LogSource, LogTexts, ReadLogs
+from orchestrator.job.protocol.operations.texts import LogSource, LogTexts, ReadLogs
 from orchestrator.job.system import lock
 
 DIRECTORY = "pods"

@@ -10,7 +10,7 @@ from orchestrator.clusters import observation
 from orchestrator.clusters.kubernetes.events import Trouble
 from orchestrator.clusters.kubernetes.kinds import JobStatus, Lifecycle
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
-from orchestrator.job.protocol.operations import AttemptRecords
+from orchestrator.job.protocol.operations.records import AttemptRecords
 from orchestrator.job.protocol.pod import LastRecord
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.job.protocol.operations import CommandResult, RunCommand
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
 
 # Suffixes instead of widths, so that nothing is cut; fields that may contain a | come last.
 _QUEUE = ("JobID", "RestartCnt", "State", "NodeList", "Reason", "Comment", "WorkDir", "Name")

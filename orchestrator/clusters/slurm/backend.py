@@ -17,18 +17,13 @@ from orchestrator.clusters.slurm.answers import SacctRecord, SqueueJob
 from orchestrator.clusters.slurm.polling import PollTimer
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.clusters.slurm.states import JobStage, state_of
-from orchestrator.clusters.transport import SECONDS, LocalTransport, SshTransport, Transport
+from orchestrator.clusters.transport import LocalTransport, SshTransport, Transport, log_command
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.protocol.operations import (
-    AttemptRecords,
-    CommandResult,
-    DeleteSecrets,
-    Operation,
-    ReadRecords,
-    RequestStop,
-    RunCommand,
-    SubmitToSlurm,
-)
+from orchestrator.job.protocol.operations import SECONDS, Operation
+from orchestrator.job.protocol.operations.attempts import DeleteSecrets, RequestStop
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
+from orchestrator.job.protocol.operations.records import AttemptRecords, ReadRecords
+from orchestrator.job.protocol.operations.slurm import SubmitToSlurm
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster
 from orchestrator.model.run import Observation, Phase, Question, Submission
@@ -133,6 +128,8 @@ class SlurmBackend:
         request = SubmitToSlurm(upload_of(submission, bundle, secrets), self._sbatch(submission, after_others=False))
         self._acted = True
         submitted = self._reach.call(request, seconds=2 * sbatch.SECONDS)
+        if submitted.ran is not None:
+            log_command(request.sbatch, submitted.ran)
         uploaded = submitted.uploaded
         refuse_other_run(uploaded)
         if uploaded.job is not None or uploaded.asked:

@@ -9,7 +9,7 @@ from orchestrator.clusters.findings import Answer, Finding, ok, problem, warning
 from orchestrator.clusters.slurm.facts import Partition, SlurmFacts, facts_of, seconds_of
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.errors import ClusterError
-from orchestrator.job.protocol.operations import RunCommand
+from orchestrator.job.protocol.operations.commands import RunCommand
 
 SECONDS = 15.0
 LITTLE_MEMORY = 1024.0  # MiB a CPU: with two CPUs a rank, just enough to load torch and a launcher

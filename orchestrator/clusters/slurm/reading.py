@@ -9,7 +9,7 @@ from orchestrator.clusters import observation
 from orchestrator.clusters.slurm import reasons, sbatch
 from orchestrator.clusters.slurm.answers import SacctRecord, SqueueJob, tag
 from orchestrator.clusters.slurm.states import FORGOTTEN, FORGOTTEN_STATE, JobStage, State, state_of
-from orchestrator.job.protocol.operations import AttemptRecords
+from orchestrator.job.protocol.operations.records import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Report, Submission
 
 _NOT_WRITABLE = "53"  # the exit status of a job whose output file Slurm could not open

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.job.protocol.operations import CommandResult, RunCommand
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
 from orchestrator.model.run import Submission
 
 SECONDS = 60.0  # sbatch gives up by itself after Slurm's MessageTimeout, 10 s on most clusters

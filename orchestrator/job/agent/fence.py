@@ -19,7 +19,8 @@ from orchestrator.job.protocol.encoding import to_json
 from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import Root, generation_dir
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.records import Claim, Ending, NodeJoined, Outcome, Owner, Slot
+from orchestrator.job.protocol.records import Claim, Ending, NodeJoined, Outcome, Owner
+from orchestrator.job.protocol.slot import SlotMark
 from orchestrator.job.system import lock, proc
 from orchestrator.job.system.atomic import create_json, write_json
 
@@ -49,7 +50,9 @@ def take_slot(options: Options) -> int | None:
     options.slot_lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = lock.acquire(options.slot_lock)
     held = descriptor is None
-    holder = read(Slot, options.slot_lock) or Slot()  # none if no agent held it, or died before it had written it
+    holder = (
+        read(SlotMark, options.slot_lock) or SlotMark()
+    )  # none if no agent held it, or died before it had written it
     if descriptor is None or holder.start == options.start:
         if descriptor is not None:
             os.close(descriptor)
@@ -57,7 +60,7 @@ def take_slot(options: Options) -> int | None:
         because = f"{options.slot_lock} {'is' if held else 'was'} held by {who}; this one does nothing."
         raise Ended(SLOT_TAKEN, Cause.FENCED, because)
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, json.dumps(to_json(Slot(os.getpid(), options.start))).encode() + b"\n")
+    os.write(descriptor, json.dumps(to_json(SlotMark(os.getpid(), options.start))).encode() + b"\n")
     return descriptor
 
 

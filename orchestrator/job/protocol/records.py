@@ -293,12 +293,3 @@ class Commit:
     world_size: int = 0
     time: float = 0.0
     format: int = field(default=1, metadata=newest(1))
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The agent that was started for a slot (slot-0.json), or that holds it or held it last (lock-0)."""
-
-    pid: Optional[int] = None
-    start: Optional[str] = None
-    host: Optional[str] = field(default=None, metadata=OMIT)

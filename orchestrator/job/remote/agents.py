@@ -25,9 +25,9 @@ import time
 from pathlib import Path
 from typing import Iterator
 
-from orchestrator.job.protocol import encoding, files, records
+from orchestrator.job.protocol import encoding, files
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.operations import (
+from orchestrator.job.protocol.operations.agents import (
     Agent,
     CheckHost,
     Choice,
@@ -45,6 +45,7 @@ from orchestrator.job.protocol.operations import (
     Terminate,
     Token,
 )
+from orchestrator.job.protocol.slot import SlotMark
 from orchestrator.job.remote import attempts
 from orchestrator.job.system import detached, failpoints, proc
 from orchestrator.job.system.atomic import create_json, read_json, write, write_json
@@ -157,13 +158,13 @@ def _launch(request: Start, agent: Agent, place: Path) -> None:
         output=place / files.agent_log(agent.node),
     )
     failpoints.failpoint("start.launched")
-    write_json(place / files.slot(agent.node), encoding.to_json(records.Slot(pid, request.start, os.uname().nodename)))
+    write_json(place / files.slot(agent.node), encoding.to_json(SlotMark(pid, request.start, os.uname().nodename)))
     failpoints.failpoint("start.recorded")
 
 
 def _slot(place: Path, node: int, start_id: str) -> Slot:
     """Processes before what an agent wrote as its last act."""
-    marks = [mark for name in (files.slot(node), files.slot_lock(node)) if (mark := read(records.Slot, place / name))]
+    marks = [mark for name in (files.slot(node), files.slot_lock(node)) if (mark := read(SlotMark, place / name))]
     host = next((mark.host for mark in marks if mark.host is not None), None)
     if any(mark.pid is not None and proc.environment(mark.pid).get(START) == start_id for mark in marks):
         return Slot(node, "live", host)

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import Mapping, Protocol
 
-from orchestrator.job.protocol.operations import DeleteSecrets, Done, RequestStop, StopRequested, Upload, Uploaded
+from orchestrator.job.protocol.operations import Done
+from orchestrator.job.protocol.operations.attempts import DeleteSecrets, RequestStop, StopRequested, Upload, Uploaded
 from orchestrator.job.system.atomic import create_json, read_json, replacing, write
 
 SECRETS = "secrets.json"

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-from orchestrator.job.protocol.operations import CommandResult, RunCommand
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
 
 NOT_FOUND = 127  # the status that a shell gives
 # Variables by which a user's environment changes what Slurm's commands do and answer. SLURM_CONF is not among them.

@@ -6,30 +6,10 @@ import errno
 import traceback
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Mapping, Union
+from typing import Any, Callable, Union
 
-from orchestrator.job.protocol import operations as op
 from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.operations import Operation
-
-# A module of this package and a function that takes the request. A process loads the modules of what it performs.
-FUNCTIONS: Mapping[type[Operation[Any]], str] = {
-    op.RunCommand: "commands.run",
-    op.Upload: "attempts.upload",
-    op.RequestStop: "attempts.request_stop",
-    op.DeleteSecrets: "attempts.delete_secrets",
-    op.SubmitToSlurm: "slurm.submit",
-    op.ReadRecords: "records.read_records",
-    op.ReadToken: "agents.read_token",
-    op.ReadHosts: "agents.read_hosts",
-    op.CheckHost: "agents.check",
-    op.Start: "agents.start",
-    op.ReadSlots: "agents.slots",
-    op.Terminate: "agents.terminate",
-    op.Kill: "agents.kill",
-    op.ReadLogs: "texts.logs",
-    op.ListCheckpoints: "texts.checkpoints",
-}
 
 
 @dataclass(frozen=True)
@@ -47,11 +27,17 @@ class Bug:
     traceback: str
 
 
+def function_of(kind: type[Operation[Any]]) -> Callable[[Operation[Any]], Any]:
+    """The function that performs operations of a kind. A process loads the modules of what it performs."""
+    module, name = kind.performed_by.split(".")
+    function: Callable[[Operation[Any]], Any] = getattr(import_module(f"orchestrator.job.remote.{module}"), name)
+    return function
+
+
 def perform(operation: Operation[Any]) -> Any:
     """Perform an operation: its answer, or a Failure."""
-    module, function = FUNCTIONS[type(operation)].split(".")
     try:
-        return getattr(import_module(f"orchestrator.job.remote.{module}"), function)(operation)
+        return function_of(type(operation))(operation)
     except RecordError as error:
         return Failure(str(error), passing=False)
     except OSError as error:

@@ -9,7 +9,7 @@ from orchestrator.job.checkpoints import report as reports
 from orchestrator.job.checkpoints.generations import newest_claim
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.disk import read
-from orchestrator.job.protocol.operations import AttemptRecords, ReadRecords
+from orchestrator.job.protocol.operations.records import AttemptRecords, ReadRecords
 from orchestrator.job.protocol.records import Ending, Owner
 from orchestrator.job.protocol.report import Mark, Metrics, Report
 from orchestrator.job.remote import attempts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from orchestrator.job.protocol.operations import SubmittedToSlurm, SubmitToSlurm
+from orchestrator.job.protocol.operations.slurm import SubmittedToSlurm, SubmitToSlurm
 from orchestrator.job.remote import attempts, commands
 
 _SLACK = 60.0  # seconds that the clocks of a file server and of slurmctld may be apart

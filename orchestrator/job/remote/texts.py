@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.job.checkpoints.generations import claims
 from orchestrator.job.checkpoints.report import list_checkpoints
 from orchestrator.job.protocol.files import LOGS, generation_dir
-from orchestrator.job.protocol.operations import CheckpointList, ListCheckpoints, LogSource, LogTexts, ReadLogs
+from orchestrator.job.protocol.operations.texts import CheckpointList, ListCheckpoints, LogSource, LogTexts, ReadLogs
 from orchestrator.job.remote import attempts
 
 BYTES = 4 * 1024 * 1024  # of logs in one answer

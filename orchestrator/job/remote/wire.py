@@ -8,20 +8,21 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from importlib import import_module
 from typing import Any, Optional, Sequence, get_args
 
-from orchestrator.job.protocol import encoding
+from orchestrator.job.protocol import encoding, operations
 from orchestrator.job.protocol.operations import Operation
-from orchestrator.job.remote.operations import FUNCTIONS, Bug, Failure
+from orchestrator.job.remote.operations import Bug, Failure
 
-VERSION = 2  # both sides run the same library; a number here makes a mistake in that visible
+VERSION = 3  # both sides run the same library; a number here makes a mistake in that visible
 _MARK = f"orch-answer-{VERSION}:"
 BEGUN = "\norch-site begins\n"
 
 
-def pack(operations: Sequence[Operation[Any]]) -> bytes:
+def pack(wanted: Sequence[Operation[Any]]) -> bytes:
     """A request for `python -m orchestrator.job.remote`."""
-    calls = [[type(operation).__name__, encoding.to_json(operation)] for operation in operations]
+    calls = [[*_name(type(operation)), encoding.to_json(operation)] for operation in wanted]
     return zlib.compress(json.dumps({"version": VERSION, "calls": calls}).encode(), 1)
 
 
@@ -30,8 +31,16 @@ def unpack(content: bytes) -> list[Operation[Any]]:
     request = json.loads(zlib.decompress(content))
     if request["version"] != VERSION:
         raise ValueError(f"wanted a request of version {VERSION}, found {request['version']}")
-    kinds = {kind.__name__: kind for kind in FUNCTIONS}
-    return [encoding.from_json(kinds[name], fields) for name, fields in request["calls"]]
+    return [encoding.from_json(_kind(module, name), fields) for module, name, fields in request["calls"]]
+
+
+def _name(kind: type[Operation[Any]]) -> tuple[str, str]:
+    return kind.__module__.rpartition(".")[2], kind.__name__
+
+
+def _kind(module: str, name: str) -> type[Operation[Any]]:
+    kind: type[Operation[Any]] = getattr(import_module(f"{operations.__name__}.{module}"), name)
+    return kind
 
 
 def reply(answers: Sequence[Any]) -> str:
@@ -40,7 +49,7 @@ def reply(answers: Sequence[Any]) -> str:
     return f"\n{_MARK}{base64.b64encode(zlib.compress(json.dumps(content).encode(), 1)).decode()}\n"
 
 
-def answers_in(output: str, operations: Sequence[Operation[Any]]) -> Optional[list[Any]]:
+def answers_in(output: str, wanted: Sequence[Operation[Any]]) -> Optional[list[Any]]:
     """The answers to some operations in what was printed, each a Failure, a Bug or of its operation's own type.
 
     None when there are none that are whole.
@@ -52,7 +61,7 @@ def answers_in(output: str, operations: Sequence[Operation[Any]]) -> Optional[li
                 answers = json.loads(zlib.decompress(base64.b64decode(content)))
             except (ValueError, zlib.error):  # the connection broke in the middle of it
                 return None
-            return [_answer(operation, *answers[index]) for index, operation in enumerate(operations)]
+            return [_answer(operation, *answers[index]) for index, operation in enumerate(wanted)]
     return None
 
 

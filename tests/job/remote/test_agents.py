@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.job.protocol.operations import ReadToken
+from orchestrator.job.protocol.operations.agents import ReadToken
 from orchestrator.job.remote import agents
 
 

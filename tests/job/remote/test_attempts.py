@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.job.protocol.operations import DeleteSecrets, RequestStop, StopRequested, Upload, Uploaded, UploadFile
+from orchestrator.job.protocol.operations.attempts import (
+    DeleteSecrets,
+    RequestStop,
+    StopRequested,
+    Upload,
+    Uploaded,
+    UploadFile,
+)
 from orchestrator.job.remote import attempts
 
 FILES = (

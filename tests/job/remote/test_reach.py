@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.clusters.transport import RemoteBug, SshTransport
 from orchestrator.errors import ClusterError, Unreachable
-from orchestrator.job.protocol.operations import CommandResult, RunCommand
+from orchestrator.job.protocol.operations.commands import CommandResult, RunCommand
 from orchestrator.job.remote import wire
 from orchestrator.job.remote.operations import Bug, Failure
 

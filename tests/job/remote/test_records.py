@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.clusters import observation as records
 from orchestrator.job.protocol.encoding import from_json, to_json
-from orchestrator.job.protocol.operations import AttemptRecords
+from orchestrator.job.protocol.operations.records import AttemptRecords
 from orchestrator.job.remote.records import read_records
 from orchestrator.model.run import Cause, Phase, Question, Submission
 

@@ -1,0 +1,97 @@
+"""Starting an attempt's agents on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.clusters.attempts import (
+    place_of,
+    refuse_other_run,
+    secret_environment,
+    start_arguments,
+    start_id,
+    upload_of,
+)
+from orchestrator.clusters.hosts import machine
+from orchestrator.errors import ClusterError, Unreachable
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.encoding import parse
+from orchestrator.job.protocol.jobfile import JobFile
+from orchestrator.job.protocol.operations.agents import Agent, ReadSlots, Start
+from orchestrator.job.remote import agents, attempts
+from orchestrator.job.system import failpoints
+from orchestrator.model.bundle import Bundle
+from orchestrator.model.run import Submission
+from orchestrator.system import processes
+
+ADDRESS = "127.0.0.1"
+
+
+def start(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
+    """Start what is not started of an attempt here; its handle. Raises ClusterError and Unreachable."""
+    name, place = start_id(submission), place_of(submission)
+    try:
+        uploaded = attempts.upload(upload_of(submission, bundle, {}))
+        refuse_other_run(uploaded)
+        if not uploaded.asked:
+            failpoints.failpoint("start.uploaded")
+            _refuse_elsewhere(submission, name)
+            agents.start(_agents(submission, name, secrets))
+    except OSError as error:
+        raise ClusterError(
+            f"attempt {submission.attempt} of {submission.run} cannot be started in {place}: {error}",
+            hint="see that the directory can be written to and has room",
+        ) from error
+    return f"{os.uname().nodename}:{name}"
+
+
+def _refuse_elsewhere(submission: Submission, start: str) -> None:
+    nodes = tuple(range(submission.nodes))
+    for slot in agents.slots(ReadSlots(submission.dir, submission.attempt, start, nodes)).slots:
+        if slot.state == "elsewhere":
+            started = f"attempt {submission.attempt} of {submission.run} was started on {slot.host}, not here"
+            raise Unreachable(started)
+
+
+def _agents(submission: Submission, start: str, secrets: Mapping[str, str]) -> Start:
+    place = place_of(submission)
+    path = place / "bundle" / files.JOB_FILE
+    job = parse(JobFile, path.read_bytes(), str(path))
+    environment = {
+        **processes.kept(os.environ),
+        "PYTHONPATH": str(place / "bundle" / files.LIBRARY),
+        **secret_environment(job, secrets),
+    }
+    visible = _visible_gpus(environment) if submission.nodes > 1 and job.device != "cpu" else []
+    nodes = []
+    for node in range(submission.nodes):
+        mine = machine.gpus_of_node(visible, node, job.ranks_per_node)
+        own = {"CUDA_VISIBLE_DEVICES": ",".join(mine)} if mine else {}
+        nodes.append(Agent(node, _command(submission, job, place, node, start), {**environment, **own}))
+    return Start(submission.dir, submission.attempt, start, tuple(nodes), inherits=False)
+
+
+def _command(submission: Submission, job: JobFile, place: Path, node: int, start: str) -> tuple[str, ...]:
+    command = [job.python or sys.executable, "-m", _agent_module(place / "bundle" / files.LIBRARY)]
+    command += ["--bundle", str(place / "bundle"), "--run-dir", submission.dir, "--node", str(node)]
+    command += ["--attempt", str(submission.attempt), "--start", start, "--address", ADDRESS]
+    command += ["--slot-lock", str(place / files.slot_lock(node))]
+    return (*command, *start_arguments(submission))
+
+
+def _agent_module(library: Path) -> str:
+    """The module of the agent in a bundle's library; one of the version before has it under another name."""
+    with zipfile.ZipFile(library) as archive:
+        before = "orchestrator/agent/__main__.py" in archive.namelist()
+    return "orchestrator.agent" if before else "orchestrator.job.agent"
+
+
+def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(index) for index in range(machine.look(environment).gpu_count)]
