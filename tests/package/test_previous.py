@@ -21,7 +21,7 @@ from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.encoding import parse, to_json
 from orchestrator.job.protocol.operations.agents import ChosenHosts, ReadHosts, ReadToken
 from orchestrator.job.protocol.operations.records import ReadRecords
-from orchestrator.job.protocol.pod import PREFIX, LastWord, LogRecord
+from orchestrator.job.protocol.pod import PREFIX, LastRecord, LogRecord
 from orchestrator.model import codec
 from orchestrator.model.run import Run
 from orchestrator.store import open_store
@@ -88,7 +88,7 @@ RECORDS = {
     "*/progressed.json": records.Owner,
     "*/hosts.json": ChosenHosts,
     "*/ended-*.json": records.Ending,
-    "*/pod/*-word.json": LastWord,
+    "*/pod/*-word.json": LastRecord,
 }
 
 
@@ -184,7 +184,7 @@ def test_what_pods_printed_is_read(untouched: Path) -> None:
     for name in ("done", "broken", "open"):
         told = RecordLog()
         told.take((untouched / "pod" / f"{name}.log").read_bytes().splitlines())
-        word = parse(LastWord, (untouched / "pod" / f"{name}-word.json").read_bytes())
+        word = parse(LastRecord, (untouched / "pod" / f"{name}-word.json").read_bytes())
         assert told.report is not None
         assert word.report == told.report
         ended.append((told.report.result, told.report.success, word.ended.cause if word.ended else None))
