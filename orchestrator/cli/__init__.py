@@ -1,4 +1,4 @@
-"""The command line: `main` reads it, runs one command and turns what went wrong into words and an exit code."""
+"""The command line: `main` reads it, runs one command and turns errors into messages and an exit code."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _asked(options: Namespace) -> tuple[dict[str, Any], Profile]:
 
 
 def _refuse_taken(path: Path, options: Namespace) -> None:
-    """Before a cluster is looked at, and anything is asked at the terminal."""
+    """Checked before the cluster is asked, and before questions at the terminal."""
     if not path.exists() or options.replace:
         return
     text = yamlfile.read(path)

@@ -1,4 +1,4 @@
-"""What to do with an exception that nobody expected: write the traceback down, print one line."""
+"""Report an unexpected exception: write its traceback to a file, print one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The name that somebody meant who wrote another."""
+"""The known name that is nearest to a mistyped one."""
 
 from __future__ import annotations
 

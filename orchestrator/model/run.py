@@ -113,7 +113,7 @@ class Observation:
     raw: str = ""
     because: str = ""
     report: Report | None = None
-    partial: str = ""  # parts of a live attempt that are gone, in the backend's words; "" when it is whole
+    partial: str = ""  # parts of a live attempt that are gone, as the backend describes them; "" when it is whole
     stuck: str = ""  # why a live attempt can't start as things are; "" when nothing keeps it but its turn
     patience: float = 0.0  # seconds for which an attempt that is stuck is waited for
     bug: str = ""  # the traceback, where orch itself failed to read what there is; `phase` is UNKNOWN then

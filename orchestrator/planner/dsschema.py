@@ -43,7 +43,7 @@ class Value:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         bounds = {"at least": self.minimum, "at most": self.maximum, "above": self.above, "below": self.below}
-        limits = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        limits = [f"{name} {bound:g}" for name, bound in bounds.items() if bound is not None]
         return " ".join([_KINDS[self.kind], " and ".join(limits)]).strip()
 
     def takes(self, value: object) -> bool:

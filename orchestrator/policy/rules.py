@@ -1,7 +1,7 @@
 """What follows from an observation of a run. Rules are tried in their order; the first that applies decides.
 
-What always holds: no other attempt while the last one lives or nobody knows; UNKNOWN ends nothing; a run that ended
-stays as it is; success needs the job's own marker; a cancel, by orch or past it, never leads to another attempt.
+What always holds: no other attempt while the last one lives or may live; UNKNOWN ends nothing; a run that ended
+stays as it is; success needs the job's own marker; a cancel, by orch or outside it, never leads to another attempt.
 """
 
 from __future__ import annotations

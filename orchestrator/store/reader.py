@@ -55,7 +55,7 @@ class Reader:
         return dict(json.loads(rows[0][0])) if rows else None
 
     def controller(self) -> str | None:
-        """Who has the controller's lease, alive or not; None when nobody has."""
+        """The holder of the controller's lease, alive or not; None if it is free."""
         rows = self._rows("SELECT holder FROM leases WHERE name = 'controller'")
         return rows[0][0] if rows else None
 

@@ -1,4 +1,4 @@
-"""Why a job waits, where somebody should act: reasons of squeue other than waiting for its turn."""
+"""Why a job waits, where its user should act: reasons of squeue other than waiting for its turn."""
 
 from __future__ import annotations
 

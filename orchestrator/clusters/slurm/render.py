@@ -32,7 +32,7 @@ def values(request: RenderRequest) -> dict[str, object]:
 
 
 def grace_seconds(request: RenderRequest) -> int:
-    """How long before its time limit the job is told: what a save takes, but at most half of the limit."""
+    """How long before its time limit the job gets the signal: what a save takes, but at most half of the limit."""
     needed = needs.save_seconds(request.plan)
     limit = time_limit_seconds(_profile(request).time_limit)
     return needed if limit is None else max(1, min(needed, limit // 2))
@@ -111,7 +111,7 @@ def _cpus(request: RenderRequest) -> int:
 def _memory(request: RenderRequest) -> str | None:
     """Memory of a node: the profile's, else all that it has (0) for a job that takes the whole node, else the plan's.
 
-    None leaves it to the cluster, for a script whose needs nobody knows.
+    None leaves it to the cluster, for a script with unknown needs.
     """
     profile, topology = _profile(request), request.plan.topology
     if profile.memory is not None:

@@ -104,7 +104,7 @@ def _check_python() -> None:
 
 
 def _find_modules() -> None:
-    """The function's modules are looked for where the submitting process found them, and files from where it stood."""
+    """Search for the function's modules and files where the submitting process did."""
     directory = os.environ.get(names.DIRECTORY)
     if directory and Path(directory).is_dir():
         os.chdir(directory)

@@ -123,7 +123,7 @@ def test_a_good_cluster_has_no_problem() -> None:
         "gpus: 8 of 16 nvidia.com/gpu and 4 more to borrow (a100), 16 of 64 cpu (a100), 100Gi of 1Ti memory (a100)"
     )
     assert words["permission"].startswith("all ")
-    assert "What a job waits for in its queue is told, and its place there." in can
+    assert "What a job waits for in its queue is reported, and its place there." in can
     assert "A node that failed several times in a row is left out of later attempts." in can
     assert len(cannot) == 3
 

@@ -243,12 +243,12 @@ def _can(profile: KubernetesProfile, answers: Answers) -> Iterator[str]:
     yield "Pods that are asked to stop save first, all together, and have the time that a save is planned to take."
     yield "After a dead node the controller begins another attempt, and what still writes on that node is fenced off."
     if answers.may("list", "events"):
-        yield "Why a job gets no pods is told: refused by PodSecurity, a quota or a webhook."
+        yield "Why a job gets no pods is reported: refused by PodSecurity, a quota or a webhook."
     if answers.may("list", "nodes"):
         yield "A node that failed several times in a row is left out of later attempts."
     if profile.queue and answers.may("list", "workloads"):
         place = ", and its place there" if answers.may("get", _PLACE) else ""
-        yield f"What a job waits for in its queue is told{place}."
+        yield f"What a job waits for in its queue is reported{place}."
 
 
 def _cannot(profile: KubernetesProfile, kind: JobKind, answers: Answers) -> Iterator[str]:
