@@ -211,7 +211,7 @@ def test_a_queue_is_told_with_its_quota_and_what_holds_it(
         one = told(found)
         assert one["queue"]["found"] == f"training, of the ClusterQueue {name}: 0 admitted, 0 waiting"
         assert one["quota of the queue"]["found"] == f"{name}: 0 of 4 cpu ({name})"
-        assert any("What a job waits for in its queue is told" in sentence for sentence in found["can"])
+        assert any("What a job waits for in its queue is reported" in sentence for sentence in found["can"])
         unnamed = told(check(tmp_path, 0, **common))["queue"]
         assert unnamed["found"].endswith("has training")
         kueue.kubectl("patch", "clusterqueue", name, "--type=merge", "-p", '{"spec": {"stopPolicy": "Hold"}}')
