@@ -6,7 +6,8 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 PYTHON ?= python3
-WORKERS ?= 2
+# Of two cores: two workers have a cluster each, which mostly waits, and the third has the rest.
+WORKERS ?= 3
 UV := $(VENV)/bin/uv
 UV_PIN := $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.txt)
 PYTEST := python -m pytest

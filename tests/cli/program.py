@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.store import Store, open_store
-from tests.cli import forks
+from tests import forks
 
 SUBMITTED_AT = 1_700_000_000.0
 

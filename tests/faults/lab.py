@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests import forks
+
 TEXT = "".join(f"{i} is {'even' if i % 2 == 0 else 'odd'} and {i} squared is {i * i}.\n" for i in range(4000))
 MODEL = {
     "model_type": "llama",
@@ -56,15 +58,7 @@ class Lab:
 
     def orch(self, *args: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run the real command line to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *args],
-            env=self.env,
-            cwd=self.jobs,
-            text=True,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = forks.run(args, cwd=self.jobs, env=self.env, timeout=timeout)
         if check and done.returncode != 0:
             said = f"{done.stdout}\n{done.stderr}\n{self.story()}"
             raise AssertionError(f"orch {' '.join(args)} ended {done.returncode}\n{said}")

@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypedDict
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 AT_START = ("PYTHON", "LC_", "LANG", "TZ", "LD_")  # variables that a process reads once, when it starts
 SLOW = ("orchestrator.training", "orchestrator.job.training", "orchestrator.submitit", "orchestrator.__main__")
 SIZE = 1 << 20  # bytes of the longest request
@@ -52,9 +52,11 @@ def run(
     pid = int(server.recv(SIZE))
     try:
         said = _read({out: b"", err: b""}, until=time.monotonic() + timeout)
-    except TimeoutError:
+    except BaseException as error:  # also the time limit of the test
         os.kill(pid, signal.SIGKILL)
-        raise subprocess.TimeoutExpired(["orch", *arguments], timeout) from None
+        if isinstance(error, TimeoutError):
+            raise subprocess.TimeoutExpired(["orch", *arguments], timeout) from None
+        raise
     finally:
         os.close(out)
         os.close(err)
@@ -87,7 +89,7 @@ def _read(said: dict[int, bytes], *, until: float) -> dict[int, bytes]:
 def _server() -> socket.socket:
     """The process that forks, which ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("ORCH_")}
+    env = {name: value for name, value in os.environ.items() if name.startswith(AT_START)}
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, str(theirs.fileno())],
         pass_fds=[theirs.fileno()],
