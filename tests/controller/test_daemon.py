@@ -93,7 +93,7 @@ def test_of_many_controllers_started_together_one_stays(bench: Bench) -> None:
 def test_a_controller_that_is_asked_to_leave_leaves_and_the_run_goes_on(bench: Bench) -> None:
     bench.submit(prepared("train 0.1", steps=80))
     autostart.ensure(bench.store, bench.environment)
-    wait_for(lambda: (bench.run().step or 0) > 1)
+    wait_for(lambda: (bench.run().progress.step or 0) > 1)
     assert autostart.stop(bench.store)
     assert not autostart.is_alive(bench.store)
     assert len(bench.agents()) == 2
