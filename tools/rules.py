@@ -28,7 +28,7 @@ class Rule:
 
 
 LOW_LEVEL = r"^orchestrator/(?!job/system/|system/).*\.py$"
-PROSE = r"^(orchestrator/(?!clusters/transport|job/remote/)|templates/|docs/(?!adr/))"
+PROSE = r"^(orchestrator/|templates/|docs/(?!adr/))"
 RULES = (
     Rule(pattern=r"unittest\.mock|\bMagicMock\b|\bpatch\(", paths=r"\.py$", why="tests use the real thing, not a mock"),
     Rule(pattern=r"monkeypatch\.setattr", paths=r"\.py$", why="what a test must replace is an argument"),

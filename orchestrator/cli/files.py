@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.cli import context
 from orchestrator.clusters.transport import LocalTransport
+from orchestrator.job.protocol.files import RUN
 from orchestrator.job.protocol.operations import SECONDS, Operation
 from orchestrator.job.system.atomic import read_json
 from orchestrator.system.paths import orch_home
@@ -26,7 +27,7 @@ def are_here(run: Mapping[str, Any]) -> bool:
     """Whether this machine sees the directory of a run, and not another of that name."""
     directory = Path(run["dir"])
     try:
-        owner = read_json(directory / "run.json")
+        owner = read_json(directory / RUN)
         return directory.is_dir() and (owner is None or owner.get("run_id") == run["run_id"])
     except OSError:
         return False

@@ -48,7 +48,7 @@ class Transport(Protocol):
     def call_all(self, operations: Sequence[Operation[A]], *, seconds: float = SECONDS) -> list[A]:
         """The answers to some operations, performed in their order. `seconds`: that their work may take.
 
-        Raises ClusterError when one failed, and Unreachable where that may pass or nobody knows what was done.
+        Raises ClusterError when one failed, and Unreachable where that may pass, or what was done is unknown.
         """
 
     @overload
@@ -93,7 +93,7 @@ class SshTransport(Transport):
         output = done.stdout.decode(errors="replace")
         answers = wire.answers_in(output, operations)
         if answers is None and (wire.has_begun(output) or done.returncode < 0):
-            raise Unreachable(f"{self.where} broke off in the middle of an answer: {_said(done)}")
+            raise Unreachable(f"{self.where} broke off in the middle of an answer: {_last_message(done)}")
         if answers is None:
             raise self._no_answer(done)
         return [_value(*done_there, self.where) for done_there in zip(operations, answers, strict=False)]
@@ -136,7 +136,7 @@ class SshTransport(Transport):
 
     def _no_answer(self, done: subprocess.CompletedProcess[bytes]) -> ClusterError:
         return ClusterError(
-            f"{self.where}: {self._python} did not do what it was asked: {_said(done)}",
+            f"{self.where}: {self._python} did not do what it was asked: {_last_message(done)}",
             hint="set `python` in the cluster's profile to a Python of 3.9 or newer on that machine",
         )
 
@@ -157,7 +157,7 @@ def log_command(command: RunCommand, result: CommandResult) -> None:
     logs.record_call(__name__, shlex.join(command.argv), result.seconds * 1000, ended)
 
 
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+def _last_message(done: subprocess.CompletedProcess[bytes]) -> str:
     return _last_line(done.stderr) or f"exit status {done.returncode}"
 
 

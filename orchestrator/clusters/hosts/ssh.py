@@ -24,8 +24,8 @@ from orchestrator.clusters.hosts.profile import SshProfile
 from orchestrator.clusters.hosts.watch import Watch
 from orchestrator.clusters.transport import SshTransport, Transport
 from orchestrator.errors import ClusterError, OrchError, Unreachable
+from orchestrator.job.protocol import files
 from orchestrator.job.protocol.encoding import parse
-from orchestrator.job.protocol.files import JOB_FILE
 from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.operations import SECONDS, Operation
 from orchestrator.job.protocol.operations.agents import (
@@ -101,7 +101,7 @@ class SshBackend:
 
     def submit(self, submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) -> str:
         self.ready()
-        job = parse(JobFile, bundle.text(JOB_FILE), JOB_FILE)
+        job = parse(JobFile, bundle.text(files.JOB_FILE), files.JOB_FILE)
         try:
             choosing = _Choosing(wanted=self._candidates(submission, job))
         except ClusterError:
@@ -247,10 +247,10 @@ def _start_calls(submission: Submission, chosen: ChosenHosts, secrets: Mapping[s
 
 def _agent(submission: Submission, chosen: ChosenHosts, node: int, secrets: Mapping[str, str]) -> Agent:
     place = place_of(submission)
-    argv = ["bash", str(place / "bundle" / "agent.sh"), "--detached", "--run-dir", submission.dir, "--node", str(node)]
-    argv += ["--attempt", str(submission.attempt), "--start", chosen.start]
+    argv = ["bash", str(place / files.BUNDLE / files.AGENT_SCRIPT), "--detached", "--run-dir", submission.dir]
+    argv += ["--node", str(node), "--attempt", str(submission.attempt), "--start", chosen.start]
     argv += ["--address", chosen.address] if submission.nodes > 1 else []
-    named = {"ORCH_HOST": chosen.names[node], "ORCH_HOSTFILE": str(place / "hostfile")}
+    named = {"ORCH_HOST": chosen.names[node], "ORCH_HOSTFILE": str(place / files.HOSTFILE)}
     return Agent(node, (*argv, *start_arguments(submission)), {**secrets, **named})
 
 

@@ -59,11 +59,11 @@ def _refuse_elsewhere(submission: Submission, start: str) -> None:
 
 def _agents(submission: Submission, start: str, secrets: Mapping[str, str]) -> Start:
     place = place_of(submission)
-    path = place / "bundle" / files.JOB_FILE
+    path = place / files.BUNDLE / files.JOB_FILE
     job = parse(JobFile, path.read_bytes(), str(path))
     environment = {
         **processes.kept(os.environ),
-        "PYTHONPATH": str(place / "bundle" / files.LIBRARY),
+        "PYTHONPATH": str(place / files.BUNDLE / files.LIBRARY),
         **secret_environment(job, secrets),
     }
     visible = _visible_gpus(environment) if submission.nodes > 1 and job.device != "cpu" else []
@@ -76,8 +76,8 @@ def _agents(submission: Submission, start: str, secrets: Mapping[str, str]) -> S
 
 
 def _command(submission: Submission, job: JobFile, place: Path, node: int, start: str) -> tuple[str, ...]:
-    command = [job.python or sys.executable, "-m", _agent_module(place / "bundle" / files.LIBRARY)]
-    command += ["--bundle", str(place / "bundle"), "--run-dir", submission.dir, "--node", str(node)]
+    command = [job.python or sys.executable, "-m", _agent_module(place / files.BUNDLE / files.LIBRARY)]
+    command += ["--bundle", str(place / files.BUNDLE), "--run-dir", submission.dir, "--node", str(node)]
     command += ["--attempt", str(submission.attempt), "--start", start, "--address", ADDRESS]
     command += ["--slot-lock", str(place / files.slot_lock(node))]
     return (*command, *start_arguments(submission))

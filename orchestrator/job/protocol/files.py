@@ -25,11 +25,13 @@ JOB = "job"  # the scheduler's job that claimed the attempt
 ASKED = "asked.json"  # the first cancel
 TOKEN = "token.json"  # noqa: S105 - a name of a file
 HOSTS = "hosts.json"
+HOSTFILE = "hostfile"  # the same for programs that read a hostfile
 
 # DIR/attempts/000001/bundle
 JOB_FILE = "job.json"
 DS_CONFIG = "ds_config.json"
 LIBRARY = "lib.zip"
+AGENT_SCRIPT = "agent.sh"
 
 # ROOT
 OWNER = "owner.json"

@@ -23,7 +23,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from orchestrator.job.protocol import encoding, files
 from orchestrator.job.protocol.disk import read
@@ -52,10 +52,6 @@ from orchestrator.job.system.atomic import create_json, read_json, write, write_
 
 START = "ORCH_START"  # carried by every process of a start; those that an agent starts have more behind a slash
 SLOT = "ORCH_SLOT"
-HOSTS = "hosts.json"
-HOSTFILE = "hostfile"
-TOKEN = "token.json"  # noqa: S105 - a name of a file
-SCRIPT = "bundle/agent.sh"
 
 KILL_SECONDS = 10.0
 LOCK_SECONDS = 20.0
@@ -73,9 +69,9 @@ def read_token(request: ReadToken) -> Token:
     Where the disk is full, an attempt that was begun is still met: else it would look like one that cannot begin.
     """
     place = attempts.directory(request)
-    if read_json(place / TOKEN) is None:
-        create_json(place / TOKEN, {"token": os.urandom(16).hex()})
-    return Token((read_json(place / TOKEN) or {}).get("token"), _chosen(place))
+    if read_json(place / files.TOKEN) is None:
+        create_json(place / files.TOKEN, {"token": os.urandom(16).hex()})
+    return Token((read_json(place / files.TOKEN) or {}).get("token"), _chosen(place))
 
 
 def read_hosts(request: ReadHosts) -> Choice:
@@ -84,8 +80,8 @@ def read_hosts(request: ReadHosts) -> Choice:
 
 
 def _chosen(place: Path) -> ChosenHosts | None:
-    found = read_json(place / HOSTS)
-    return None if found is None else encoding.from_json(ChosenHosts, found, where=str(place / HOSTS))
+    found = read_json(place / files.HOSTS)
+    return None if found is None else encoding.from_json(ChosenHosts, found, where=str(place / files.HOSTS))
 
 
 def check(request: CheckHost) -> HostFacts:
@@ -94,7 +90,7 @@ def check(request: CheckHost) -> HostFacts:
     connection = os.environ.get("SSH_CONNECTION", "").split()
     address = connection[2] if len(connection) == 4 else None
     sees = _sees(place, request.token)
-    python, printed = _interpreter(place / SCRIPT) if sees else (None, "")
+    python, printed = _interpreter(place / files.BUNDLE / files.AGENT_SCRIPT) if sees else (None, "")
     return HostFacts(os.uname().nodename, address, sees, python, printed)
 
 
@@ -105,10 +101,12 @@ def start(request: Start) -> Choice:
     if recorded != request.chosen or attempts.is_asked(place):
         return Choice(recorded)
     with _alone(request.start):
+        found = _slots(place, [agent.node for agent in request.agents], request.start)
+        unused = {slot.node for slot in found if slot.state == "unused"}
         for agent in request.agents:
-            if _slot(place, agent.node, request.start).state == "unused":
+            if agent.node in unused:
                 _launch(request, agent, place)
-    if attempts.is_asked(place):  # since the first check: whoever requested it may not have found these agents yet
+    if attempts.is_asked(place):  # since the first check: that request may have come before these agents
         terminate(Terminate(request.start))
     return Choice(recorded)
 
@@ -116,7 +114,7 @@ def start(request: Start) -> Choice:
 def slots(request: ReadSlots) -> Slots:
     """Raises OSError."""
     place = attempts.directory(request)
-    return Slots(tuple(_slot(place, node, request.start) for node in request.nodes))
+    return Slots(tuple(_slots(place, request.nodes, request.start)))
 
 
 def terminate(request: Terminate) -> Remaining:
@@ -135,11 +133,11 @@ def _record(place: Path, chosen: ChosenHosts | None) -> ChosenHosts | None:
     """The choice of hosts that stands: the first one that was recorded."""
     if chosen is None:
         return None
-    create_json(place / HOSTS, encoding.to_json(chosen))
+    create_json(place / files.HOSTS, encoding.to_json(chosen))
     recorded = _chosen(place)
     if recorded == chosen:
         hostfile = "".join(f"{host.name} slots={host.slots}\n" for host in chosen.hosts)
-        write(place / HOSTFILE, hostfile.encode(), sync=False)  # hosts.json has the same, and is on the disk
+        write(place / files.HOSTFILE, hostfile.encode(), sync=False)  # hosts.json has the same, and is on the disk
     return recorded
 
 
@@ -162,18 +160,25 @@ def _launch(request: Start, agent: Agent, place: Path) -> None:
     failpoints.failpoint("start.recorded")
 
 
-def _slot(place: Path, node: int, start_id: str) -> Slot:
+def _slots(place: Path, nodes: Sequence[int], start_id: str) -> Iterator[Slot]:
     """Processes before what an agent wrote as its last act."""
-    marks = [mark for name in (files.slot(node), files.slot_lock(node)) if (mark := read(SlotMark, place / name))]
-    host = next((mark.host for mark in marks if mark.host is not None), None)
-    if any(mark.pid is not None and proc.environment(mark.pid).get(START) == start_id for mark in marks):
-        return Slot(node, "live", host)
-    if marks:
-        return Slot(node, "gone" if host in (None, os.uname().nodename) else "elsewhere", host)
-    # Whoever started it may have been killed before it could record that.
-    if any(slot == str(node) for _, slot in _agents(start_id)):
-        return Slot(node, "live")
-    return Slot(node, "gone" if (place / files.ended(node)).exists() else "unused")
+    unrecorded: set[str] | None = None  # agents whose starter was killed before it could record them
+    for node in nodes:
+        marks = [mark for name in (files.slot(node), files.slot_lock(node)) if (mark := read(SlotMark, place / name))]
+        host = next((mark.host for mark in marks if mark.host is not None), None)
+        if any(mark.pid is not None and proc.environment(mark.pid).get(START) == start_id for mark in marks):
+            yield Slot(node, "live", host)
+        elif marks:
+            yield Slot(node, "gone" if host in (None, os.uname().nodename) else "elsewhere", host)
+        elif not (place / files.BUNDLE).exists():
+            yield Slot(node, "unused")
+        else:
+            if unrecorded is None:
+                unrecorded = {slot for _, slot in _agents(start_id)}
+            if str(node) in unrecorded:
+                yield Slot(node, "live")
+            else:
+                yield Slot(node, "gone" if (place / files.ended(node)).exists() else "unused")
 
 
 def _agents(start_id: str) -> Iterator[tuple[int, str]]:
@@ -187,8 +192,8 @@ def _agents(start_id: str) -> Iterator[tuple[int, str]]:
 def _sees(place: Path, token: str) -> bool:
     end = time.monotonic() + SEE_SECONDS
     while True:
-        read = read_json(place / TOKEN)
-        if read is not None and (place / SCRIPT).exists():
+        read = read_json(place / files.TOKEN)
+        if read is not None and (place / files.BUNDLE / files.AGENT_SCRIPT).exists():
             return bool(read.get("token") == token)
         if time.monotonic() > end:
             return False

@@ -15,31 +15,19 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Mapping, Protocol
+from typing import Any, Mapping
 
-from orchestrator.job.protocol.operations import Done
+from orchestrator.job.protocol import files
+from orchestrator.job.protocol.operations import Done, OnAttempt
 from orchestrator.job.protocol.operations.attempts import DeleteSecrets, RequestStop, StopRequested, Upload, Uploaded
 from orchestrator.job.system.atomic import create_json, read_json, replacing, write
 
-SECRETS = "secrets.json"
-TRIED = "tried"
-JOB = "job"
-ASKED = "asked.json"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
-class OfAttempt(Protocol):
-    """A request that names an attempt."""
-
-    @property
-    def dir(self) -> str: ...
-    @property
-    def attempt(self) -> int: ...
-
-
-def directory(request: OfAttempt) -> Path:
+def directory(request: OnAttempt[Any]) -> Path:
     """The attempt's directory."""
-    return Path(request.dir) / "attempts" / f"{request.attempt:06d}"
+    return files.attempt_dir(request.dir, request.attempt)
 
 
 def upload(request: Upload) -> Uploaded:
@@ -49,7 +37,7 @@ def upload(request: Upload) -> Uploaded:
     refused, job, asked = _refusal(request), job_of(place), is_asked(place)
     if refused or asked:
         return Uploaded(refused, first=False, job=job, asked=asked)
-    _write_bundle(request, place / "bundle")
+    _write_bundle(request, place / files.BUNDLE)
     _write_secrets(request.secrets, place)
     return Uploaded(None, first=try_once(place), job=job, asked=False)
 
@@ -58,19 +46,19 @@ def request_stop(request: RequestStop) -> StopRequested:
     """Raises OSError."""
     place = directory(request)
     place.mkdir(parents=True, exist_ok=True)
-    return StopRequested(create_json(place / ASKED, {"time": time.time()}), job_of(place))
+    return StopRequested(create_json(place / files.ASKED, {"time": time.time()}), job_of(place))
 
 
 def delete_secrets(request: DeleteSecrets) -> Done:
     """Raises OSError."""
-    (directory(request) / SECRETS).unlink(missing_ok=True)
+    (directory(request) / files.SECRETS).unlink(missing_ok=True)
     return Done()
 
 
 def try_once(place: Path) -> bool:
     """Record that somebody is about to submit the attempt; True for the first. Raises OSError."""
     try:
-        os.close(os.open(place / TRIED, _NEW, 0o644))
+        os.close(os.open(place / files.TRIED, _NEW, 0o644))
     except FileExistsError:
         return False
     return True
@@ -79,17 +67,17 @@ def try_once(place: Path) -> bool:
 def job_of(place: Path) -> str | None:
     """The scheduler's job that claimed the attempt."""
     try:
-        return (place / JOB).read_text(encoding="utf-8").strip() or None
+        return (place / files.JOB).read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:
         return None
 
 
 def is_asked(place: Path) -> bool:
-    return (place / ASKED).exists()
+    return (place / files.ASKED).exists()
 
 
 def _refusal(request: Upload) -> str | None:
-    path = Path(request.dir) / "run.json"
+    path = Path(request.dir) / files.RUN
     mine = {"run": request.run, "run_id": request.run_id}
     owner = read_json(path)
     if owner is None and not create_json(path, mine):
@@ -127,9 +115,9 @@ def _write_new(path: str, data: bytes, mode: int) -> None:
 
 
 def _write_secrets(secrets: Mapping[str, str], place: Path) -> None:
-    for other in place.parent.glob(f"*/{SECRETS}"):
+    for other in place.parent.glob(f"*/{files.SECRETS}"):
         if other.parent.name < place.name:  # of an attempt that is over; a newer one may need them still
             other.unlink(missing_ok=True)
     if not secrets:
         return
-    write(place / SECRETS, json.dumps(dict(secrets)).encode(), sync=False, mode=0o600)
+    write(place / files.SECRETS, json.dumps(dict(secrets)).encode(), sync=False, mode=0o600)

@@ -1,4 +1,4 @@
-"""Performs operations: which function each one is, and what of an error comes back to whoever asked."""
+"""Performs operations: which function each one is, and what of an error comes back."""
 
 from __future__ import annotations
 

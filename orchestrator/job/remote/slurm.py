@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from orchestrator.job.protocol import files
 from orchestrator.job.protocol.operations.slurm import SubmittedToSlurm, SubmitToSlurm
 from orchestrator.job.remote import attempts, commands
 
@@ -19,9 +20,9 @@ def submit(request: SubmitToSlurm) -> SubmittedToSlurm:
 
 
 def tried_since(place: Path) -> str | None:
-    """When somebody first tried to submit an attempt, None when nobody did. Raises OSError."""
+    """When a process first tried to submit an attempt, None when none did. Raises OSError."""
     try:
-        tried = (place / attempts.TRIED).stat().st_mtime
+        tried = (place / files.TRIED).stat().st_mtime
     except FileNotFoundError:
         return None
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(tried - _SLACK))

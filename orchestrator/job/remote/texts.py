@@ -7,9 +7,8 @@ from pathlib import Path
 
 from orchestrator.job.checkpoints.generations import claims
 from orchestrator.job.checkpoints.report import list_checkpoints
-from orchestrator.job.protocol.files import LOGS, generation_dir
+from orchestrator.job.protocol.files import LOGS, attempt_dir, generation_dir
 from orchestrator.job.protocol.operations.texts import CheckpointList, ListCheckpoints, LogSource, LogTexts, ReadLogs
-from orchestrator.job.remote import attempts
 
 BYTES = 4 * 1024 * 1024  # of logs in one answer
 _LOG = re.compile(r"(job|agent|launcher|rank)-(\d+)\.log")
@@ -33,7 +32,7 @@ def logs(request: ReadLogs) -> LogTexts:
 def sources(request: ReadLogs) -> list[LogSource]:
     """The logs of an attempt: of its job and agents, then generation by generation."""
     attempt, root = request.attempt, Path(request.checkpoint_dir)
-    found = _in(attempts.directory(request), f"attempt {attempt}")
+    found = _in(attempt_dir(request.dir, attempt), f"attempt {attempt}")
     for claim in claims(root):
         if claim.attempt == attempt and claim.run_id == request.run_id:
             logs_dir = generation_dir(root, claim.generation) / LOGS

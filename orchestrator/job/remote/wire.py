@@ -1,6 +1,6 @@
 """Operations and answers as bytes: compressed JSON; an answer follows a mark, whatever a login shell prints around it.
 
-A mark of its own tells that a request was begun: without an answer after it nobody knows what was done.
+A mark of its own tells that a request was begun: without an answer after it, what was done is unknown.
 """
 
 from __future__ import annotations
