@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import reference
+
 from orchestrator.cli import parser
 from orchestrator.cli.surface import COMMANDS, EPILOG, SUMMARY
 from orchestrator.clusters import BUILT_IN
-from orchestrator.config import reference
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

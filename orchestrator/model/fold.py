@@ -31,7 +31,6 @@ KINDS: Mapping[str, Phase | None] = {
     "failed": Phase.FAILED,
     "cancelled": Phase.CANCELLED,
 }
-CONTROLLER_KINDS = frozenset({"controller_started", "controller_stopped"})
 REOPENS = "resumed"
 _FIELDS = frozenset(Run.__dataclass_fields__) - {"name", "run_id", "submitted_at", "progress"}
 _INTENTIONS = frozenset({"submitted", "resubmitting", "resumed"})

@@ -17,8 +17,7 @@ from orchestrator.planner.settings import Asked, given
 from orchestrator.planner.stage import Candidate
 
 GRADIENT_CLIPPING = 1.0  # the default of both DeepSpeed 0.19.8 and Hugging Face's Trainer
-BUCKET = 500_000_000  # values; DeepSpeed's default, as are the next three
-PREFETCH = 50_000_000
+BUCKET = 500_000_000  # values; DeepSpeed's default, as are the next two
 MAX_LIVE = 1_000_000_000
 SUB_GROUP = 1_000_000_000
 
