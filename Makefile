@@ -6,8 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 PYTHON ?= python3
-# Of two cores: two workers have a cluster each, which mostly waits, and the third has the rest.
-WORKERS ?= 3
+WORKERS ?= 2
 UV := $(VENV)/bin/uv
 UV_PIN := $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.txt)
 PYTEST := python -m pytest

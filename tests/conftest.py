@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,35 +20,21 @@ GRACE = 30.0  # seconds that processes of a finished test have to end by themsel
 SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
 KUBERNETES = "kube_cluster"  # and on a real Kubernetes
 CLUSTERS = ("slurm", "kubernetes")
-ORDER = (*CLUSTERS, "", "deepspeed")
-ORDER_WHILE_BUILDING = ("slurm", "", "kubernetes", "deepspeed")
+ORDER = ("", *CLUSTERS, "deepspeed")
 ONCE = ("real_saves", "distributions", "elsewhere")  # fixtures that each worker would make again: one worker has them
 TRAINING_TIMEOUT = 600  # seconds for a test that starts real training; the limit for others is in pyproject.toml
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Workers must agree about the order, also when the build ends while they collect."""
-    node.workerinput["building"] = _building()
-
-
-def _building() -> bool:
-    return not given.KUBECONFIG and not Binaries().complete
-
-
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What runs on a cluster goes first, for there is one of each: a worker has it to itself, one test after another.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts training goes last, and so does what runs on a cluster: there is one of each, which starts once.
 
-    Such tests wait more than they work: the other workers do the rest beside them, what starts training last, so that
-    nothing else is left to wait for it. A Kubernetes that is still being built comes later; and on it Kueue last, for
-    it meddles with all jobs.
+    What runs on a cluster has a worker to itself, one after another; other trainings then go to whichever is free, so
+    no more share the cores than there are workers. Kubernetes comes late, for it may be built meanwhile; and there
+    Kueue last, for it meddles with all jobs.
     """
-    worker = getattr(config, "workerinput", None)
-    building = worker["building"] if worker else _building()
-    order = ORDER_WHILE_BUILDING if building else ORDER
-    items.sort(key=lambda item: (order.index(_group(item)), "kueue" in getattr(item, "fixturenames", ())))
-    if building:
+    items.sort(key=lambda item: (ORDER.index(_group(item)), "kueue" in getattr(item, "fixturenames", ())))
+    if not given.KUBECONFIG and not Binaries().complete:
         on_kubernetes = [item for item in items if _group(item) == "kubernetes"]
         usual = [item for item in on_kubernetes if not item.get_closest_marker("full")]
         for waiting in (*on_kubernetes[:1], *usual[:1]):

@@ -128,6 +128,8 @@ class SlurmPlace(Place):
         return [pid for pid, command in self._tasks(hostfile) if not command.startswith(b"srun\0")]
 
     def kill(self, submission: Submission) -> None:
+        for pid in self.processes(submission):
+            send(pid, signal.SIGSTOP)  # else Slurm tells them to stop when the script has died, and they write that
         claim = self._attempt(submission) / "job"
         job = f"SLURM_JOB_ID={claim.read_text().strip()}\0" if claim.exists() else f"{claim}"
         for pid, command in self._tasks(job):

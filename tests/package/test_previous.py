@@ -35,7 +35,8 @@ TEXTS = {".json", ".jsonl", ".log", ""}
 
 def unpack(place: Path) -> Path:
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(place, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and newer want to be told
+        archive.extractall(place)
     for path in place.rglob("*"):
         if path.is_file() and path.suffix in TEXTS:
             path.write_bytes(path.read_bytes().replace(MADE.encode(), str(place).encode()))

@@ -38,7 +38,8 @@ def tell(**values):
 if what == "tasks":
     who, total = executor.submit(functions.who_am_i), executor.submit(functions.sum_of_ranks)
     broken = executor.submit(functions.fail, "no good")
-    tell(who=who.results(), total=total.results(), states=[who.state, broken.state], error=str(broken.exception()))
+    error = str(broken.exception())
+    tell(who=who.results(), total=total.results(), states=[who.state, broken.state], error=error)
 elif what == "count":
     executor.update_parameters(tasks_per_node=1)
     job = executor.submit(functions.Counter(functions.Path(shared, "count.log"), 0.2), 100000, bonus=1000)

@@ -285,7 +285,7 @@ def test_a_start_that_wakes_after_another_went_on_is_fenced_and_nothing_of_it_co
     assert cluster.outcome(1)["result"] == "fenced"
     counted = choose.choose(cluster.root)
     assert [entry.path for entry in counted.sealed] == ["generations/000002/checkpoints/checkpoint-40"]
-    assert [line.generation for line in report.read_metrics(cluster.root)] == [1] * 5 + [2] * 35
+    assert [line.values["generation"] for line in report.read_metrics(cluster.root)] == [1] * 5 + [2] * 35
     assert not _alive(cluster)
 
 
