@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from testbeds.kubernetes import given
 from testbeds.kubernetes.binaries import BUILD_LIMIT, Binaries
 
 pytest_plugins = ["testbeds.slurm.plugin", "testbeds.ssh.plugin", "testbeds.kubernetes.plugin"]
+
+# A busy machine is no failure: nothing here is timed.
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 GRACE = 30.0  # seconds that processes of a finished test have to end by themselves
 SLURM = "slurm_cluster"  # the fixture that tests on a real Slurm ask for
