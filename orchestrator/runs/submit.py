@@ -132,7 +132,7 @@ def _record(
     spec, job = prepared.spec, job_of(prepared.bundle)
     backend.ready()
     here = kind_of(backend.kind).here
-    _refuse_missing(job, environment, here=here, again="submit")
+    _refuse_missing(job, environment, here=here, again="orch submit")
     run_dir = backend.run_dir(spec.name)
     checkpoint_dir = posixpath.join(run_dir, spec.checkpoint.dir)
     if here and posixpath.isabs(spec.checkpoint.dir):

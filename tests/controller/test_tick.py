@@ -74,6 +74,21 @@ def test_a_bug_that_one_run_meets_harms_no_other(bench: Bench, capsys: pytest.Ca
     assert "in write" in told
 
 
+def test_an_attempt_that_could_be_started_in_part_only_is_no_refusal_and_goes_on_when_the_rest_can(
+    bench: Bench,
+) -> None:
+    blocked = bench.home / "runs/tiny/attempts/000001/agent-1.log"
+    blocked.mkdir(parents=True)
+    run = bench.submit(prepared("train 0.1", steps=20))
+    assert run.phase is Phase.PENDING
+    assert "attempt 1 of tiny has begun, and not all of it" in run.because
+    assert len(bench.agents()) == 1
+    blocked.rmdir()
+    run = bench.until_end()
+    assert (run.phase, run.attempt) == (Phase.SUCCEEDED, 1)
+    assert bench.starts() == 2
+
+
 def test_half_of_an_attempt_that_lives_on_is_ended_before_another_begins(bench: Bench) -> None:
     bench.limits = dataclasses.replace(QUICK, partial=3.0)
     bench.submit(prepared("freeze"))

@@ -8,7 +8,7 @@ from orchestrator.clusters import observation as records
 from orchestrator.job.protocol.operations.records import AttemptRecords
 from orchestrator.model.run import Cause, Observation, Phase, Submission
 
-HERE = ""  # this machine, among the names of hosts
+HERE = "this machine"  # among the names of hosts, of which none has a blank
 LOST_SECONDS = 90.0  # no heartbeat, no answer of the host, nobody else left: three times what the job itself allows
 
 
@@ -67,10 +67,9 @@ def observation(submission: Submission, look: AttemptRecords, slots: tuple[Slot,
 def _living(submission: Submission, look: AttemptRecords, slots: tuple[Slot, ...]) -> Observation:
     gone = [slot for slot in slots if slot.state == "gone" and slot.node not in look.ended]
     never = [slot for slot in slots if slot.state == "unused"]
-    parts = [f"the agent of node {slot.node}{f' ({slot.host})' if slot.host else ''} is gone" for slot in gone]
-    parts += [
-        f"the agent of node {slot.node} was not started{f' on {slot.host}' if slot.host else ''}" for slot in never
-    ]
+    alone = any(slot.host == HERE for slot in slots)  # then there is no need to say where
+    parts = [f"the agent of node {slot.node}{'' if alone else f' ({slot.host})'} is gone" for slot in gone]
+    parts += [f"the agent of node {slot.node} was not started{'' if alone else f' on {slot.host}'}" for slot in never]
     seen = records.live_observation(look, submission.attempt, raw=raw(slots), partial="; ".join(parts))
     # The job's own heartbeats judge a host that is silent to us: it may be well, and only far from here.
     silent = ", ".join(slot.host for slot in slots if slot.state == "silent")

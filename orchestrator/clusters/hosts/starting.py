@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.clusters.attempts import (
@@ -21,7 +22,7 @@ from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.encoding import parse
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.operations.agents import Agent, ReadSlots, Start
+from orchestrator.job.protocol.operations.agents import Agent, ReadSlots, Slot, Start
 from orchestrator.job.remote import agents, attempts
 from orchestrator.job.system import failpoints
 from orchestrator.model.bundle import Bundle
@@ -42,6 +43,9 @@ def start(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) ->
             _refuse_elsewhere(submission, name)
             agents.start(_agents(submission, name, secrets))
     except OSError as error:
+        if error.errno == errno.EADDRINUSE or _is_begun(submission, name):
+            unknown = f"attempt {submission.attempt} of {submission.run} has begun, and not all of it: {error}"
+            raise Unreachable(unknown, hint="it is tried again") from error
         raise ClusterError(
             f"attempt {submission.attempt} of {submission.run} cannot be started in {place}: {error}",
             hint="see that the directory can be written to and has room",
@@ -49,9 +53,21 @@ def start(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) ->
     return f"{os.uname().nodename}:{name}"
 
 
-def _refuse_elsewhere(submission: Submission, start: str) -> None:
+def _is_begun(submission: Submission, start: str) -> bool:
+    """Whether an agent runs, so that a refusal of the attempt would leave it behind."""
+    try:
+        return any(slot.state == "live" for slot in _slots(submission, start))
+    except OSError:
+        return False
+
+
+def _slots(submission: Submission, start: str) -> Sequence[Slot]:
     nodes = tuple(range(submission.nodes))
-    for slot in agents.slots(ReadSlots(submission.dir, submission.attempt, start, nodes)).slots:
+    return agents.slots(ReadSlots(submission.dir, submission.attempt, start, nodes)).slots
+
+
+def _refuse_elsewhere(submission: Submission, start: str) -> None:
+    for slot in _slots(submission, start):
         if slot.state == "elsewhere":
             started = f"attempt {submission.attempt} of {submission.run} was started on {slot.host}, not here"
             raise Unreachable(started)

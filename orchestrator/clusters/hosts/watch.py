@@ -11,7 +11,7 @@ from orchestrator.clusters import observation
 from orchestrator.clusters.attempts import start_id
 from orchestrator.clusters.hosts import reading
 from orchestrator.clusters.hosts.group import Hosts
-from orchestrator.clusters.hosts.reading import Slot
+from orchestrator.clusters.hosts.reading import HERE, Slot
 from orchestrator.errors import ClusterError, OrchError, Unreachable
 from orchestrator.job.protocol.operations import SECONDS, Operation
 from orchestrator.job.protocol.operations.agents import Choice, Kill, ReadHosts, ReadSlots, Slots, Terminate
@@ -56,7 +56,7 @@ class Watch:
         self.reader: str | None = None  # the host that read records the last time
 
     def known(self, submission: Submission) -> Known:
-        fixed = (reading.HERE,) * submission.nodes if self._alone else ()
+        fixed = (HERE,) * submission.nodes if self._alone else ()
         return self._attempts.setdefault((submission.dir, submission.attempt), Known(hosts=fixed))
 
     def readers(self) -> list[str]:
@@ -229,8 +229,8 @@ def _slot_taker(
                 seen.slots[submission.run, node] = Slot(node=node, host=host, state="silent")
             return
         for slot in answer.slots:
-            if slot.state == "elsewhere" and host == reading.HERE:
-                seen.slots[submission.run, slot.node] = Slot(node=slot.node, host=slot.host or "", state=slot.state)
+            if slot.state == "elsewhere" and host == HERE:
+                seen.slots[submission.run, slot.node] = Slot(node=slot.node, host=slot.host or HERE, state=slot.state)
                 continue
             # A host of a list is known by its name there; its own name for itself may have changed since.
             state = "gone" if slot.state == "elsewhere" else slot.state
