@@ -29,7 +29,8 @@ def run(options: Namespace) -> int:
         sys.stdout.write(output.json_list(checkpoints.to_json(row, found.base) for row in rows))
         return OK
     if not rows:
-        say(f"no checkpoints in {found.base}")
+        below = f"; there are some in {', '.join(found.below)}" if found.below else ""
+        say(f"no checkpoints in {found.base}{below}")
     lines = checkpoints.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
     sys.stdout.write(output.lines(lines))
     return OK

@@ -19,6 +19,7 @@ KINDS: Mapping[str, Phase | None] = {
     "running": Phase.RUNNING,
     "generation": None,  # a start of the processes: the checkpoint it took, and why not others
     "generation_ended": None,  # why another start of the same attempt was needed
+    "noted": None,  # what rank 0 says of a script of the user's own
     "checkpoint": None,  # a newer proven checkpoint
     "stopping": Phase.STOPPING,  # the attempt was asked to stop
     "unreachable": Phase.UNKNOWN,  # nobody could say how the attempt is

@@ -162,6 +162,8 @@ class Run:
     first_error: FirstError | None = None
     intended_at: float | None = None  # when the intention of this attempt was recorded
     not_before: float | None = None
+    notes: tuple[str, ...] = ()  # what rank 0 of a generation has said of the script
+    noted_generation: int = 0  # which one
     failures: int = 0  # attempts in a row that ended badly, without a new proven checkpoint
     max_failures: int = 5
     grace: float = 900.0  # seconds that an attempt may take to save when asked to stop

@@ -66,7 +66,12 @@ def reconcile(
     """The events to record, all or none, and the command to carry out then. `now` is the wall clock."""
     if run.phase.ended:
         return (), None
-    events = [*_generations(run, seen), *_checkpoint(run, seen, evidence), *_phase(run, seen, evidence)]
+    events = [
+        *_generations(run, seen),
+        *_notes(run, seen),
+        *_checkpoint(run, seen, evidence),
+        *_phase(run, seen, evidence),
+    ]
     for kind, data in events:
         run = fold(run, Event(run=run.name, kind=kind, at=now, data=data))
     decision = decide(run, seen, now, limits, evidence.timers)
@@ -123,6 +128,17 @@ def _start_of(one: Generation) -> EventData:
         "resumed_path": one.resumed_path,
         "rejected": [to_json(checkpoint) for checkpoint in one.rejected],
     }
+
+
+def _notes(run: Run, seen: Observation) -> list[NewEvent]:
+    """What rank 0 of the newest generation has said since it was last seen."""
+    report = seen.report
+    if report is None or not report.notes:
+        return []
+    known = run.notes if run.noted_generation == report.generation else ()
+    news = report.notes[len(known) :]
+    data = {"notes": list(report.notes), "noted_generation": report.generation, "news": list(news)}
+    return [("noted", data)] if news else []
 
 
 def _checkpoint(run: Run, seen: Observation, evidence: Evidence) -> list[NewEvent]:

@@ -18,6 +18,7 @@ def row(listed: Listed) -> dict[str, object]:
         "bytes": listed.bytes,
         "proven": listed.proven,
         "basis": listed.basis,
+        "kind": listed.kind,
         "path": listed.path,
         "problems": [{"file": problem.file, "what": problem.what} for problem in listed.problems],
     }
@@ -46,6 +47,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(key="bytes", title="SIZE", cell=lambda one: units.size(one["bytes"]), right=True, need=2),
     Column(key="proven", title="STATE", cell=_state, role=_role),
     Column(key="basis", title="BY", cell=lambda one: one["basis"], need=3),
+    Column(key="kind", title="KIND", cell=lambda one: one["kind"] or units.NOTHING, need=3),
     Column(key="path", title="PATH", cell=lambda one: one["path"], shrink=True),
     Column(key="problems"),
 )

@@ -137,6 +137,9 @@ _SENTENCES: Mapping[str, Callable[[Row], str]] = {
     "running": lambda data: f"running{_because(data)}",
     "generation": _generation,
     "generation_ended": _generation_ended,
+    "noted": lambda data: "\n".join(
+        f"generation {data.get('noted_generation')}: {text}" for text in data.get("news") or ()
+    ),
     "checkpoint": _checkpoint,
     "stopping": lambda data: f"stopping{_because(data)}",
     "unreachable": lambda data: f"its state is unknown{_because(data)}",

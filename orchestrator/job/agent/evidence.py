@@ -79,7 +79,7 @@ def rank_errors(directory: Path) -> list[Fault]:
     """The errors that ranks have recorded themselves."""
     found = (read(RankError, path) for path in (directory / files.RANKS).glob(files.rank_error("*")))
     return [
-        Fault(error.node, error.time, error.type, error.message, error.traceback, rank=error.rank)
+        Fault(error.node, error.time, error.type, error.message, error.traceback, error.rank, error.cause)
         for error in found
         if error is not None
     ]

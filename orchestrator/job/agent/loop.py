@@ -16,12 +16,14 @@ from orchestrator.job.agent.options import Options
 from orchestrator.job.agent.peers import Peers
 from orchestrator.job.agent.pod import Pod
 from orchestrator.job.agent.processes import Inbox
-from orchestrator.job.checkpoints import claiming, generations, retention
+from orchestrator.job.checkpoints import claiming, generations, retention, view
+from orchestrator.job.protocol import files
 from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.disk import append, read
 from orchestrator.job.protocol.errors import RecordError
-from orchestrator.job.protocol.files import SECRETS
+from orchestrator.job.protocol.files import SECRETS, generation_dir
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.records import Claim, Outcome
+from orchestrator.job.protocol.records import Claim, Note, Outcome, RankProgress
 
 WAIT = 0.05  # seconds between two reads of node 0's claim
 MAX_BACKOFF = 60.0  # seconds
@@ -118,11 +120,28 @@ def _claim(node: Node, after: int | None) -> Claim:
     if claim.resume is not None:
         fence.note_progress(options, job)
     log.line(0, _sentence(claim))
+    if job.command is not None:
+        view.lay_out(node.root, claim, options.bundle / job.code if job.code else None)
+        _note_loss(node, claim)
     for path in retention.set_aside(node.root, claim):
         log.line(0, f"moved {path} to set-aside/")
     if (options.from_scratch or options.from_step is not None) and claim.asked is None and after is None:
         log.line(0, f"attempt {options.attempt} has gone back once, as asked; it goes on from there")
     return claim
+
+
+def _note_loss(node: Node, claim: Claim) -> None:
+    """Says that steps were made and nothing that counts was saved: a script may save where orch does not look."""
+    before = generations.newest_before(node.root, claim.generation) if claim.resume is None else None
+    progress = read(RankProgress, generation_dir(node.root, before) / files.PROGRESS) if before else None
+    if progress is None or not progress.step or claim.asked is not None:
+        return
+    text = (
+        f"starts at step 0 again: generation {before} made {progress.step} steps, and no whole checkpoint was found in "
+        "its working directory or in $ORCH_CHECKPOINT_DIR"
+    )
+    log.line(0, text)
+    append(generation_dir(node.root, claim.generation) / files.NOTES, Note(text, time.time()))
 
 
 def _sentence(claim: Claim) -> str:

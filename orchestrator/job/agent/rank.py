@@ -19,13 +19,15 @@ from typing import NoReturn
 
 from orchestrator.job.agent import hosts, linux
 from orchestrator.job.protocol import files
+from orchestrator.job.protocol.disk import read
 from orchestrator.job.protocol.encoding import parse, to_json
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.records import RankDone, RankError, RankProcess
+from orchestrator.job.protocol.records import RankDone, RankError, RankProcess, Shown
 from orchestrator.job.system import proc
 from orchestrator.job.system.atomic import create_json, reserve, write_json, write_reserved
 
 BUILT_IN = "orchestrator.job.training.main"
+WAIT = 0.05  # seconds between two looks for the record of node 0
 RESERVED = 16 * 1024  # bytes on the disk from the start: an error must be written even when the disk is full
 _MESSAGE, _TRACEBACK = 2000, 8000  # characters of an error that are recorded: its message's first, its traceback's last
 
@@ -42,7 +44,7 @@ def main() -> None:
     process = RankProcess(rank, int(os.environ["ORCH_NODE"]), os.getpid(), hosts.here())
     write_json(records / files.rank_process(rank), to_json(process), sync=False)
     try:
-        _run(Path(os.environ["ORCH_BUNDLE"]))
+        _run(Path(os.environ["ORCH_BUNDLE"]), directory)
     except SystemExit as end:
         if end.code not in (None, 0):
             _record(records, process, end, f"exit status {end.code}")
@@ -55,10 +57,10 @@ def main() -> None:
     _leave()
 
 
-def _run(bundle: Path) -> None:
+def _run(bundle: Path, directory: Path) -> None:
     job = parse(JobFile, (bundle / files.JOB_FILE).read_bytes(), files.JOB_FILE)
     command = list(job.command or ("-m", BUILT_IN))
-    os.chdir(bundle / job.code if job.code else os.environ["ORCH_RUN_DIR"])
+    _enter(job, directory)
     if command[0] in ("python", "python3"):
         del command[0]
     # `python -m` put the launcher's directory first; a script expects its own there.
@@ -70,6 +72,18 @@ def _run(bundle: Path) -> None:
         sys.path[0] = str(Path(command[0]).resolve().parent)
         sys.argv = command
         runpy.run_path(str(Path(command[0]).absolute()), run_name="__main__")
+
+
+def _enter(job: JobFile, directory: Path) -> None:
+    """Goes where the script runs, once node 0 has laid out there what it shall find."""
+    if job.command is None:
+        os.chdir(os.environ["ORCH_RUN_DIR"])
+        return
+    while (shown := read(Shown, directory / files.SHOWN)) is None:
+        time.sleep(WAIT)  # when node 0 dies over it, the agent ends this process
+    if shown.resume is not None:
+        os.environ["ORCH_RESUME_FROM"] = str(directory.parent.parent / shown.resume)
+    os.chdir(directory / files.WORK)
 
 
 def _await_helpers() -> None:

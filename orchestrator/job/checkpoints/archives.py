@@ -8,7 +8,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _LOCAL_HEADER = b"PK\x03\x04"
 _LOCAL_HEADER_SIZE = 30  # bytes before the name
@@ -87,6 +87,26 @@ def plain_values(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def storage_extents(path: Path) -> dict[str, int] | None:
+    """Of the `.metadata` of torch.distributed.checkpoint: each file that it names, and how many bytes that must have.
+
+    None when it is not a whole pickle. Nothing in it is executed.
+    """
+    try:
+        with path.open("rb") as file:
+            reader = _Storage(file)
+            reader.load()
+    except (OSError, pickle.UnpicklingError, EOFError, *_STRUCTURE_ERRORS):
+        return None
+    extents: dict[str, int] = {}
+    for info in reader.found:
+        values = vars(info)
+        name, end = values.get("relative_path"), values.get("offset", 0) + values.get("length", 0)
+        if isinstance(name, str):
+            extents[name] = max(extents.get(name, 0), end)
+    return extents
+
+
 _STRUCTURE_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
@@ -110,6 +130,25 @@ class _StandIn:
 
     def __hash__(self) -> int:
         return id(self)
+
+
+class _Storage(pickle.Unpickler):
+    """Keeps what names a file, and makes an inert stand-in of everything else."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.found: list[object] = []
+        found = self.found
+
+        class StorageInfo:  # torch's own class by attributes: where a tensor lies
+            def __new__(cls) -> StorageInfo:  # noqa: PYI034 - typing.Self is of Python 3.11
+                found.append(made := super().__new__(cls))
+                return made
+
+        self._storage_info = StorageInfo
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._storage_info if name == "_StorageInfo" else _StandIn
 
 
 class _Inert(pickle.Unpickler):

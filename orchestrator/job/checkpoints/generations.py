@@ -27,6 +27,11 @@ def newest_number(root: Root) -> int:
     return max(numbers(root), default=0)
 
 
+def newest_before(root: Root, generation: int) -> int | None:
+    """The newest number that is taken below `generation`; None when there is none."""
+    return max((number for number in numbers(root) if number < generation), default=None)
+
+
 def read_claim(root: Root, generation: int) -> Claim | None:
     """None when there is no such claim, or its file is not whole. Raises OSError, and NewerFormatError."""
     try:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterable, Iterator
 
-from orchestrator.job.checkpoints import manifest
-from orchestrator.job.protocol.files import GENERATIONS, MANUAL_COMMITS, Root, checkpoints_dir, generation_dir
-
-_STEP_NAME = re.compile(r"checkpoint-(\d+)")
-_TAG_STEP = re.compile(r"(\d+)$")
+from orchestrator.job.checkpoints import discover, manifest
+from orchestrator.job.checkpoints.discover import Found, Kind
+from orchestrator.job.protocol.disk import read, read_all
+from orchestrator.job.protocol.files import (
+    GENERATIONS,
+    MANUAL_COMMITS,
+    METRICS,
+    MODEL,
+    REFUSALS,
+    SET_ASIDE,
+    SHOWN,
+    Root,
+    checkpoints_dir,
+    generation_dir,
+    generations_dir,
+    work_dir,
+)
+from orchestrator.job.protocol.files import claim as claim_file
+from orchestrator.job.protocol.records import Claim, Shown, StepTime
 
 
 @dataclass(frozen=True)
@@ -22,17 +36,40 @@ class Place:
     generation: int
     committed: bool  # it has a commit manifest
     manual: bool  # its generation commits explicitly: without a manifest nothing is proven
+    kind: str = ""  # whose layout it has
 
 
 def own_places(root: Root, generation: int) -> list[Place]:
-    """The checkpoints that a generation has in its own directory, committed or not."""
-    manual = (generation_dir(root, generation) / MANUAL_COMMITS).exists()
-    return _places(Path(root), checkpoints_dir(root, generation), generation, manual=manual)
+    """The checkpoints that a generation has made in its own directories, committed or not.
+
+    Not those of older generations that it was shown, unless the script has saved there anew.
+    """
+    base, manual = Path(root), (generation_dir(root, generation) / MANUAL_COMMITS).exists()
+    shown = read_shown(root, generation)
+    found: list[Place] = []
+    for tree, given in ((checkpoints_dir(root, generation), ()), (work_dir(root, generation), shown.code)):
+        units = discover.find(tree, left_out=frozenset(given))
+        found += _places(base, tree, generation, units, manual=manual)
+    states = {entry.path: entry.state for entry in shown.checkpoints}
+    return [place for place in found if place.path not in states or state_of(base / place.path) != states[place.path]]
+
+
+def read_shown(root: Root, generation: int) -> Shown:
+    """What the generation was shown; nothing where it has no directories of this kind. Raises OSError, RecordError."""
+    return read(Shown, generation_dir(root, generation) / SHOWN) or Shown()
+
+
+def state_of(unit: Path) -> str:
+    """Changes when a file of the checkpoint `unit` is written, added or taken away."""
+    found = [path.stat() for path in (files_of(unit) if unit.is_dir() else [unit])]
+    newest = max((entry.st_mtime_ns for entry in found), default=0)
+    return f"{len(found)} files, {sum(entry.st_size for entry in found)} bytes, {newest}"
 
 
 def foreign_places(root: Root) -> list[Place]:
     """The checkpoints at the top of the root: from before orch."""
-    return _places(Path(root), Path(root), 0, manual=False)
+    units = discover.find(Path(root), depth=0, left_out=frozenset({GENERATIONS, REFUSALS, SET_ASIDE, MODEL}))
+    return list(_places(Path(root), Path(root), 0, units, manual=False))
 
 
 def latest_tag(directory: Path) -> str | None:
@@ -45,8 +82,8 @@ def latest_tag(directory: Path) -> str | None:
 
 def step_of(directory: Path) -> int | None:
     """The step that the name of a checkpoint directory, or of the tag in it, says."""
-    match = _STEP_NAME.fullmatch(directory.name) or _TAG_STEP.search(latest_tag(directory) or "")
-    return int(match.group(1)) if match else None
+    tag = latest_tag(directory) if discover.kind_of(directory) is None else None
+    return discover.step_in_name(directory.name if tag is None else tag)
 
 
 def generation_of(path: str) -> int:
@@ -55,29 +92,38 @@ def generation_of(path: str) -> int:
     return int(parts[1]) if len(parts) > 1 and parts[0] == GENERATIONS and parts[1].isdigit() else 0
 
 
-def files_of(directory: Path) -> list[Path]:
+def files_of(unit: Path) -> list[Path]:
     """The files of a checkpoint, in order. Where DeepSpeed saved right into a directory, only what `latest` names."""
-    tag = latest_tag(directory)
-    if tag is None or _STEP_NAME.fullmatch(directory.name):
-        found = list(directory.rglob("*"))
-    else:
-        found = [directory / "latest", *((directory / tag).rglob("*") if tag else ())]
+    if not unit.is_dir():
+        return [unit]
+    tag = latest_tag(unit) if discover.kind_of(unit) is None else None
+    found = unit.rglob("*") if tag is None else (unit / "latest", *((unit / tag).rglob("*") if tag else ()))
     return sorted(path for path in found if path.is_file())
 
 
-def _places(root: Path, parent: Path, generation: int, *, manual: bool) -> list[Place]:
-    try:
-        children = sorted(entry for entry in parent.iterdir() if entry.is_dir() and not entry.is_symlink())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    # A script may call DeepSpeed's save_checkpoint on the whole directory: then the directory itself is the checkpoint.
-    bare = [parent] if latest_tag(parent) is not None else []
-    found = []
-    for directory in bare + children:
-        commit = manifest.read_commit(directory)
-        named = directory in bare or _STEP_NAME.fullmatch(directory.name) is not None
-        step = commit.step if commit else step_of(directory) if named else None
+def _places(root: Path, tree: Path, generation: int, units: Iterable[Found], *, manual: bool) -> Iterator[Place]:
+    for unit in units:
+        commit = manifest.read_commit(tree / unit.path)
+        if commit is None and unit.kind is Kind.WEIGHTS:
+            continue  # nothing to resume from
+        step = commit.step if commit else _step_of(root, generation, unit)
         if step is not None and (commit is None or generation in {commit.generation, 0}):
-            path = directory.relative_to(root).as_posix()
-            found.append(Place(path, step, generation, commit is not None, manual))
-    return found
+            path = (tree / unit.path).relative_to(root).as_posix()
+            yield Place(path, step, generation, commit is not None, manual, unit.kind.value)
+
+
+def _step_of(root: Path, generation: int, unit: Found) -> int | None:
+    """The step that a unit says; where it says none, the last one logged before it was written.
+
+    Without a logged step: a number of saves or epochs stands for one, else it is one step after the start. None for
+    what was written before the first logged step: no checkpoint, but data that the script has prepared.
+    """
+    if unit.step is not None and not unit.counts_saves:
+        return unit.step
+    lines = read_all(StepTime, generation_dir(root, generation) / METRICS) if generation else []
+    if lines:
+        return max((line.step for line in lines if line.time <= unit.time), default=None)
+    if unit.step is not None:
+        return unit.step + 1
+    claim = read(Claim, generations_dir(root) / claim_file(generation))
+    return 1 + (claim.resume.step if claim is not None and claim.resume else 0)

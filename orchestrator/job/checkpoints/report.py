@@ -19,11 +19,11 @@ from orchestrator.job.checkpoints.generations import (
 from orchestrator.job.checkpoints.layout import Place, foreign_places, generation_of, own_places
 from orchestrator.job.checkpoints.verify import size_of, verify
 from orchestrator.job.protocol import files
-from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.disk import read, read_all
 from orchestrator.job.protocol.encoding import from_json, parse
 from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import Root, generation_dir
-from orchestrator.job.protocol.records import Claim, Ending, Heartbeat, NodeJoined, Outcome, RankProgress
+from orchestrator.job.protocol.records import Claim, Ending, Heartbeat, NodeJoined, Note, Outcome, RankProgress
 from orchestrator.job.protocol.report import CheckpointRef, Generation, Listed, MetricsLine, Problem, Progress, Report
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last line
@@ -52,6 +52,7 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
         checkpoint=_checkpoint(root),
         success=success,
         failures=outcome.failures if outcome else claim.failures,
+        notes=tuple(note.text for note in read_all(Note, directory / files.NOTES)),
         start=refusal.start if refusal else claim.start,
         beat=sum(_count(path) for path in directory.glob(files.heartbeat("*"))),
     )
@@ -206,7 +207,7 @@ def _listed(root: Path, place: Place, *, counts: bool, full: bool) -> Listed:
     directory = root / place.path
     basis = "manifest" if place.committed or place.manual else "structure"
     unjudged = place.committed or not place.manual  # without a manifest where all commit, there is nothing to judge
-    listed = Listed(place.step, place.path, place.generation, basis, None, (), size_of(directory), counts)
+    listed = Listed(place.step, place.path, place.generation, basis, None, (), size_of(directory), counts, place.kind)
     if unjudged and not counts:
         return replace(listed, proven=False, problems=(Problem(".", "does not count: the newest claim left it out"),))
     if unjudged and not full:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,14 @@ def prune(root: Root, generation: int, keep: int) -> tuple[str, ...]:
 def delete(checkpoint: Path) -> None:
     """Deletes a checkpoint, its commit manifest first: cut short at any point, what is left is not proven."""
     manifest.withdraw(checkpoint)
-    shutil.rmtree(checkpoint)
+    _remove(checkpoint)
+
+
+def _remove(checkpoint: Path) -> None:
+    if checkpoint.is_dir() and not checkpoint.is_symlink():
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink()
 
 
 def drop_unfinished(root: Root, generation: int) -> list[str]:
@@ -77,7 +85,7 @@ def drop_unfinished(root: Root, generation: int) -> list[str]:
     dropped = []
     for place in own_places(root, generation):
         if place.manual and not place.committed:
-            shutil.rmtree(Path(root) / place.path)
+            _remove(Path(root) / place.path)
             dropped.append(place.path)
     return dropped
 
@@ -108,5 +116,6 @@ def survey(root: Root, claim: Claim) -> Sequence[Kept]:
     return [
         Kept(place.path, place.step, place.generation, place.path in holds)
         for place in places
-        if not place.path.endswith("/checkpoints")  # DeepSpeed saved right into it: the script's own business
+        if posixpath.dirname(place.path)
+        not in holds  # a claim has sealed the whole directory that DeepSpeed saved into
     ]

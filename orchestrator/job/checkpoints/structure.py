@@ -1,8 +1,8 @@
 """Judges a checkpoint that nobody committed: are all parts there that its own files speak of, and are they whole.
 
-Known layouts: the Hugging Face Trainer's with DeepSpeed (stages 0-3) or without, and what DeepSpeed's own
-save_checkpoint writes, pipeline modules included. A missing rng_state matters: a resume without it trains, silently,
-something else.
+What `discover` knows is judged: the Hugging Face Trainer's with DeepSpeed (stages 0-3), FSDP or neither, a tag of
+DeepSpeed's own save_checkpoint, pipeline modules included, and what accelerate, Lightning, torch.distributed.checkpoint
+and torch.save write. A missing random state matters: a resume without it trains, silently, something else.
 """
 
 from __future__ import annotations
@@ -10,33 +10,44 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator, Mapping
 
-from orchestrator.job.checkpoints import archives
+from orchestrator.job.checkpoints import archives, discover
+from orchestrator.job.checkpoints.discover import Kind
 from orchestrator.job.checkpoints.layout import files_of, latest_tag, step_of
 from orchestrator.job.checkpoints.shards import read_save
 from orchestrator.job.protocol.report import Problem
 
+_TORCH = frozenset({".pt", ".pth", ".ckpt", ".bin"})
 _RNG_STATE = re.compile(r"rng_state_(\d+)\.pth")
-_HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
+_RANDOM_STATE = re.compile(r"random_states_(\d+)\.pkl")
+_SHARDED = re.compile(r"(pytorch_model_fsdp|optimizer)_\d+")  # directories of torch.distributed.checkpoint: FSDP
+_HF_WEIGHTS = re.compile(
+    r"((adapter_)?model|pytorch_model)([-_]\d+)?\.(safetensors|bin)(\.index\.json)?|pytorch_model_fsdp(_\d+|\.bin)"
+)
 
 
-def problems(directory: Path) -> tuple[Problem, ...]:
-    """All that is wrong with the checkpoint in `directory`; empty: whole. Raises OSError when it can't be read."""
-    if not directory.is_dir():
+def problems(unit: Path) -> tuple[Problem, ...]:
+    """All that is wrong with the checkpoint `unit`, a directory or a file; empty: whole.
+
+    Raises OSError when it can't be read.
+    """
+    if not unit.exists():
         return (Problem(".", "is not there"),)
-    return tuple(_parts(directory)) + tuple(_frames(directory))
+    if not unit.is_dir():
+        what = _frame_problem(unit.parent, unit) or (None if unit.stat().st_size else "is empty")
+        return (Problem(".", what),) if what else ()
+    judge = _JUDGES.get(discover.kind_of(unit) or Kind.TRAINER, _nothing)
+    return tuple(judge(unit)) + tuple(_frames(unit))
 
 
-def _parts(directory: Path) -> Iterator[Problem]:
+def _trainer(directory: Path) -> Iterator[Problem]:
     trainer = (directory / "trainer_state.json").exists() or (directory / "training_args.bin").exists()
     tag = latest_tag(directory)
     world_size = None
     if tag is not None and _is_tag(directory, tag):
-        save = read_save(directory / tag)
-        world_size = save.world_size
-        present = {entry.name for entry in (directory / tag).iterdir()}
-        yield from (Problem(f"{tag}/{name}", "is missing") for name in sorted(save.names() - present))
+        world_size = read_save(directory / tag).world_size
+        yield from _tag(directory / tag, f"{tag}/")
     elif tag is not None:
         yield Problem("latest", f"names {tag!r}, and there is no such directory")
     elif any(directory.glob("global_step*")):
@@ -50,16 +61,112 @@ def _parts(directory: Path) -> Iterator[Problem]:
         yield from _random_state_problems(directory, world_size)
 
 
+def _tag(directory: Path, prefix: str = "") -> Iterator[Problem]:
+    """Files of ranks beyond the save's own world size are those of an older, larger one: no damage."""
+    present = {entry.name for entry in directory.iterdir()}
+    yield from (Problem(f"{prefix}{name}", "is missing") for name in sorted(read_save(directory).names() - present))
+
+
+def _universal(directory: Path) -> Iterator[Problem]:
+    parameters = [entry for entry in (directory / "zero").iterdir() if entry.is_dir()] if _has_zero(directory) else []
+    if not parameters:
+        yield Problem("zero", "holds no parameter: the conversion was not finished")
+    for entry in parameters:
+        if not (entry / "fp32.pt").exists():
+            yield Problem(f"zero/{entry.name}/fp32.pt", "is missing")
+    if not any(directory.glob("*model_states.pt")):
+        yield Problem("mp_rank_00_model_states.pt", "is missing")
+
+
+def _has_zero(directory: Path) -> bool:
+    return (directory / "zero").is_dir()
+
+
+def _accelerate(directory: Path) -> Iterator[Problem]:
+    """`save_state` writes the random states last, each rank its own."""
+    names = {entry.name for entry in directory.iterdir()}
+    ranks = {int(match.group(1)) for match in map(_RANDOM_STATE.fullmatch, names) if match}
+    wanted, tag = max(ranks, default=0) + 1, latest_tag(directory)
+    if tag is not None and not _is_tag(directory, tag):
+        yield Problem("latest", f"names {tag!r}, and there is no such directory")
+    elif tag is not None:
+        wanted = max(wanted, read_save(directory / tag).world_size)
+        yield from _tag(directory / tag, f"{tag}/")
+    elif "pytorch_model" in names:
+        yield Problem("latest", "is missing: DeepSpeed would silently start from scratch")
+    else:
+        if not any(map(_HF_WEIGHTS.fullmatch, names)):
+            yield Problem("model.safetensors", "is missing, and so is every other form of the weights")
+        if not any(name.startswith("optimizer") for name in names):
+            yield Problem("optimizer.bin", "is missing")
+    for rank in sorted(set(range(wanted)) - ranks):
+        yield Problem(f"random_states_{rank}.pkl", "is missing: the save was not finished")
+    yield from _sharded(directory, names)
+
+
+def _lightning(directory: Path) -> Iterator[Problem]:
+    """A strategy that shards makes a directory: of DeepSpeed, or of torch.distributed.checkpoint."""
+    tag = latest_tag(directory)
+    if tag is not None and _is_tag(directory, tag):
+        yield from _tag(directory / tag, f"{tag}/")
+    elif tag is not None or (directory / "checkpoint").is_dir():
+        yield Problem("latest", "names no directory of it: the save was not finished")
+    else:
+        yield from _dcp(directory)
+
+
+def _dcp(directory: Path, prefix: str = "") -> Iterator[Problem]:
+    """`.metadata` is written last; it names every file, and how far the tensors in it reach."""
+    metadata = directory / ".metadata"
+    if not metadata.exists():
+        yield Problem(f"{prefix}.metadata", "is missing: the save was not finished")
+        return
+    extents = archives.storage_extents(metadata)
+    if extents is None:
+        yield Problem(f"{prefix}.metadata", "cannot be read")
+        return
+    for name, extent in sorted(extents.items()):
+        path = directory / name
+        size = path.stat().st_size if path.exists() else None
+        if size is None:
+            yield Problem(f"{prefix}{name}", "is missing")
+        elif size < extent:
+            yield Problem(f"{prefix}{name}", f"is {size} bytes long, .metadata says at least {extent}")
+
+
+def _sharded(directory: Path, names: set[str]) -> Iterator[Problem]:
+    for name in sorted(name for name in names if _SHARDED.fullmatch(name) and (directory / name).is_dir()):
+        yield from _dcp(directory / name, f"{name}/")
+
+
+def _nothing(directory: Path) -> Iterator[Problem]:
+    """Of a layout of the script's own only the files can be judged."""
+    if not any(path.is_file() for path in directory.rglob("*")):
+        yield Problem(".", "holds no file")
+
+
+_JUDGES: Mapping[Kind, Callable[[Path], Iterator[Problem]]] = {
+    Kind.TRAINER: _trainer,
+    Kind.DEEPSPEED: _tag,
+    Kind.UNIVERSAL: _universal,
+    Kind.ACCELERATE: _accelerate,
+    Kind.LIGHTNING: _lightning,
+    Kind.DCP: _dcp,
+}
+
+
 def _is_tag(directory: Path, tag: str) -> bool:
     return tag not in ("", ".", "..") and "/" not in tag and (directory / tag).is_dir()
 
 
 def _plain_trainer_problems(directory: Path) -> Iterator[Problem]:
-    if not any((directory / name).exists() for name in _HF_WEIGHTS):
+    names = {entry.name for entry in directory.iterdir()}
+    if not any(map(_HF_WEIGHTS.fullmatch, names)):
         yield Problem("model.safetensors", "is missing, and so is every other form of the weights")
-    for name in ("optimizer.pt", "scheduler.pt"):
-        if not (directory / name).exists() and not (directory / name.replace(".pt", ".bin")).exists():
-            yield Problem(name, "is missing")
+    for name in ("optimizer", "scheduler"):
+        if names.isdisjoint({f"{name}.pt", f"{name}.bin", f"{name}_0"}):
+            yield Problem(f"{name}.pt", "is missing")
+    yield from _sharded(directory, names)
 
 
 def _trainer_state_problems(directory: Path) -> Iterator[Problem]:
@@ -96,7 +203,7 @@ def _frames(directory: Path) -> Iterator[Problem]:
 
 
 def _frame_problem(directory: Path, path: Path) -> str | None:
-    if path.suffix in (".pt", ".pth"):
+    if path.suffix in _TORCH or (path.suffix == ".pkl" and _RANDOM_STATE.fullmatch(path.name)):
         return archives.torch_problem(path)
     if path.suffix == ".safetensors":
         return archives.safetensors_problem(path)

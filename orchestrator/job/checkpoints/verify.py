@@ -96,8 +96,8 @@ def _by_structure(directory: Path) -> Verdict:
 
 
 def _only_manifests_count(directory: Path) -> bool:
-    """Whether `directory` lies in a generation that commits explicitly: generations/NNNNNN/checkpoints/NAME."""
-    return (directory.resolve().parent.parent / MANUAL_COMMITS).exists()
+    """Whether `directory` lies in a generation that commits explicitly: below generations/NNNNNN."""
+    return any((parent / MANUAL_COMMITS).exists() for parent in directory.resolve().parents)
 
 
 def _sizes(directory: Path) -> list[tuple[str, int]]:

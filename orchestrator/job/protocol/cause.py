@@ -55,6 +55,7 @@ class Cause(str, Enum):
     DISK_FULL = "disk_full"
     CHECKPOINT_DAMAGED = "checkpoint_damaged"
     NO_PROVEN_CHECKPOINT = "no_proven_checkpoint", Row(needs_user=True)
+    NOT_RESUMED = "not_resumed", Row(needs_user=True)  # the script did not read the checkpoint that it was shown
     WORLD_SIZE = "world_size"
     SHAPE = "shape"
     LOSS_SCALE = "loss_scale"

@@ -50,6 +50,9 @@ METRICS = "metrics.jsonl"
 OUTCOME = "outcome.json"
 SUCCESS = "success.json"
 STOPPED = "stopped.json"
+NOTES = "notes.jsonl"  # sentences of rank 0 about the script
+WORK = "work"  # where a script of the user's own runs
+SHOWN = "shown.json"  # what that script finds of the generations before
 MANUAL_COMMITS = "manual-commits"  # only a commit manifest proves a checkpoint of this generation
 
 # ROOT/generations/000003/checkpoints/checkpoint-20
@@ -92,6 +95,10 @@ def generation_dir(root: Root, generation: int) -> Path:
 
 def checkpoints_dir(root: Root, generation: int) -> Path:
     return generation_dir(root, generation) / CHECKPOINTS
+
+
+def work_dir(root: Root, generation: int) -> Path:
+    return generation_dir(root, generation) / WORK
 
 
 def claim(generation: int) -> str:

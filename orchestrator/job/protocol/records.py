@@ -68,6 +68,40 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Note:
+    """A sentence of rank 0 about a script of the user's own, for `orch events`."""
+
+    text: str
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class ShownCheckpoint:
+    """A checkpoint of an older generation as a script finds it: `path` relative to the root, made from `origin`.
+
+    `state` is that of its files when they were laid out; another one now: the script has saved there itself.
+    """
+
+    path: str
+    origin: str
+    step: int
+    state: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a script finds in its directories when it starts, written when all of it is there.
+
+    `checkpoints` is newest first; `resume`: the directory or file to go on from, relative to the root; `code`: files of
+    the code snapshot, relative to the working directory.
+    """
+
+    checkpoints: tuple[ShownCheckpoint, ...] = ()
+    resume: Optional[str] = None
+    code: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a generation ended. `restart`: the agents start again together, as the next one; else they exit with `code`.
 
@@ -229,6 +263,7 @@ class RankError:
     type: str = ""
     message: str = ""
     traceback: str = ""
+    cause: Optional[Cause] = None  # where the wrapper saw it itself
 
 
 @dataclass(frozen=True)
@@ -263,6 +298,14 @@ class LoggedStep:
     tokens_per_second: Optional[float]
     peak_memory: Optional[int]  # bytes
     time: float
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """When a step was logged: of a line of metrics that the trainer or a script wrote."""
+
+    step: int
+    time: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class Listed:
     problems: tuple[Problem, ...]
     bytes: int
     counts: bool
+    kind: str = ""  # whose layout it has
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Report:
     first_error: Optional[FirstError] = None
     host: Optional[str] = None  # the machine of the first error
     failures: int = 0  # in a row, without a new proven checkpoint
+    notes: tuple[str, ...] = field(default=(), metadata=OMIT)  # what rank 0 says of the script
     start: Optional[str] = None  # of the newest generation: names one start of the agents
     beat: int = field(default=0, metadata=OMIT)  # sum of the agents' heartbeat counters: moves while any agent lives
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from orchestrator.job.checkpoints import discover
 from orchestrator.job.checkpoints.generations import claims
 from orchestrator.job.checkpoints.report import list_checkpoints
 from orchestrator.job.protocol.files import LOGS, attempt_dir, generation_dir
@@ -47,7 +48,8 @@ def checkpoints(request: ListCheckpoints) -> CheckpointList:
     if not found:
         beside = list_checkpoints(root.parent, verify=request.verify)
         found, base = [one for one in beside if one.path == root.name], root.parent
-    return CheckpointList(str(base if found else root), tuple(found))
+    below = () if found else sorted({str((root / unit.path).parent) for unit in discover.find(root)})
+    return CheckpointList(str(base if found else root), tuple(found), tuple(below))
 
 
 def _in(directory: Path, section: str) -> list[LogSource]:

@@ -20,13 +20,14 @@ LEAST |= {"checkpoint_dir": "checkpoints", "max_failures": 1}
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    for name in ("bundle/code/pkg", "generation/ranks", "generation/logs"):
+    for name in ("bundle", "generation/work/pkg", "generation/ranks", "generation/logs"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "generation/shown.json").write_text("{}")
     return tmp_path
 
 
 def _start(place: Path, script: str, command: list[str], *, agent: int | None = None) -> subprocess.Popen[bytes]:
-    (place / "bundle/code/train.py").write_text(script)
+    (place / "generation/work/train.py").write_text(script)
     (place / "bundle/job.json").write_text(json.dumps({**LEAST, "command": command, "code": "code"}))
     env = {
         **os.environ,
@@ -123,9 +124,9 @@ def test_the_trainings_own_word_stands(place: Path) -> None:
 
 
 def test_a_script_sees_its_arguments_its_directory_and_its_neighbours_as_usual(place: Path) -> None:
-    (place / "bundle/code/neighbour.py").write_text("HERE = 'neighbour'")
+    (place / "generation/work/neighbour.py").write_text("HERE = 'neighbour'")
     script = "import os, sys, neighbour\nprint(sys.argv[1:], __name__, __file__, os.getcwd(), neighbour.HERE)"
-    code = place / "bundle/code"
+    code = place / "generation/work"
     hostile = ["--n", "a b", "$(id)", "", "--", "-x"]
     assert _run(place, script, *hostile) == 0
     assert _log(place) == f"{hostile} __main__ {code / 'train.py'} {code} neighbour\n"
@@ -145,8 +146,8 @@ if __name__ == "__main__":
 
 
 def test_a_module_of_the_code_can_be_run(place: Path) -> None:
-    (place / "bundle/code/pkg/__init__.py").touch()
-    (place / "bundle/code/pkg/go.py").write_text("import sys; print(__name__, sys.argv[1:])")
+    (place / "generation/work/pkg/__init__.py").touch()
+    (place / "generation/work/pkg/go.py").write_text("import sys; print(__name__, sys.argv[1:])")
     assert _start(place, "", ["-m", "pkg.go", "--flag"]).wait(timeout=60) == 0
     assert _log(place) == "__main__ ['--flag']\n"
 
@@ -178,6 +179,8 @@ def test_an_error_is_told_although_the_disk_is_full(place: Path) -> None:
     try:
         (disk / "ranks").mkdir()
         (disk / "logs").mkdir()
+        (disk / "work").mkdir()
+        (disk / "shown.json").write_text("{}")
         script = (
             f"with open({str(disk / 'shard')!r}, 'wb', buffering=0) as file:\n    while True: file.write(b'x' * 4096)"
         )

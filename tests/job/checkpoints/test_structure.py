@@ -162,7 +162,7 @@ def test_a_directory_that_deepspeed_saved_right_into_is_one_checkpoint(checkpoin
     (bare / "latest").write_text("global_step20")
     made = history.claim(root, manual=False)
     assert made.resume is not None
-    assert (made.resume.path, made.resume.step) == ("generations/000001/checkpoints", 20)
+    assert (made.resume.path, made.resume.step) == ("generations/000001/checkpoints/global_step20", 20)
 
 
 @pytest.fixture(scope="session")

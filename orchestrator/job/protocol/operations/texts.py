@@ -46,10 +46,14 @@ class ReadLogs(Operation[LogTexts]):
 
 @dataclass(frozen=True)
 class CheckpointList:
-    """`base`: the absolute directory that the listed paths start at."""
+    """`base`: the absolute directory that the listed paths start at.
+
+    `below`: where nothing is listed, the directories below it that have some.
+    """
 
     base: str
     listed: tuple[Listed, ...]
+    below: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
