@@ -12,6 +12,8 @@ Every message says what was wanted, what was found and where; `hint` says what t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 OK = 0
 RUN_FAILED = 10
 RUN_CANCELLED = 11
@@ -32,7 +34,8 @@ class OrchError(Exception):
 class JobError(OrchError):
     """The job file, the configuration or the command line is wrong.
 
-    `file`, `line` (1-based) and `field` (dotted) say where, each None when it has no such place.
+    `file`, `line` (1-based) and `field` (dotted) say where, each None when it has no such place. `others`: more
+    mistakes, which are shown below the first.
     """
 
     exit_code = 2
@@ -45,17 +48,39 @@ class JobError(OrchError):
         file: str | None = None,
         line: int | None = None,
         field: str | None = None,
+        others: Sequence[JobError] = (),
     ) -> None:
         super().__init__(message, hint=hint)
         self.file = file
         self.line = line
         self.field = field
+        self.others = tuple(others)
+
+    def each(self) -> tuple[JobError, ...]:
+        """This mistake by itself, and the others."""
+        alone = JobError(self.message, hint=self.hint, file=self.file, line=self.line, field=self.field)
+        return alone, *self.others
 
     def __str__(self) -> str:
         place = self.file or ""
         if self.line is not None:
             place = f"{place}:{self.line}" if place else f"line {self.line}"
-        return ": ".join(part for part in (place, self.field, self.message) if part)
+        first = ": ".join(part for part in (place, self.field, self.message) if part)
+        return "\n".join([first, *(f"{error}{_aside(error.hint)}" for error in self.others)])
+
+
+def _aside(hint: str | None) -> str:
+    return f" ({hint[:1].lower()}{hint[1:].rstrip('.')})" if hint else ""
+
+
+def together(errors: Sequence[JobError]) -> JobError:
+    """One error for all of them; there must be one. The hint of each stands behind its message if there are several."""
+    first, *others = (each for error in errors for each in error.each())
+    if not others:
+        return first
+    return JobError(
+        f"{first.message}{_aside(first.hint)}", file=first.file, line=first.line, field=first.field, others=others
+    )
 
 
 class PlanError(OrchError):

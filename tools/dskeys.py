@@ -1,7 +1,8 @@
 """Write orchestrator/planner/ds_keys.json: every key of a ds_config, as the installed DeepSpeed reads it.
 
 DeepSpeed's pydantic models give keys, kinds, ranges and other names. Where it has no model, it is given a dictionary
-that notes each key that it reads, and the key's default. `tools/ds_keys.toml` adds what neither of them says.
+that notes each key that it reads, and the key's default. Parameters of optimizers and schedulers are those of their
+signatures, DeepSpeed's and torch's. `tools/ds_keys.toml` adds what none of them says.
 
 Usage: python tools/dskeys.py [--check]     (--check: write nothing, exit status 1 when the file is out of date)
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import importlib
+import inspect
 import json
 import logging
 import sys
@@ -22,9 +24,18 @@ from types import NoneType, UnionType
 from typing import Any
 
 import deepspeed
+import torch
 from annotated_types import Ge, Gt, Le, Lt
+from deepspeed.ops.adagrad import DeepSpeedCPUAdagrad
+from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
+from deepspeed.ops.lamb import FusedLamb
+from deepspeed.ops.lion import DeepSpeedCPULion, FusedLion
 from deepspeed.runtime import config as ds
+from deepspeed.runtime import lr_schedules
 from deepspeed.runtime.config_utils import DeepSpeedConfigModel
+from deepspeed.runtime.engine import DeepSpeedEngine
+from deepspeed.runtime.zero.utils import ZERO_SUPPORTED_OPTIMIZERS
+from torch.optim.lr_scheduler import LRScheduler
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "orchestrator" / "planner" / "ds_keys.json"
@@ -63,6 +74,28 @@ SECTIONS = {
     "data_efficiency.data_sampling": None,
     "data_efficiency.data_routing": None,
 }
+# What the engine makes of the name of an optimizer of DeepSpeed's own: at first, with offload, and with `torch_adam`.
+ADAM: dict[str, type[torch.optim.Optimizer]] = {
+    "": FusedAdam,
+    "offload": DeepSpeedCPUAdam,
+    "torch_adam": torch.optim.AdamW,
+}
+OPTIMIZERS: dict[str, dict[str, type[torch.optim.Optimizer]]] = {
+    "Adam": ADAM,
+    "AdamW": ADAM,
+    "Adagrad": {"": torch.optim.Adagrad, "offload": DeepSpeedCPUAdagrad},
+    "Lamb": {"": FusedLamb},
+    "Lion": {"": FusedLion, "offload": DeepSpeedCPULion},
+    "Muon": {},
+    "MuAdam": {},  # of the package mup, which makes Adam, AdamW and SGD with its own learning rates
+    "MuAdamW": {},
+    "MuSGD": {},
+}
+UNTESTED = {"MuSGD"}  # of those without a class here, what ZeRO takes only with zero_allow_untested_optimizer
+POPPED = {"torch_adam", "adam_w_mode", "fp32_optimizer_states"}  # the engine takes these out for every Adam
+PASSED = {"adamw_mode", "max_grad_norm"}  # the engine gives this one itself, and refuses that one
+# They take an object, which no ds_config can hold.
+WITH_OBJECTS = {"ChainedScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "LRScheduler", "_LRScheduler"}
 SCALARS = {bool: "flag", int: "whole", float: "number", str: "text", list: "list", tuple: "list"}
 MISSING = object()
 SECTION = "section"
@@ -97,12 +130,13 @@ class Table:
 
     kinds: dict[str, str] = field(default_factory=lambda: {"": SECTION})
     auto: list[str] = field(default_factory=list)
+    null: list[str] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
 
     def note(self, path: str, asked: Mapping[str, Any]) -> None:
         """The keys of a section that DeepSpeed asked for, whose kinds follow from their defaults."""
         for key, default in asked.items():
-            self.kinds[join(path, key)] = SCALARS.get(type(default), "any")
+            self.kinds[join(path, key)] = "text?" if isinstance(default, str) else SCALARS.get(type(default), "any")
 
     def describe(self, path: str, model: type[DeepSpeedConfigModel]) -> None:
         """The section that a pydantic model describes."""
@@ -125,6 +159,8 @@ class Table:
         below = kinds[0] if len(kinds) == 1 else None
         if isinstance(below, type) and issubclass(below, DeepSpeedConfigModel):
             self.describe(path, below)
+            if NoneType in of_union(annotation):
+                self.null.append(path)
         else:
             self.kinds[path] = of_type(annotation, limits)
 
@@ -158,6 +194,7 @@ def table() -> dict[str, Any]:
         made.kinds[path] = SECTION
         made.kinds.update({join(path, key): kind for kind, keys in kinds.items() for key in keys.split()})
     removed = {path: hint.replace("{version}", deepspeed.__version__) for path, hint in added["removed"].items()}
+    gone = {name: hint.replace("{version}", deepspeed.__version__) for name, hint in added["optimizers"].items()}
     theirs = {*ds._REMOVED_TOP_LEVEL_CONFIG_KEYS}  # noqa: SLF001 - DeepSpeed has no public list of them
     theirs |= {f"zero_optimization.{key}" for key in ds._REMOVED_ZERO_CONFIG_KEYS}  # noqa: SLF001 - likewise
     if theirs - removed.keys():
@@ -167,11 +204,58 @@ def table() -> dict[str, Any]:
     return {
         "deepspeed": deepspeed.__version__,
         "auto": made.auto,
+        "null": made.null,
         "open": added["open"],
         "renamed": made.renamed,
         "removed": removed,
         "keys": by_section(made.kinds),
+        "optimizers": optimizers(),
+        "removed_optimizers": gone,
+        "schedulers": schedulers(),
     }
+
+
+def optimizers() -> dict[str, Any]:
+    """By name: whether its case matters, whether ZeRO takes it untold, its parameters; null where it takes any."""
+    if {name.lower() for name in OPTIMIZERS} != set(ds.DEEPSPEED_OPTIMIZERS):
+        raise SystemExit(f"{Path(__file__).name} does not say what {ds.DEEPSPEED_OPTIMIZERS} are")
+    found: dict[str, Any] = {}
+    for name, classes in OPTIMIZERS.items():
+        popped = POPPED if classes is ADAM else set()
+        takes = {
+            variant: " ".join(sorted({*parameters(kind)[0], *popped} - PASSED)) for variant, kind in classes.items()
+        }
+        tested = ZERO_SUPPORTED_OPTIMIZERS.__contains__
+        zero = all(map(tested, classes.values())) if classes else name not in UNTESTED
+        found[name] = {"any_case": True, "zero": zero, "takes": takes or None}
+    halves = {*DeepSpeedEngine._MUON_HALF_KEYS, *DeepSpeedEngine._ADAM_HALF_KEYS}  # noqa: SLF001 - no public list
+    found["Muon"]["takes"] = {"": " ".join(sorted({*halves, *POPPED, "muon_lr", "adam_lr", "foreach"}))}
+    for name, kind in vars(torch.optim).items():
+        known = name.lower() in ds.DEEPSPEED_OPTIMIZERS or kind is torch.optim.Optimizer
+        if inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer) and not known:
+            takes = {"": " ".join(sorted(parameters(kind)[0]))}
+            found[name] = {"any_case": False, "zero": kind in ZERO_SUPPORTED_OPTIMIZERS, "takes": takes}
+    return found
+
+
+def schedulers() -> dict[str, Any]:
+    """By name, which the engine looks up in its own module and then in torch's: parameters, and those it needs."""
+    theirs = {
+        name: kind
+        for name, kind in vars(torch.optim.lr_scheduler).items()
+        if inspect.isclass(kind) and issubclass(kind, LRScheduler) and name not in WITH_OBJECTS
+    }
+    ours = {name: getattr(lr_schedules, name) for name in lr_schedules.VALID_LR_SCHEDULES}
+    return {
+        name: {"takes": " ".join(takes), "needs": " ".join(needs)}
+        for name, (takes, needs) in ((name, parameters(kind)) for name, kind in {**theirs, **ours}.items())
+    }
+
+
+def parameters(kind: type) -> tuple[list[str], list[str]]:
+    """The names of the parameters of a class but the first (what it optimizes), and of those without a default."""
+    _, *rest = inspect.signature(kind).parameters.values()
+    return [each.name for each in rest], [each.name for each in rest if each.default is inspect.Parameter.empty]
 
 
 def by_section(kinds: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -83,10 +83,11 @@ def find(root: Node, field: str) -> Place:
 
 def placed(error: JobError, root: Node) -> JobError:
     """The same error with the file and line of its field, where a later stage knew only the field."""
-    if error.file is not None:
-        return error
-    file, line = (root.file, None) if error.field is None else find(root, error.field)
-    return JobError(error.message, hint=error.hint, file=file, line=line, field=error.field)
+    file, line = error.file, error.line
+    if file is None:
+        file, line = (root.file, None) if error.field is None else find(root, error.field)
+    others = [placed(other, root) for other in error.others]
+    return JobError(error.message, hint=error.hint, file=file, line=line, field=error.field, others=others)
 
 
 def located(value: Any, file: str, line: int | None = None) -> Node:
@@ -121,7 +122,7 @@ def read(path: str | os.PathLike[str]) -> bytes:
 
 def parse(data: bytes, file: str) -> Node:
     """The one document of a YAML text, an empty one being null. Raises JobError with file and line."""
-    return _Composer(file).compose(_decode(data, file))
+    return _Composer(file).compose(decode(data, file))
 
 
 def scalar(text: str) -> Scalar:
@@ -138,7 +139,8 @@ def scalar(text: str) -> Scalar:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def _decode(data: bytes, file: str) -> str:
+def decode(data: bytes, file: str) -> str:
+    """The text of a file of UTF-8. Raises JobError with file and line."""
     if len(data) > MAX_BYTES:
         raise JobError(f"is larger than {MAX_BYTES >> 10} KiB", file=file)
     try:

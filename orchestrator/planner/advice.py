@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from orchestrator.model.plan import DsConfig, Topology
 from orchestrator.model.spec import Spec
+from orchestrator.planner.dscheck import AUTO, TRAINER_FILLS, place
+from orchestrator.planner.settings import given
 
 _INEXACT = "losses after a resume differ by about 1e-6 from those of an uninterrupted run"
 
 
-def advise(spec: Spec, topology: Topology, config: DsConfig) -> tuple[str, ...]:
-    """One sentence for each thing, the weightiest first."""
+def advise(spec: Spec, topology: Topology, raw: DsConfig, config: DsConfig) -> tuple[str, ...]:
+    """One sentence for each thing, the weightiest first. `raw`: the job's own keys, checked."""
     return (
         *_inexact_resume(config),
         *_short_of_a_checkpoint(spec),
         *_slow_half(config, topology),
         *_slow_offload(config),
-        *_without_effect(spec, config),
+        *_without_effect(raw, config),
+        *_filled_by_the_trainer(spec, raw),
     )
 
 
@@ -59,10 +62,27 @@ def _slow_half(config: DsConfig, topology: Topology) -> Iterator[str]:
         yield "fp16 is slow on a CPU, and not every CPU has it: use fp32 or bf16."
 
 
-def _without_effect(spec: Spec, config: DsConfig) -> Iterator[str]:
+def _without_effect(raw: DsConfig, config: DsConfig) -> Iterator[str]:
     """A two-stage comparison often leaves stage 3's keys in place, so they are no error."""
     stage = config["zero_optimization"]["stage"]
-    asked = spec.deepspeed.config.get("zero_optimization", {})
+    asked = raw.get("zero_optimization", {})
     idle = [key for key in asked if key.startswith("stage3_") or key == "sub_group_size"] if stage < 3 else []
     if idle:
         yield f"Without effect below ZeRO stage 3, and the stage is {stage}: {', '.join(idle)}."
+
+
+def _filled_by_the_trainer(spec: Spec, raw: DsConfig) -> Iterator[str]:
+    """In fp16, bf16 and zero_optimization DeepSpeed itself reads `auto` as its default."""
+    read = ("fp16", "bf16", "zero_optimization")
+    left = sorted(place(path) for path in TRAINER_FILLS if path[0] not in read and _auto(raw, path))
+    if spec.run is not None and left:
+        yield (
+            f"{AUTO} is filled by Hugging Face's Trainer and by accelerate; a script that gives the file to "
+            f"deepspeed.initialize itself fails there: {', '.join(left)}."
+        )
+
+
+def _auto(raw: DsConfig, path: tuple[str, ...]) -> bool:
+    *above, key = path
+    section = given(raw, *above)
+    return isinstance(section, Mapping) and section.get(key) == AUTO

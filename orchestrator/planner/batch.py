@@ -18,7 +18,7 @@ def data_parallel(topology: Topology, asked: Asked) -> int:
         raise JobError(
             f"{world} ranks cannot be divided into groups of {asked.model_parallel}",
             hint=f"Ask for a multiple of {asked.model_parallel} ranks.",
-            field=f"{FIELD}.sequence_parallel_size",
+            field=asked.sharing_field,
         )
     return world // asked.model_parallel
 
@@ -42,23 +42,24 @@ def micro_batches(asked: Asked, global_batch: int, ranks: int) -> tuple[int, ...
     return (asked.micro_batch,)
 
 
-def check_script_batch(asked: Asked, topology: Topology) -> None:
-    """JobError when no number of data-parallel ranks makes a script's own batch sizes multiply out.
-
-    A pipeline has fewer data-parallel ranks than ranks, and only the script knows how many.
-    """
-    if asked.global_batch is None:
-        return
-    unit = (asked.micro_batch or 1) * (asked.accumulation or 1)
-    ranks = asked.global_batch // unit
-    whole = asked.micro_batch is not None and asked.accumulation is not None
-    if asked.global_batch % unit or (whole and topology.world_size % ranks):
-        raise JobError(
-            f"{asked.global_batch} is not micro-batch {asked.micro_batch or 'auto'} x accumulation "
-            f"{asked.accumulation or 'auto'} x data-parallel ranks, of {topology.world_size} ranks in all",
-            hint=f"Nearest that work: {_list(_multiples(asked.global_batch, unit * topology.world_size))}.",
-            field=f"{FIELD}.train_batch_size",
-        )
+def script_batch_problem(asked: Asked, ranks: int) -> JobError | None:
+    """What DeepSpeed would refuse of a script's own batch sizes, for so many data-parallel ranks."""
+    total, micro, accumulation = asked.global_batch, asked.micro_batch, asked.accumulation
+    unit = (micro or 1) * (accumulation or 1) * ranks
+    if total is None or (total == unit if micro and accumulation else total % unit == 0):
+        return None
+    factors = [
+        *([f"micro-batch {micro}"] if micro else []),
+        *([f"accumulation {accumulation}"] if accumulation else []),
+    ]
+    over = " x ".join([*factors, f"{ranks} data-parallel ranks"])
+    whole = len(factors) == 2
+    works = f"{unit} would be" if whole else f"Nearest that work: {_list(_multiples(total, unit))}"
+    return JobError(
+        f"{total} is not {over}, which is {unit}" if whole else f"{total} cannot be divided over {over}",
+        hint=f"{works}. Ranks that share a model count once: say how many do with pipeline: {{stages: N}}.",
+        field=f"{FIELD}.train_batch_size",
+    )
 
 
 def without_limit(candidates: tuple[int, ...], sequence_length: int) -> int:

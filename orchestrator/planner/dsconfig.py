@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.model.plan import Batch, DsConfig, ModelFacts
 from orchestrator.model.spec import Precision, Spec, Training
-from orchestrator.planner.dscheck import AUTO, TRAINER_FILLS
+from orchestrator.planner.dscheck import AUTO, BATCH, TRAINER_FILLS
 from orchestrator.planner.setting import Buffers
 from orchestrator.planner.settings import Asked, given
 from orchestrator.planner.stage import Candidate
@@ -118,10 +118,9 @@ def _own_script(inputs: Inputs) -> DsConfig:
 
     So: `auto` for the batch and the clipping unless the job gives a batch size, as a script without the Trainer must.
     """
-    triple = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     config: dict[str, object] = {}
-    if not any(given(inputs.raw, key) is not None for key in triple[:2]):
-        config |= dict.fromkeys((*triple, "gradient_clipping"), AUTO)
+    if not any(given(inputs.raw, key) is not None for key in BATCH[:2]):
+        config |= dict.fromkeys((*BATCH, "gradient_clipping"), AUTO)
     if inputs.asked.precision is None:
         # deepspeed reads a section's `auto` as its default, false.
         config |= {"bf16": {"enabled": AUTO}, "fp16": {"enabled": AUTO}}

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.errors import JobError
-from orchestrator.model.plan import DsConfig, Topology
-from orchestrator.model.spec import Spec, Training
+from orchestrator.model.spec import Training
+from orchestrator.planner.dscase import Case
 from orchestrator.planner.dscheck import AUTO, place
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A final ds_config (raw keys laid over orch's own) and the job it belongs to."""
-
-    config: DsConfig
-    spec: Spec
-    topology: Topology
-
-    def at(self, *path: str) -> Any:
-        """The value at a path; None when it is absent, null or `auto`."""
-        value: Any = self.config
-        for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return None if value == AUTO else value
-
-    def zero(self, *path: str) -> Any:
-        """The value at a path in zero_optimization."""
-        return self.at("zero_optimization", *path)
-
-    @property
-    def stage(self) -> int:
-        return int(self.zero("stage") or 0)
-
+from orchestrator.planner.dsoptimizer import optimizer_problems, scheduler_problems
 
 Problem = JobError | None
 Rule = Callable[[Case], Problem]
 
 
-def apply_rules(case: Case) -> None:
-    """Raise the JobError of the first rule that applies."""
+def problems_of(case: Case) -> Iterator[JobError]:
+    """All that is wrong."""
     for rule in RULES:
         problem = rule(case)
         if problem is not None:
-            raise problem
+            yield problem
+    yield from optimizer_problems(case)
+    yield from scheduler_problems(case)
 
 
 def _zero_problem(message: str, hint: str, *path: str) -> JobError:
@@ -108,7 +85,7 @@ def _grad_norm(case: Case) -> Problem:
 
 def _secondary_partition(case: Case) -> Problem:
     size = case.zero("zero_hpz_partition_size")
-    if size in (None, 1):
+    if size in (None, 0, 1):
         return None
     if case.topology.world_size % size:
         return _zero_problem(
@@ -169,9 +146,18 @@ def _enabled(case: Case, half: str) -> Any:
     return section.get("enabled") if isinstance(section, Mapping) else None
 
 
+_DTYPES = {
+    **dict.fromkeys(("fp32", "float32", "float", "torch.float32"), "fp32"),
+    **dict.fromkeys(("bf16", "bfloat16", "torch.bfloat16"), "bf16"),
+    **dict.fromkeys(("fp16", "float16", "half", "torch.float16"), "fp16"),
+}
+
+
 def _data_types(case: Case) -> Problem:
     precision = _precision_of(case)
-    parameters, gradients = case.at("data_types", "param_dtype"), case.at("data_types", "grad_accum_dtype")
+    parameters, gradients = (
+        _DTYPES.get(case.at("data_types", key) or "") for key in ("param_dtype", "grad_accum_dtype")
+    )
     if precision is not None and parameters not in (None, precision):
         return JobError(
             f"{parameters} contradicts the precision, which is {precision}",
@@ -194,13 +180,6 @@ def _decoupled_writer(case: Case) -> Problem:
             hint="Write launcher: deepspeed, or remove the key.",
             field=place(("checkpoint", "writer", "decoupled")),
         )
-    return None
-
-
-def _optimizer_type(case: Case) -> Problem:
-    for section in ("optimizer", "scheduler"):
-        if section in case.config and case.at(section, "type") is None:
-            return JobError("is missing", hint="Name one, or remove the section.", field=place((section, "type")))
     return None
 
 
@@ -251,6 +230,5 @@ RULES: tuple[Rule, ...] = (
     _loss_scaling,
     _data_types,
     _decoupled_writer,
-    _optimizer_type,
     _trainer_arguments,
 )

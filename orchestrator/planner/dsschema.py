@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 Kind = Literal["flag", "whole", "number", "text", "list", "any"]
 
@@ -46,11 +46,15 @@ class Value:
         limits = [f"{name} {bound:g}" for name, bound in bounds.items() if bound is not None]
         return " ".join([_KINDS[self.kind], " and ".join(limits)]).strip()
 
-    def takes(self, value: object) -> bool:
-        """Whether it takes a value. 5e8 is a whole number; true is not a number."""
+    def read(self, value: Any, *, lax: bool) -> Any:
+        """The value as this kind, or NOTHING when it is none. 5e8 is a whole number; 1 is true, but true is not 1.
+
+        `lax`: as DeepSpeed's models read it, which take the text of a number or of a flag as well.
+        """
         if value is None:
-            return self.null
-        return _OF_KIND[self.kind](value) and self._in_range(value)
+            return None if self.null else NOTHING
+        found = _LAX.get(self.kind, _STRICT[self.kind])(value) if lax else _STRICT[self.kind](value)
+        return found if found is not NOTHING and self._in_range(found) else NOTHING
 
     def _in_range(self, value: object) -> bool:
         if isinstance(value, str) and self.choices:
@@ -65,36 +69,127 @@ class Value:
         )
 
 
-_OF_KIND: Mapping[Kind, Callable[[Any], bool]] = {
-    "flag": lambda value: isinstance(value, bool),
-    "whole": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1,
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "text": lambda value: isinstance(value, str),
-    "list": lambda value: isinstance(value, list | tuple),
-    "any": lambda _: True,
+NOTHING: Final = object()
+
+_LARGEST_WHOLE = 2**63 - 1
+_FLAGS = {
+    **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
+
+
+def _flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    return bool(value) if isinstance(value, int | float) and value in (0, 1) else NOTHING
+
+
+def _whole(value: Any) -> Any:
+    """What is larger than 64 bits is the largest number: `Infinity` of a file means never, or no limit."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or value % 1:
+        return NOTHING
+    return max(-_LARGEST_WHOLE, min(int(value), _LARGEST_WHOLE))
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else NOTHING
+
+
+def _lax_flag(value: Any) -> Any:
+    return _FLAGS.get(value.lower(), NOTHING) if isinstance(value, str) else _flag(value)
+
+
+def _lax_whole(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        return int(value.partition(".")[0]) if re.fullmatch(r"\s*[-+]?[0-9]+(_[0-9]+)*([.]0*)?\s*", value) else NOTHING
+    return _whole(value) if abs(_number_or_zero(value)) <= _LARGEST_WHOLE else NOTHING
+
+
+def _lax_number(value: Any) -> Any:
+    if isinstance(value, str):
+        return (
+            float(value)
+            if re.fullmatch(r"\s*[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?\s*", value)
+            else NOTHING
+        )
+    return float(value) if isinstance(value, bool) else _number(value)
+
+
+def _number_or_zero(value: Any) -> float:
+    found = _number(value)
+    return 0 if found is NOTHING else found
+
+
+def _of(*kinds: type) -> Callable[[Any], Any]:
+    return lambda value: value if isinstance(value, kinds) else NOTHING
+
+
+_STRICT: Mapping[Kind, Callable[[Any], Any]] = {
+    "flag": _flag,
+    "whole": _whole,
+    "number": _number,
+    "text": _of(str),
+    "list": _of(list, tuple),
+    "any": lambda value: value,
+}
+_LAX: Mapping[Kind, Callable[[Any], Any]] = {"flag": _lax_flag, "whole": _lax_whole, "number": _lax_number}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A mapping of keys. `open`: other keys pass unchecked. `auto`: DeepSpeed reads `auto` in it as its own default.
+    """A mapping of keys. `open`: other keys pass unchecked, for they are the user's own.
 
+    `auto`: DeepSpeed has a model of it, which reads `auto` as the default and refuses a key that it does not know; in
+    other sections it ignores such a key. `null`: null is as good as no section.
     `renamed`: other names that DeepSpeed takes for a key. `removed`: keys it no longer takes, and what to do instead.
     """
 
     keys: dict[str, Value | Section]
     open: bool = False
     auto: bool = False
+    null: bool = False
     renamed: Mapping[str, str] = field(default_factory=dict)
     removed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer:
+    """An optimizer and its parameters, None where they are not known.
+
+    `takes` has them by what else decides: `""` at first, `offload`, `torch_adam`. `any_case`: its name has no case.
+    `zero`: ZeRO takes it without `zero_allow_untested_optimizer`.
+    """
+
+    any_case: bool
+    zero: bool
+    takes: Mapping[str, tuple[str, ...]] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduler:
+    """The parameters of a scheduler, and those without a default."""
+
+    takes: tuple[str, ...]
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Every key that DeepSpeed reads, and the version that reads it."""
+    """Every key that DeepSpeed reads, its optimizers and schedulers by name, and the version that reads them."""
 
     deepspeed: str
     config: Section
+    optimizers: Mapping[str, Optimizer]
+    removed_optimizers: Mapping[str, str]
+    schedulers: Mapping[str, Scheduler]
+
+    def optimizer(self, name: str) -> Optimizer | None:
+        """The optimizer that DeepSpeed makes for a name: its own in any case, torch's as it is written."""
+        found = self.optimizers.get(name)
+        others = (one for own, one in self.optimizers.items() if one.any_case and own.lower() == name.lower())
+        return found or next(others, None)
 
 
 @functools.cache
@@ -107,7 +202,25 @@ def table() -> Table:
         above, _, key = path.rpartition(".")
         if path:
             sections[above].keys[key] = section
-    return Table(deepspeed=raw["deepspeed"], config=sections[""])
+    return Table(
+        deepspeed=raw["deepspeed"],
+        config=sections[""],
+        optimizers={name: _optimizer(one) for name, one in raw["optimizers"].items()},
+        removed_optimizers=raw["removed_optimizers"],
+        schedulers={
+            name: Scheduler(takes=tuple(one["takes"].split()), needs=tuple(one["needs"].split()))
+            for name, one in raw["schedulers"].items()
+        },
+    )
+
+
+def _optimizer(raw: Mapping[str, Any]) -> Optimizer:
+    takes = raw["takes"]
+    return Optimizer(
+        any_case=raw["any_case"],
+        zero=raw["zero"],
+        takes=None if takes is None else {variant: tuple(names.split()) for variant, names in takes.items()},
+    )
 
 
 def _section(path: str, raw: Mapping[str, Any], values: Mapping[str, Value]) -> Section:
@@ -119,6 +232,7 @@ def _section(path: str, raw: Mapping[str, Any], values: Mapping[str, Value]) -> 
         keys={key: values[kind] for kind, keys in raw["keys"][path].items() for key in keys.split()},
         open=path in raw["open"],
         auto=path in raw["auto"],
+        null=path in raw["null"],
         renamed=within(raw["renamed"]),
         removed=within(raw["removed"]),
     )

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, together
 from orchestrator.model.cluster import Cluster
-from orchestrator.model.plan import Batch, Memory, ModelFacts, Plan
+from orchestrator.model.plan import Batch, DsConfig, Memory, ModelFacts, Plan, Topology
 from orchestrator.model.spec import Spec
 from orchestrator.planner.advice import advise
 from orchestrator.planner.batch import (
     TOKENS_PER_MICRO_BATCH,
-    check_script_batch,
     data_parallel,
     micro_batches,
+    script_batch_problem,
     without_limit,
 )
-from orchestrator.planner.dscheck import check
+from orchestrator.planner.dscase import Case
+from orchestrator.planner.dscheck import Checked, check
 from orchestrator.planner.dsconfig import Inputs, render
-from orchestrator.planner.dsrules import Case, apply_rules
+from orchestrator.planner.dsoptimizer import optimizer_problems, scheduler_problems
+from orchestrator.planner.dsrules import problems_of
 from orchestrator.planner.interval import make_interval
 from orchestrator.planner.settings import read_asked
 from orchestrator.planner.sizing import Job, memory_of, recomputing, save_bytes_of
@@ -36,13 +38,34 @@ from orchestrator.planner.topology import make_topology, shortage
 
 
 def make_plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None) -> Plan:
-    """What will run, and why. JobError for contradictions; what does not fit has `fits` False, and a reason."""
-    raw = check(spec.deepspeed.config)
-    asked = read_asked(spec, raw)
+    """What will run, and why. JobError for all that contradicts; what does not fit has `fits` False, and a reason."""
     topology = make_topology(spec.resources, cluster)
+    checked = check(spec.deepspeed.config)
+    found = list(checked.problems)
+    try:
+        plan = _plan(spec, cluster, facts, checked, topology)
+    except JobError as error:
+        given = Case(config=checked.config, spec=spec, topology=topology)
+        found += [*error.each(), *optimizer_problems(given), *scheduler_problems(given)]
+    if found:
+        raise together(_one_for_each_field(found))
+    return plan
+
+
+def _plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None, checked: Checked, topology: Topology) -> Plan:
+    raw = checked.config
+    asked = read_asked(spec, raw)
     ranks = data_parallel(topology, asked)
     job = Job(spec=spec, cluster=cluster, facts=facts, raw=raw, asked=asked, topology=topology, data_parallel=ranks)
-    return _finish(job, _choose_for_script(job) if spec.run is not None else _choose(job))
+    return _finish(job, _choose_for_script(job) if spec.run is not None else _choose(job), checked.warnings)
+
+
+def _one_for_each_field(errors: list[JobError]) -> list[JobError]:
+    """The first about each field: a key that was refused may have left a second error behind."""
+    fields: dict[str, JobError] = {}
+    for error in errors:
+        fields.setdefault(error.field or str(error), error)
+    return list(fields.values())
 
 
 _SCRIPT_MEMORY = "The model and the batch are the script's own, so memory is not estimated."
@@ -63,7 +86,6 @@ class _Chosen:
 
 
 def _choose_for_script(job: Job) -> _Chosen:
-    check_script_batch(job.asked, job.topology)
     found = candidates(job.asked, job.spec.deepspeed.nvme_path)
     choice = choose(found, lambda _: None, default=DEFAULT_STAGE_OF_A_SCRIPT)
     sizes_left_open = job.asked.global_batch is None and job.asked.micro_batch is None
@@ -86,7 +108,7 @@ def _choose(job: Job) -> _Chosen:
     )
 
 
-def _finish(job: Job, chosen: _Chosen) -> Plan:
+def _finish(job: Job, chosen: _Chosen, ignored: tuple[str, ...]) -> Plan:
     candidate, training = chosen.candidate, job.spec.training
     facts = job.facts if chosen.batch is not None else None
     size = save_bytes_of(job, candidate) if facts is not None else None
@@ -94,7 +116,7 @@ def _finish(job: Job, chosen: _Chosen) -> Plan:
     interval = make_interval(job.spec.checkpoint, job.topology, steps=steps, save_bytes=size)
     inputs = Inputs(spec=job.spec, asked=job.asked, candidate=candidate, batch=chosen.batch, facts=facts, raw=job.raw)
     config = render(inputs)
-    apply_rules(Case(config=config, spec=job.spec, topology=job.topology))
+    _stop_if_wrong(job, config)
     short = shortage(job.topology, job.cluster)
     return Plan(
         topology=job.topology,
@@ -111,8 +133,15 @@ def _finish(job: Job, chosen: _Chosen) -> Plan:
         checkpoint_seconds=interval.seconds,
         checkpoint_bytes=size,
         because=(*((short,) if short else ()), *chosen.because, interval.because),
-        warnings=advise(job.spec, job.topology, config),
+        warnings=(*ignored, *advise(job.spec, job.topology, job.raw, config)),
     )
+
+
+def _stop_if_wrong(job: Job, config: DsConfig) -> None:
+    batch = script_batch_problem(job.asked, job.data_parallel) if job.spec.run is not None else None
+    problems = problems_of(Case(config=config, spec=job.spec, topology=job.topology))
+    if found := [*([batch] if batch else []), *problems]:
+        raise together(found)
 
 
 def _check_positions(job: Job) -> None:

@@ -5,20 +5,27 @@ A raw key may fill what the job leaves open; where both speak and differ, the jo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, together
 from orchestrator.model.plan import DsConfig
 from orchestrator.model.spec import Precision, Spec
 from orchestrator.planner.dscheck import AUTO, FIELD
+from orchestrator.planner.dsschema import table
 from orchestrator.planner.setting import Where
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """None: left to orch (or, for a script of the user's own, to the script)."""
+    """None: left to orch (or, for a script of the user's own, to the script).
+
+    `model_parallel`: ranks that share one sequence, as `sharing_field` says. `untested`: an optimizer that DeepSpeed
+    refuses above ZeRO stage 0.
+    """
 
     stage: int | None
     offload: Where | Literal["auto"]
@@ -29,29 +36,43 @@ class Asked:
     micro_batch: int | None
     accumulation: int | None
     model_parallel: int
+    sharing_field: str
+    untested: str | None
 
 
 def read_asked(spec: Spec, raw: DsConfig) -> Asked:
-    """Both sources as one. JobError where they contradict, with the raw key as its field."""
+    """Both sources as one. JobError with all places where they contradict, with the raw key as its field."""
+    problems: list[JobError] = []
+
+    def settled(read: Callable[[], Found | None]) -> Found | None:
+        try:
+            return read()
+        except JobError as error:
+            problems.append(error)
+            return None
+
     optimizer = _device(raw, "offload_optimizer")
     param = _device(raw, "offload_param")
-    _agree_offload(spec, optimizer)
+    settled(lambda: _agree_offload(spec, optimizer))
     training = spec.training
-    return Asked(
-        stage=_stage(spec, raw),
+    sequences = training.global_batch if training else None
+    micro = training.micro_batch if training else None
+    asked = Asked(
+        stage=settled(lambda: _stage(spec, raw)),
         offload=spec.deepspeed.offload,
         offload_optimizer=optimizer,
         offload_param=param,
-        precision=_precision(spec, raw),
-        global_batch=_agreed(
-            raw, "train_batch_size", "training.global_batch", training.global_batch if training else None
-        ),
-        micro_batch=_agreed(
-            raw, "train_micro_batch_size_per_gpu", "training.micro_batch", training.micro_batch if training else None
-        ),
+        precision=settled(lambda: _precision(spec, raw)),
+        global_batch=settled(lambda: _agreed(raw, "train_batch_size", "training.global_batch", sequences)),
+        micro_batch=settled(lambda: _agreed(raw, "train_micro_batch_size_per_gpu", "training.micro_batch", micro)),
         accumulation=given(raw, "gradient_accumulation_steps"),
-        model_parallel=_model_parallel(spec, raw),
+        model_parallel=settled(lambda: _model_parallel(spec, raw)) or 1,
+        sharing_field=_sharing_field(raw),
+        untested=_untested(raw),
     )
+    if problems:
+        raise together(problems)
+    return asked
 
 
 def given(raw: DsConfig, *path: str) -> Any:
@@ -121,17 +142,34 @@ def _precision(spec: Spec, raw: DsConfig) -> Precision | None:
     return wanted
 
 
+# Keys that say how many ranks share one sequence. DeepSpeed does not read pipeline.stages: the script builds the
+# pipeline, and the key tells orch.
+SHARING = (("sequence_parallel_size",), ("tensor_parallel", "autotp_size"), ("pipeline", "stages"))
+
+
 def _model_parallel(spec: Spec, raw: DsConfig) -> int:
-    """Ranks that share one sequence: sequence parallel times tensor parallel."""
-    sizes = {
-        "sequence_parallel_size": given(raw, "sequence_parallel_size") or 1,
-        "tensor_parallel.autotp_size": given(raw, "tensor_parallel", "autotp_size") or 1,
-    }
-    for key, size in sizes.items():
+    """Ranks that share one sequence: sequence parallel times tensor parallel times pipeline stages."""
+    sharing = 1
+    for path in SHARING:
+        size = given(raw, *path) or 1
         if size > 1 and spec.run is None:
             raise JobError(
                 f"{size} is not supported by the built-in trainer, whose ranks are all data-parallel",
                 hint="Remove the key, or bring a script of your own with `run`.",
-                field=f"{FIELD}.{key}",
+                field=".".join((FIELD, *path)),
             )
-    return cast(int, sizes["sequence_parallel_size"] * sizes["tensor_parallel.autotp_size"])
+        sharing *= size
+    return sharing
+
+
+def _sharing_field(raw: DsConfig) -> str:
+    path = next((path for path in SHARING if (given(raw, *path) or 1) > 1), SHARING[0])
+    return ".".join((FIELD, *path))
+
+
+def _untested(raw: DsConfig) -> str | None:
+    name = given(raw, "optimizer", "type")
+    if not isinstance(name, str) or given(raw, "zero_allow_untested_optimizer"):
+        return None
+    known = table().optimizer(name)
+    return None if known is None or known.zero else name

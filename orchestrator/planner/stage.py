@@ -86,6 +86,12 @@ def _places(asked: Asked, nvme_path: str | None) -> tuple[Where, ...]:
 
 def _problem(candidate: Candidate, asked: Asked) -> JobError | None:
     """What DeepSpeed accepts and then does not do."""
+    if candidate.stage > 0 and asked.untested is not None:
+        return JobError(
+            f"DeepSpeed refuses {asked.untested} at ZeRO stage {candidate.stage}, where it is not tested",
+            hint="Write zero_allow_untested_optimizer: true beside it, or ZeRO stage 0.",
+            field=field_of(("optimizer", "type")),
+        )
     field = f"{ZERO}.offload_optimizer" if asked.offload_optimizer is not None else "deepspeed.offload"
     if candidate.stage < 3 and candidate.param != "none":
         return JobError(

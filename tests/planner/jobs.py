@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.clusters.slurm.profile import SlurmProfile
+from orchestrator.errors import together
 from orchestrator.model.cluster import Cluster, Profile
-from orchestrator.model.plan import ModelFacts, Plan
+from orchestrator.model.plan import DsConfig, ModelFacts, Plan
 from orchestrator.model.spec import Data, DeepSpeed, Model, Resources, Spec, Training
 from orchestrator.planner import make_plan
+from orchestrator.planner.dscheck import check
 from orchestrator.planner.families import count
 
 GIB = 2**30
@@ -99,3 +101,15 @@ def script(config: dict[str, Any] | None = None, *, zero: Any = "auto", gpus_per
 
 def plan(spec: Spec, cluster: Cluster = LAPTOP, facts: ModelFacts | None = TINY_FACTS) -> Plan:
     return make_plan(spec, cluster, facts)
+
+
+def checked(raw: dict[str, Any]) -> DsConfig:
+    """The keys as they are read. Raises all that is wrong with them."""
+    found = check(raw)
+    if found.problems:
+        raise together(found.problems)
+    return found.config
+
+
+def warned(raw: dict[str, Any]) -> tuple[str, ...]:
+    return check(raw).warnings

@@ -92,9 +92,33 @@ def test_a_global_batch_that_raw_accumulation_cannot_divide_is_refused():
     assert caught.value.hint == "Nearest that work: 12 and 18."
 
 
-def test_a_scripts_triple_may_leave_ranks_to_a_pipeline():
+def test_a_scripts_triple_may_leave_ranks_to_a_pipeline_that_says_so():
     raw = {"train_batch_size": 8, "train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 2}
-    assert plan(script(raw, gpus_per_node=2)).ds_config["train_batch_size"] == 8
+    with pytest.raises(JobError, match="is not micro-batch 4 x accumulation 2 x 2 data-parallel ranks, which is 16"):
+        plan(script(raw, gpus_per_node=2))
+    assert plan(script({**raw, "pipeline": {"stages": 2}}, gpus_per_node=2)).ds_config["train_batch_size"] == 8
+
+
+def test_an_error_about_groups_of_ranks_names_the_key_that_asks_for_them():
+    with pytest.raises(JobError) as caught:
+        plan(script({"pipeline": {"stages": 3}}, gpus_per_node=8))
+    assert caught.value.field == "deepspeed.config.pipeline.stages"
+
+
+@pytest.mark.parametrize(
+    ("raw", "hint"),
+    [
+        ({"train_batch_size": 30}, "24 and 32"),
+        ({"train_batch_size": 30, "gradient_accumulation_steps": 2}, "16 and 32"),
+        ({"train_batch_size": 30, "train_micro_batch_size_per_gpu": 2}, "16 and 32"),
+        ({"train_batch_size": 4}, "Nearest that work: 8."),
+    ],
+)
+def test_a_scripts_batch_that_its_ranks_cannot_share_names_those_that_they_can(raw, hint):
+    with pytest.raises(JobError) as caught:
+        plan(script(raw, gpus_per_node=8))
+    assert caught.value.field == "deepspeed.config.train_batch_size"
+    assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize("total", [12, 24, 7])
