@@ -95,6 +95,11 @@ def _generation_ended(data: Row) -> str:
     return f"{head}: {data.get('ended_because') or data.get('ended_by') or data['result']}"
 
 
+def _noted(data: Row) -> str:
+    """What rank 0 says of a script of the user's own."""
+    return f"generation {data.get('noted_generation')}: " + "\n".join(data.get("news") or ["nothing new"])
+
+
 def _checkpoint(data: Row) -> str:
     newest = data.get("checkpoint") or data
     return f"the checkpoint of step {newest.get('step')} is proven: {newest.get('path')}"
@@ -137,9 +142,7 @@ _SENTENCES: Mapping[str, Callable[[Row], str]] = {
     "running": lambda data: f"running{_because(data)}",
     "generation": _generation,
     "generation_ended": _generation_ended,
-    "noted": lambda data: "\n".join(
-        f"generation {data.get('noted_generation')}: {text}" for text in data.get("news") or ()
-    ),
+    "noted": _noted,
     "checkpoint": _checkpoint,
     "stopping": lambda data: f"stopping{_because(data)}",
     "unreachable": lambda data: f"its state is unknown{_because(data)}",

@@ -98,7 +98,7 @@ def test_json_has_bytes_and_the_sums_of_the_page() -> None:
 
 
 def test_damage_is_told_file_by_file_below_its_checkpoint() -> None:
-    whole = {"step": 40, "generation": 2, "basis": "manifest", "bytes": 3 * GIB, "counts": True}
+    whole = {"step": 40, "generation": 2, "basis": "manifest", "bytes": 3 * GIB, "counts": True, "kind": "trainer"}
     listed = [
         Listed(path="generations/000002/checkpoints/checkpoint-40", proven=True, problems=(), **whole),
         Listed(
@@ -123,10 +123,10 @@ def test_damage_is_told_file_by_file_below_its_checkpoint() -> None:
         ),
     ]
     assert checkpoints.listing([checkpoints.row(one) for one in listed], width=None) == [
-        "STEP  GEN      SIZE  STATE         BY         PATH",
-        "  40    2  3.00 GiB  proven        manifest   generations/000002/checkpoints/checkpoint-40",
-        "  20    -       5 B  damaged       structure  checkpoint-20",
+        "STEP  GEN      SIZE  STATE         BY         KIND     PATH",
+        "  40    2  3.00 GiB  proven        manifest   trainer  generations/000002/checkpoints/checkpoint-40",
+        "  20    -       5 B  damaged       structure  -        checkpoint-20",
         "      global_step20/a.pt is missing",
         "      rng_state_0.pth is empty",
-        "  10    -       5 B  not verified  structure  checkpoint-10",
+        "  10    -       5 B  not verified  structure  -        checkpoint-10",
     ]
