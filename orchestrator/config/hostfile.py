@@ -1,7 +1,8 @@
 """A DeepSpeed hostfile: read as DeepSpeed reads it, and refused where DeepSpeed would let a mistake pass. Pure.
 
 Whatever is accepted here means the same to DeepSpeed. Refused besides what DeepSpeed refuses: `slots=0`, words after
-the number that are not comments, numbers of more than six digits, and host names that ssh would not take.
+the number that are not comments, numbers of more than six digits, host names that ssh would not take or that have a
+port, and one host under the names of two users.
 """
 
 from __future__ import annotations
@@ -35,17 +36,35 @@ def parse(content: bytes, file: str) -> tuple[Host, ...]:
         if not entry or entry.startswith("#"):
             continue
         host = _host(entry, file, number)
-        if host.name in found:
+        before = found.setdefault(machine(host.name), host)
+        if before is not host:
             raise JobError(
-                f"{host.name} stands here and in line {found[host.name].line}",
+                f"{host.name} stands here and in line {before.line}"
+                + ("" if before.name == host.name else f" as {before.name}"),
                 hint="name every host once, with the sum of its slots",
                 file=file,
                 line=number,
             )
-        found[host.name] = host
     if not found:
         raise JobError("it names no host", hint=WANTED, file=file)
     return tuple(found.values())
+
+
+def machine(name: str) -> str:
+    """The host of a name, without the user that it is reached as."""
+    return name.rpartition("@")[2].lower()
+
+
+def port_problem(name: str) -> str | None:
+    """What is wrong with a name that ends in a port; an IPv6 address has more than one colon."""
+    _, colon, port = name.partition(":")
+    return f"{name} has a port in its name, and ssh takes none there" if colon and port.isdigit() else None
+
+
+def port_hint(name: str) -> str:
+    """Where a port belongs."""
+    host, _, port = name.partition(":")
+    return f"write {host} here, and in ~/.ssh/config: Host {machine(host)}, below it Port {port}"
 
 
 def _lines(content: bytes, file: str) -> list[str]:
@@ -67,7 +86,9 @@ def _host(entry: str, file: str, line: int) -> Host:
     name, slots, rest = match["host"], match["slots"].lstrip("0"), match["rest"]
     if not _HOST.fullmatch(name):
         raise JobError(f"{name[:80]!r} is not a host name that ssh takes", hint=WANTED, file=file, line=line)
-    if rest.strip(" \t") and not re.match(r"[ \t]+#", rest):
+    if problem := port_problem(name):
+        raise JobError(problem, hint=port_hint(name), file=file, line=line)
+    if rest.strip(" \t") and not re.match(r"[ \t]*#", rest):
         raise JobError(
             f"wanted nothing after slots={match['slots'][:20]}, found {rest.strip()[:80]!r}",
             hint="DeepSpeed would ignore it; remove it, or write # before it",

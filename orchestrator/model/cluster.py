@@ -72,7 +72,8 @@ class Config:
 class Cluster:
     """Facts of one place. None: not known. Memory in bytes, of one GPU and of one node.
 
-    `one_machine`: all nodes of a job are groups of processes on one machine.
+    `one_machine`: all nodes of a job are groups of processes on one machine. `gpu_slice`: what a GPU of this place is
+    where it is a part of one (MIG), of which a process sees one.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Cluster:
     nodes: int | None = None
     gpus_per_node: int | None = None
     gpu: str | None = None
+    gpu_slice: str | None = None
     gpu_memory: int | None = None
     host_memory: int | None = None
     device: Literal["cuda", "cpu", "auto"] = "auto"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import JobError, together
 from orchestrator.model.cluster import Cluster
@@ -17,6 +17,7 @@ from orchestrator.planner.batch import (
     script_batch_problem,
     without_limit,
 )
+from orchestrator.planner.devices import device_advice, device_problems, without_gpus
 from orchestrator.planner.dscase import Case
 from orchestrator.planner.dscheck import Checked, check
 from orchestrator.planner.dsconfig import Inputs, render
@@ -39,17 +40,18 @@ from orchestrator.planner.topology import make_topology, shortage
 
 def make_plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None) -> Plan:
     """What will run, and why. JobError for all that contradicts; what does not fit has `fits` False, and a reason."""
-    topology = make_topology(spec.resources, cluster)
+    seen = without_gpus(spec, cluster)
+    topology = make_topology(spec.resources, seen)
     checked = check(spec.deepspeed.config)
-    found = list(checked.problems)
+    found = [*device_problems(spec, cluster, topology), *checked.problems]
     try:
-        plan = _plan(spec, cluster, facts, checked, topology)
+        plan = _plan(spec, seen, facts, checked, topology)
     except JobError as error:
         given = Case(config=checked.config, spec=spec, topology=topology)
         found += [*error.each(), *optimizer_problems(given), *scheduler_problems(given)]
     if found:
         raise together(_one_for_each_field(found))
-    return plan
+    return replace(plan, warnings=(*device_advice(spec, cluster, topology), *plan.warnings))
 
 
 def _plan(spec: Spec, cluster: Cluster, facts: ModelFacts | None, checked: Checked, topology: Topology) -> Plan:

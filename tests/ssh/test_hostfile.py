@@ -39,6 +39,16 @@ ODD += [
     "gpu1 slots=4 \u00a0",
     "#\x0c",
     "gpu1 slots=0000000004",
+    "gpu1:2222 slots=4",
+    "me@gpu1:22 slots=4",
+    "gpu1: slots=4",
+    "gpu1:ssh slots=4",
+    "fe80::1:22 slots=4",
+    "you@gpu7 slots=1",
+    "GPU8 slots=1",
+    "gpu1 slots=4#",
+    "gpu1 slots=4 \t#x#y",
+    "gpu1#2 slots=4",
 ]
 NAMES = st.sampled_from(["gpu1", "gpu2", "gpu3.lab", "10.0.0.1", "me@gpu4"])
 GOOD = st.builds(
@@ -47,7 +57,7 @@ GOOD = st.builds(
     NAMES,
     st.sampled_from([" ", "\t", "   "]),
     st.integers(1, 64),
-    st.sampled_from(["", " ", " # tail", "\t"]),
+    st.sampled_from(["", " ", " # tail", "#tail", "\t"]),
 )
 LINES = st.lists(st.one_of(GOOD, GOOD, st.sampled_from(ODD)), max_size=5)
 NEWLINES = st.sampled_from(["\n", "\n", "\r\n", "\r"])
@@ -97,6 +107,8 @@ def test_what_is_accepted_means_the_same_to_deepspeed(deepspeeds, content):
             "wanted nothing after",
             "is not a host name that ssh takes",
             "digits",
+            "has a port in its name",
+            "stands here and in line",
             "wanted HOST",
             "NUL",
         )
@@ -116,6 +128,8 @@ def test_an_ordinary_file_is_refused_only_for_what_deepspeed_refuses(deepspeeds,
         (b"gpu1 slots=4\ngpu2\n", 2, "wanted HOST slots=N, found 'gpu2'"),
         (b"gpu1 slots=4\n\n# x\ngpu2 slots=0\n", 4, "gpu2 has slots=0"),
         (b"gpu1 slots=4\r\ngpu1 slots=4\r\n", 2, "gpu1 stands here and in line 1"),
+        (b"gpu1 slots=4\nme@gpu1 slots=4\n", 2, "me@gpu1 stands here and in line 1 as gpu1"),
+        (b"me@gpu1:2222 slots=4\n", 1, "me@gpu1:2222 has a port in its name, and ssh takes none there"),
         (b"gpu1 slots=4 max_slots=8\n", 1, "wanted nothing after slots=4, found 'max_slots=8'"),
         (b"gpu1 slots=" + b"9" * 5000, 1, "a number of slots with 5000 digits"),
         (b"gpu1 slots=4\n# caf\xe9\n", 2, "not UTF-8"),

@@ -29,9 +29,12 @@ class Listed:
 def listed(profile: SshProfile, cluster: str, read: Callable[[Path], bytes] = Path.read_bytes) -> tuple[Listed, ...]:
     """The hosts of a profile, in order. Raises JobError for a hostfile with mistakes, ClusterError for no hosts."""
     if profile.hostfile is None:
-        if len(set(profile.hosts)) < len(profile.hosts):
-            twice = next(name for name in profile.hosts if profile.hosts.count(name) > 1)
-            raise JobError(f"the cluster {cluster} lists the host {twice} twice", hint="name every host once")
+        machines = [hostfile.machine(name) for name in profile.hosts]
+        for name, machine in zip(profile.hosts, machines, strict=True):
+            if problem := hostfile.port_problem(name):
+                raise JobError(f"hosts of {cluster}: {problem}", hint=hostfile.port_hint(name))
+            if machines.count(machine) > 1:
+                raise JobError(f"the cluster {cluster} lists the host {machine} twice", hint="name every host once")
         return tuple(Listed(name=name, slots=None, where=f"hosts of {cluster}") for name in profile.hosts)
     try:
         content = read(Path(profile.hostfile))

@@ -120,7 +120,8 @@ class KubernetesBackend:
         except ClusterError:
             kind = None
         profile = self._profile if kind is None else dataclasses.replace(self._profile, job_kind=kind)
-        return Cluster.of_profile(self._name, profile)
+        part = profile.gpu_resource if "/mig-" in profile.gpu_resource else None
+        return dataclasses.replace(Cluster.of_profile(self._name, profile), gpu_slice=part)
 
     def hosts(self) -> Sequence[str]:
         try:

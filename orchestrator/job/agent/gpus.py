@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping
 
+from orchestrator.job.visible import visible_devices
+
 _ASK = "import importlib.util as u; s = u.find_spec('torch'); print(s.origin if s and s.origin else '')"
 _ASK_SECONDS = 60.0  # a cold interpreter on a network file system
 
@@ -53,15 +55,8 @@ def visible_gpus(environ: Mapping[str, str]) -> int:
 
 
 def allowed(visible: str | None, *, present: int) -> int:
-    """How many of `present` devices CUDA_VISIBLE_DEVICES leaves; CUDA stops at the first that is not valid."""
-    if visible is None:
-        return present
-    count = 0
-    for entry in visible.split(","):
-        if not entry.strip() or entry.strip().startswith("-"):
-            break
-        count += 1
-    return min(present, count)
+    """How many of `present` devices CUDA_VISIBLE_DEVICES leaves."""
+    return present if visible is None else min(present, len(visible_devices(visible)))
 
 
 def _count_nvml() -> int | None:

@@ -105,7 +105,8 @@ def test_an_interpreter_without_torch_or_none_at_all_fails(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("visible", "count"), [(None, 8), ("", 0), ("0,1", 2), ("-1", 0), ("0,-1,2", 1), ("GPU-aa,GPU-bb,GPU-cc", 3)]
+    ("visible", "count"),
+    [(None, 8), ("", 0), ("0,1", 2), ("-1", 0), ("0,-1,2", 1), ("GPU-aa,GPU-bb,GPU-cc", 3), ("0,0", 0), ("0,x,2", 1)],
 )
 def test_cuda_visible_devices_limits_what_is_seen(visible: str | None, count: int) -> None:
     assert gpus.allowed(visible, present=8) == count
