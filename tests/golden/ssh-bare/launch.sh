@@ -27,8 +27,8 @@ read -ra ssh <<<"${ORCH_SSH:-ssh}"
 
 # The hosts that have enough slots, as DeepSpeed would read them; what DeepSpeed only lets pass is refused, too.
 read_hosts() {
-  local LC_ALL=C content line host count few='' number=0 seen=' '
-  local entry='^([A-Za-z0-9_:][A-Za-z0-9_.:%@-]*)[[:blank:]]+slots=0*([1-9][0-9]{0,5})([[:blank:]]+#.*)?$'
+  local LC_ALL=C content line host machine count few='' number=0 seen=' '
+  local entry='^([A-Za-z0-9_:][A-Za-z0-9_.:%@-]*)[[:blank:]]+slots=0*([1-9][0-9]{0,5})([[:blank:]]*#.*)?$'
   if LC_ALL=C.UTF-8 grep -axvq '.*' "$hostfile"; then
     die "$hostfile: it is not UTF-8 text"
   fi
@@ -43,8 +43,10 @@ read_hosts() {
     [[ -n $line && $line != \#* ]] || continue
     [[ $line =~ $entry ]] || die "$hostfile:$number: wanted HOST slots=N, N at least 1 and nothing more, found: $line"
     host=${BASH_REMATCH[1]} count=${BASH_REMATCH[2]}
-    [[ $seen != *" $host "* ]] || die "$hostfile:$number: $host stands there for the second time"
-    seen+="$host "
+    [[ ! $host =~ ^[^:]*:[0-9]+$ ]] || die "$hostfile:$number: $host has a port in its name: it belongs into ~/.ssh/config"
+    machine=${host##*@} machine=${machine,,}
+    [[ $seen != *" $machine "* ]] || die "$hostfile:$number: $host stands there for the second time"
+    seen+="$machine "
     [[ " ${exclude[*]} " != *" $host "* && " ${exclude[*]} " != *" ${host##*@} "* ]] || continue
     if ((count >= slots)); then
       hosts+=("$host")
