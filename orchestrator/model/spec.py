@@ -167,4 +167,7 @@ class Spec:
         dict, "Environment read where the job runs.", names=VARIABLE, instead=SET_BY_LAUNCHER
     )
     code: str | None = option(None, "A directory whose snapshot goes with the job (respects .gitignore).", pattern=PATH)
+    instrument: bool = option(
+        True, "Follow the libraries that the script imports: steps, losses, proven checkpoints. false: leave it alone."
+    )
     run: str | None = option(None, "Your own script and its arguments, instead of model/data/training.")

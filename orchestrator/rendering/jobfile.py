@@ -41,6 +41,7 @@ def job_file(request: RenderRequest) -> JobFile:
         launcher=spec.launcher,
         python=profile.python,
         command=_command(spec),
+        instrument=spec.instrument,
         code=CODE_DIR if spec.code is not None else None,
         every_steps=plan.checkpoint_steps,
         every_seconds=plan.checkpoint_seconds,

@@ -137,8 +137,8 @@ def _note_loss(node: Node, claim: Claim) -> None:
     if progress is None or not progress.step or claim.asked is not None:
         return
     text = (
-        f"starts at step 0 again: generation {before} made {progress.step} steps, and no whole checkpoint was found in "
-        "its working directory or in $ORCH_CHECKPOINT_DIR"
+        f"starts at step 0 again: generation {before} came to step {progress.step}, and no whole checkpoint was found "
+        "in its working directory or in $ORCH_CHECKPOINT_DIR"
     )
     log.line(0, text)
     append(generation_dir(node.root, claim.generation) / files.NOTES, Note(text, time.time()))

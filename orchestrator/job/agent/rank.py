@@ -15,14 +15,16 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Optional
 
 from orchestrator.job.agent import hosts, linux
+from orchestrator.job.agent.reading import Reading, name_of, sentence
 from orchestrator.job.protocol import files
-from orchestrator.job.protocol.disk import read
+from orchestrator.job.protocol.cause import Cause
+from orchestrator.job.protocol.disk import append, read
 from orchestrator.job.protocol.encoding import parse, to_json
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.records import RankDone, RankError, RankProcess, Shown
+from orchestrator.job.protocol.records import Note, RankDone, RankError, RankProcess, Shown
 from orchestrator.job.system import proc
 from orchestrator.job.system.atomic import create_json, reserve, write_json, write_reserved
 
@@ -84,6 +86,34 @@ def _enter(job: JobFile, directory: Path) -> None:
     if shown.resume is not None:
         os.environ["ORCH_RESUME_FROM"] = str(directory.parent.parent / shown.resume)
     os.chdir(directory / files.WORK)
+    if job.instrument:
+        _instrument(directory, shown)
+
+
+def _instrument(directory: Path, shown: Shown) -> None:
+    """Watches what the script reads, and has the libraries that it imports say what they do."""
+    from orchestrator.job.training import instrument
+
+    rank, reading = int(os.environ["RANK"]), Reading(directory.parent.parent, shown)
+
+    def before_first_step() -> None:
+        unread = reading.unread() if rank == 0 else None
+        if unread is not None:
+            process = RankProcess(rank, int(os.environ["ORCH_NODE"]), os.getpid(), hosts.here())
+            error = NotResumedError(sentence(unread, reading.read.step if reading.read else None))
+            _record(directory / files.RANKS, process, error, str(error), Cause.NOT_RESUMED)
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
+        if rank == 0 and reading.read is not None:
+            text = f"the script has read {name_of(reading.read)} (step {reading.read.step}) before its first step"
+            append(directory / files.NOTES, Note(text, time.time()))
+
+    reading.watch()
+    instrument.install(before_first_step, reading.opened)
+
+
+class NotResumedError(Exception):
+    """The script has not read the checkpoint that it was shown."""
 
 
 def _await_helpers() -> None:
@@ -115,7 +145,9 @@ def _redirect(log: Path) -> None:
     faulthandler.register(signal.SIGUSR2, all_threads=True)  # the agent asks where a rank hangs
 
 
-def _record(records: Path, process: RankProcess, error: BaseException, message: str) -> None:
+def _record(
+    records: Path, process: RankProcess, error: BaseException, message: str, cause: Optional[Cause] = None
+) -> None:
     record = RankError(
         rank=process.rank,
         node=process.node,
@@ -123,6 +155,7 @@ def _record(records: Path, process: RankProcess, error: BaseException, message: 
         type=type(error).__name__,
         message=message[:_MESSAGE],
         traceback="".join(traceback.format_exception(type(error), error, error.__traceback__))[-_TRACEBACK:],
+        cause=cause,
     )
     path = records / files.rank_error(process.rank)
     if not path.exists():  # else the training has recorded it itself

@@ -63,10 +63,15 @@ class Reading:
             self.opened(path)
 
 
+def name_of(entry: ShownCheckpoint) -> str:
+    """The path as a script would write it."""
+    tree, name = entry.path.split("/")[2], "/".join(entry.path.split("/")[3:])
+    return name if tree == WORK else f"$ORCH_CHECKPOINT_DIR/{name}"
+
+
 def sentence(unread: ShownCheckpoint, begins: Optional[int]) -> str:
     """What the rank's error says. `begins`: the step at which the script has begun, where that is known."""
-    where = unread.path.split("/", 2)[-1]
-    name = where[len(WORK) + 1 :] if where.startswith(f"{WORK}/") else f"$ORCH_CHECKPOINT_DIR/{where.split('/', 1)[-1]}"
+    name = name_of(unread)
     start = "over at step 0" if not begins else f"at step {begins}"
     return (
         f"The script did not pick up {name}, the newest whole checkpoint (step {unread.step}), before its first step: "

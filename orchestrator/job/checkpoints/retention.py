@@ -49,16 +49,18 @@ def plan(places: Iterable[Kept], *, generation: int, keep: int) -> list[str]:
     ]
 
 
-def prune(root: Root, generation: int, keep: int) -> tuple[str, ...]:
-    """Deletes what `generation` may, and returns the paths. Nothing, when a newer generation has been claimed.
+def prune(root: Root, generation: int, keep: int, *, spared: str | None = None) -> tuple[str, ...]:
+    """Deletes what `generation` may, but `spared`, a path, and returns the paths.
 
-    Call it after a commit. Finishes what an earlier call announced and a crash cut short. Raises OSError.
+    Nothing, when a newer generation has been claimed. Call it after a commit. Finishes what an earlier call announced
+    and a crash cut short. Raises OSError.
     """
     claim = read_claim(root, generation)
     if claim is None or newest_number(root) != generation:
         return ()
     unfinished = [path for path in journal.announced(root, generation) if (Path(root) / path).exists()]
     going = plan(survey(root, claim), generation=generation, keep=keep)
+    going = [path for path in going if spared is None or (Path(root) / path).resolve() != Path(spared).resolve()]
     paths = tuple(dict.fromkeys([*unfinished, *going]))
     if not paths or not journal.announce(root, generation, paths):
         return ()

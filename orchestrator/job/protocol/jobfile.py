@@ -111,6 +111,7 @@ class JobFile:
     python: Optional[str] = None
     command: Optional[tuple[str, ...]] = None
     code: Optional[str] = None
+    instrument: bool = field(default=True, metadata=OMIT)
     every_steps: Optional[int] = None
     every_seconds: Optional[float] = None
     keep: int = 1

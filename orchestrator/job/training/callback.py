@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from transformers import TrainerCallback
 
+from orchestrator.job.training.instrument.observer import TRAINER, Observer
 from orchestrator.job.training.session import Session, peak_memory
 
 
@@ -23,6 +24,8 @@ class OrchCallback(TrainerCallback):
     `tokens_per_step` makes metrics count tokens; without it they do where the Trainer counts them itself
     (`include_num_input_tokens_seen`). With `say` it prints a line for each logged step; the Trainer prints its own.
     """
+
+    saves_last = True  # a run is finished with a checkpoint
 
     def __init__(
         self, session: Optional[Session] = None, *, tokens_per_step: Optional[int] = None, say: bool = False
@@ -53,9 +56,10 @@ class OrchCallback(TrainerCallback):
         self._session.records.progress("training", step, state.max_steps)
         asked = self._session.agree(step)
         last = step >= state.max_steps
+        save = asked or self._session.save_due or (last and self.saves_last)
         # At the last step there is nothing left to stop: it ends as it would have.
         self._leaving = asked and not last
-        if asked or last or self._session.save_due:
+        if save:
             control.should_save = True
             self._session.records.progress("saving", step)
         return control
@@ -92,3 +96,35 @@ class OrchCallback(TrainerCallback):
             return int(state.global_step) * self._tokens_per_step
         seen = int(state.num_input_tokens_seen or 0)
         return seen or None
+
+
+class ScriptCallback(OrchCallback):
+    """The same for a script that knows nothing of orch: its output_dir, and what it deletes there, stay its own."""
+
+    saves_last = False
+
+    def __init__(self, observer: Observer) -> None:
+        super().__init__(Session.start(explicit=False, seldom=True))
+        self._observer = observer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Takes the intervals of this start, not those in the checkpoint's trainer_state.json."""
+        state.compute_steps(args, state.max_steps)
+        self._session.records.start_counting(self._tokens(state))
+        self._session.records.progress("training", state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """As OrchCallback, on the observer's account."""
+        self._observer.took_step(TRAINER, state.global_step, state.max_steps)
+        return super().on_step_end(args, state, control, **kwargs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Commits what lies in one of the generation's own directories."""
+        directory = os.path.join(args.output_dir, f"checkpoint-{state.global_step}")
+        self._observer.commits(directory, state.global_step, spared=state.best_model_checkpoint)
+        self._session.saved()
+        if self._leaving:
+            self._session.stopped(state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Nothing was taken over."""

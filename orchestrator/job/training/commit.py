@@ -13,15 +13,19 @@ from orchestrator.job.training.environment import Environment, TrainingError
 from orchestrator.job.training.shares import deal, list_files
 
 
-def commit(control: Control, environment: Environment, directory: str, step: int) -> None:
-    """Commits `directory` as the checkpoint of `step` and prunes older ones. All ranks call it after their own save.
+def commit(
+    control: Control, environment: Environment, directory: str, step: int, *, spared: Optional[str] = None
+) -> None:
+    """Commits `directory` as the checkpoint of `step` and prunes older ones, but `spared`, a path.
+
+    All ranks call it after their own save.
 
     Raises TrainingError, on all ranks, when a newer generation has taken over or a file cannot be read back.
     """
     _stop_if_fenced(control, environment)
     files, problem = _prove(control, directory)
     if control.rank == 0 and problem is None:
-        problem = _publish(environment, directory, step, files)
+        problem = _publish(environment, directory, step, files, spared)
     problem = control.share(problem)
     if problem is not None:
         raise TrainingError(problem)
@@ -55,7 +59,9 @@ def _prove(control: Control, directory: str) -> tuple[dict[str, FileSum], Option
     return files, None
 
 
-def _publish(environment: Environment, directory: str, step: int, files: Mapping[str, FileSum]) -> Optional[str]:
+def _publish(
+    environment: Environment, directory: str, step: int, files: Mapping[str, FileSum], spared: Optional[str]
+) -> Optional[str]:
     """On rank 0: the manifest, then pruning. A sentence when there is no manifest."""
     try:
         manifest.write_commit(
@@ -70,7 +76,7 @@ def _publish(environment: Environment, directory: str, step: int, files: Mapping
     except OSError as error:
         return f"The checkpoint of step {step} in {directory} cannot be committed: {error}"
     try:
-        retention.prune(environment.root, environment.generation, environment.job.keep)
+        retention.prune(environment.root, environment.generation, environment.job.keep, spared=spared)
     except OSError as error:
         # The new checkpoint counts; training goes on with one old checkpoint too many.
         print(f"warning: old checkpoints cannot be pruned: {error}", file=sys.stderr, flush=True)

@@ -41,14 +41,18 @@ class Control:
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Each flag: whether it is set on any rank."""
+        return tuple(bool(flag) for flag in self.largest(*map(int, flags)))
+
+    def largest(self, *values: int) -> tuple[int, ...]:
+        """Each value: the largest of all ranks'."""
         dist = self._together()
         if dist is None:
-            return flags
+            return values
         import torch
 
-        tensor = torch.tensor([int(flag) for flag in flags], dtype=torch.int32, device="cpu")
+        tensor = torch.tensor(values, dtype=torch.int32, device="cpu")
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._made(dist))
-        return tuple(bool(flag) for flag in tensor.tolist())
+        return tuple(tensor.tolist())
 
     def barrier(self) -> None:
         """Waits for all ranks."""

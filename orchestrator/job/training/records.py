@@ -32,13 +32,14 @@ class Records:
         self._seconds_from = time.monotonic()
         self._tokens_from: Optional[float] = None
 
-    def register(self) -> None:
-        """Tells the agent that this rank understands a request to stop, and that commits here are explicit."""
+    def register(self, *, explicit: bool = True) -> None:
+        """Tells the agent that this rank understands a request to stop, and with `explicit` that only commits count."""
         session = self._rank_file(files.rank_session)
         session.parent.mkdir(parents=True, exist_ok=True)
         if self._environment.rank == 0:
             Path(self._environment.checkpoint_dir).mkdir(parents=True, exist_ok=True)
-            (self._directory / MANUAL_COMMITS).touch()
+            if explicit:
+                (self._directory / MANUAL_COMMITS).touch()
         write_json(session, to_json(RankSession(self._environment.rank, os.getpid())), sync=False)
 
     def progress(self, state: str, step: Optional[int] = None, steps: Optional[int] = None) -> None:

@@ -30,13 +30,16 @@ from orchestrator.job.training.control import Control
 from orchestrator.job.training.environment import Environment, TrainingError, read_environment
 from orchestrator.job.training.records import Records
 
+AGREE_SECONDS = 1.0  # between two agreements where steps are short: each costs a message between all ranks
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
 class Session:
     """One rank's session. Make it with `Session.start()`, once, in the main thread, on every rank."""
 
-    def __init__(self, environment: Optional[Environment]) -> None:
+    explicit = False  # whether a script has started one itself
+
+    def __init__(self, environment: Optional[Environment], *, seldom: bool = False) -> None:
         self._environment = environment
         self._records = Records(environment) if environment else None
         self._control = Control()
@@ -44,15 +47,22 @@ class Session:
         self._saved_at = time.monotonic()
         self._due = False
         self._pid = os.getpid()
+        self._seldom = seldom
+        self._agrees_at = 0  # the step of the next agreement, where not each is one
+        self._agreed: Optional[tuple[int, float]] = None  # at which step, and when
 
     @classmethod
-    def start(cls) -> Session:
-        """Registers this rank with its agent and begins to listen for a request to stop."""
-        session = cls(read_environment())
+    def start(cls, *, explicit: bool = True, seldom: bool = False) -> Session:
+        """Registers this rank with its agent and begins to listen for a request to stop.
+
+        `explicit`: only what is committed counts. `seldom`: the ranks agree about once in a second, not at each step.
+        """
+        session = cls(read_environment(), seldom=seldom)
+        Session.explicit = Session.explicit or explicit
         if session._records is not None:
             for number in STOP_SIGNALS:
                 signal.signal(number, session._on_signal)
-            session._records.register()
+            session._records.register(explicit=explicit)
             session._records.progress("loading")
         return session
 
@@ -126,11 +136,29 @@ class Session:
             return False
         every_steps = self._environment.job.every_steps
         every_seconds = self._environment.job.every_seconds
+        self._due = every_steps is not None and step % every_steps == 0
+        if step < self._agrees_at:
+            return False
         late = every_seconds is not None and time.monotonic() - self._saved_at >= every_seconds
         # Only rank 0's clock counts: the ranks' clocks would disagree at the edge of an interval.
-        stop, timed = self._control.any(self._stop_asked, late and self.rank == 0)
-        self._due = timed or (every_steps is not None and step % every_steps == 0)
-        return stop
+        head = self.rank == 0
+        stop, timed, gap = self._control.largest(self._stop_asked, late and head, self._gap(step) if head else 0)
+        self._agrees_at = step + gap
+        self._due = self._due or bool(timed)
+        return bool(stop)
+
+    def saved(self) -> None:
+        """A checkpoint was committed by other means than `commit`."""
+        self._saved_at = time.monotonic()
+
+    def _gap(self, step: int) -> int:
+        """Steps to the next agreement: about a second's, and never so many more at once that a stop would wait long."""
+        now, before = time.monotonic(), self._agreed
+        self._agreed = step, now
+        if not self._seldom or before is None or step <= before[0]:
+            return 1
+        seconds = (now - before[1]) / (step - before[0])
+        return max(1, min(int(AGREE_SECONDS / max(seconds, 1e-6)), 2 * (step - before[0])))
 
     def commit(self, directory: str, step: int) -> None:
         """Makes what all ranks saved in `directory` a proven checkpoint of `step`, then prunes older ones.

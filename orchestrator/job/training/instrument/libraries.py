@@ -1,0 +1,190 @@
+"""What is patched in torch, DeepSpeed, accelerate and Lightning. Each function raises UnknownVersion."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+from typing import Any, Optional
+
+from orchestrator.job.training.instrument.observer import ENGINE, OPTIMIZER, TRAINER, Observer
+from orchestrator.job.training.instrument.wrapping import UnknownVersion, wrap
+
+_DRY_RUN = "_init_optim_state"  # of torch.distributed.checkpoint: a step without effect, to make the optimizer's state
+
+
+def torch_optimizer(observer: Observer, module: ModuleType) -> Optional[str]:
+    """Counts the steps of the first optimizer, of scripts that have nothing better."""
+    before = getattr(module, "register_optimizer_step_pre_hook", None)
+    after = getattr(module, "register_optimizer_step_post_hook", None)
+    if before is None or after is None:
+        raise UnknownVersion("it has no hooks for all optimizers")
+    first: list[int] = []
+
+    def starts(optimizer: Any, _args: Any, _kwargs: Any) -> None:
+        if not first and not _is_called_by(_DRY_RUN):
+            first.append(id(optimizer))
+            observer.starts_step()
+
+    def took(optimizer: Any, _args: Any, _kwargs: Any) -> None:
+        if first and first[0] == id(optimizer):
+            observer.took_step(OPTIMIZER)
+
+    before(starts)
+    after(took)
+    return None
+
+
+def torch_save(observer: Observer, module: ModuleType) -> Optional[str]:
+    """A file that torch.save writes says no step: the line of metrics before it does."""
+
+    def save(original: Any, obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
+        with observer.saving() as outermost:
+            if outermost and isinstance(f, (str, os.PathLike)):
+                observer.log()
+            return original(obj, f, *args, **kwargs)
+
+    wrap(module, "save", save, "obj", "f")
+    torch = sys.modules["torch"]
+    if getattr(torch, "save", None) is not None:
+        vars(torch)["save"] = module.save  # imported from there, perhaps before it was patched
+    return None
+
+
+def torch_checkpoint(observer: Observer, module: ModuleType) -> Optional[str]:
+    """torch.distributed.checkpoint.save is called by all ranks, unless it is told that there is only one."""
+
+    def save(original: Any, *args: Any, **kwargs: Any) -> Any:
+        with observer.saving() as outermost:
+            observer.log()
+            result = original(*args, **kwargs)
+        directory = kwargs.get("checkpoint_id")
+        if outermost and isinstance(directory, (str, os.PathLike)) and not kwargs.get("no_dist"):
+            observer.commits(os.fspath(directory))
+        return result
+
+    wrap(module, "save", save, "checkpoint_id", "no_dist")
+    package = sys.modules.get("torch.distributed.checkpoint")
+    if package is not None and hasattr(package, "save"):
+        vars(package)["save"] = module.save
+    return "torch.distributed.checkpoint's saves are proven"
+
+
+def safetensors(observer: Observer, module: ModuleType) -> Optional[str]:
+    """Reads files without Python's `open`."""
+    opener: Any = getattr(module, "safe_open", None)
+    if opener is None:
+        raise UnknownVersion("it has no safe_open")
+
+    def safe_open(filename: Any, *args: Any, **kwargs: Any) -> Any:
+        observer.opened(os.fspath(filename))
+        return opener(filename, *args, **kwargs)
+
+    vars(module)["safe_open"] = safe_open
+    return None
+
+
+def deepspeed(observer: Observer, module: ModuleType) -> Optional[str]:
+    """Steps and losses of an engine, and a proven checkpoint for each tag."""
+    engine_type = getattr(module, "DeepSpeedEngine", None)
+    if engine_type is None:
+        raise UnknownVersion("it has no DeepSpeedEngine")
+
+    def save_checkpoint(original: Any, engine: Any, save_dir: Any, tag: Any = None, *args: Any, **kwargs: Any) -> Any:
+        with observer.saving() as outermost:
+            result = original(engine, save_dir, tag, *args, **kwargs)
+        writer = getattr(engine, "checkpoint_engine", None)
+        later = getattr(writer, "is_decoupled", None)
+        if outermost and not (later is not None and later()):
+            name = f"global_step{engine.global_steps}" if tag is None else str(tag)
+            observer.commits(os.path.join(save_dir, name), int(engine.global_steps))
+        return result
+
+    def step(original: Any, engine: Any, *args: Any, **kwargs: Any) -> Any:
+        before = engine.global_steps
+        result = original(engine, *args, **kwargs)
+        if engine.global_steps != before:
+            observer.took_step(ENGINE, int(engine.global_steps))
+        return result
+
+    def backward(original: Any, engine: Any, *args: Any, **kwargs: Any) -> Any:
+        observer.keeps_loss(args[0] if args else kwargs.get("loss"))
+        return original(engine, *args, **kwargs)
+
+    for name, around, arguments in (
+        ("save_checkpoint", save_checkpoint, ("save_dir", "tag")),
+        ("step", step, ()),
+        ("backward", backward, ()),
+    ):
+        wrap(engine_type, name, around, *arguments)
+    return "steps, losses and proven checkpoints"
+
+
+def accelerate(observer: Observer, module: ModuleType) -> Optional[str]:
+    """`save_state` is called by all ranks and returns where it has saved."""
+    accelerator = getattr(module, "Accelerator", None)
+    if accelerator is None:
+        raise UnknownVersion("it has no Accelerator")
+
+    def save_state(original: Any, *args: Any, **kwargs: Any) -> Any:
+        with observer.saving() as outermost:
+            observer.log()
+            directory = original(*args, **kwargs)
+        if outermost and isinstance(directory, (str, os.PathLike)):
+            observer.commits(os.fspath(directory))
+        return directory
+
+    def backward(original: Any, self: Any, loss: Any, **kwargs: Any) -> Any:
+        observer.keeps_loss(loss)
+        return original(self, loss, **kwargs)
+
+    wrap(accelerator, "save_state", save_state, "output_dir")
+    wrap(accelerator, "backward", backward, "loss")
+    return "steps, losses and proven checkpoints"
+
+
+def lightning(observer: Observer, module: ModuleType) -> Optional[str]:
+    """Steps and losses; a checkpoint that is one file is judged by its structure."""
+    trainer = getattr(module, "Trainer", None)
+    if trainer is None:
+        raise UnknownVersion("it has no Trainer")
+
+    def save_checkpoint(original: Any, self: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        with observer.saving() as outermost:
+            result = original(self, filepath, *args, **kwargs)
+        if outermost:
+            observer.commits(os.fspath(filepath), int(self.global_step))
+        return result
+
+    def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.callbacks.append(_lightning_callback(observer, module))
+
+    wrap(trainer, "save_checkpoint", save_checkpoint, "filepath")
+    wrap(trainer, "__init__", init, "callbacks")
+    return "steps, losses and checkpoints"
+
+
+def _lightning_callback(observer: Observer, module: ModuleType) -> Any:
+    """A callback of the package, lightning or pytorch_lightning, that `module` belongs to."""
+    base = sys.modules[module.__name__.replace(".trainer.trainer", ".callbacks")].Callback
+
+    class OrchCallback(base):  # type: ignore[misc, valid-type]  # known at run time - which of two packages it is of
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            observer.keeps_loss(outputs.get("loss") if isinstance(outputs, dict) else outputs)
+            steps = trainer.max_steps if trainer.max_steps > 0 else None
+            observer.took_step(ENGINE, int(trainer.global_step), steps)
+
+    return OrchCallback()
+
+
+def _is_called_by(name: str) -> bool:
+    frame: Any = sys._getframe(1)  # noqa: SLF001 - only the stack tells a dry run from a step
+    while frame is not None:
+        if frame.f_code.co_name == name:
+            return True
+        frame = frame.f_back
+    return False
+
+
+__all__ = ["TRAINER", "accelerate", "deepspeed", "lightning", "safetensors"]
