@@ -94,7 +94,8 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(
         cause=Cause.CHECKPOINT_DAMAGED,
         pattern=r"PytorchStreamReader failed|failed finding central directory|unexpected EOF"
-        r"|Unable to find latest file at|Can't find a valid checkpoint at|failed to resume from checkpoint",
+        r"|Unable to find latest file at|Can't find a valid checkpoint at|failed to resume from checkpoint"
+        r"|SafetensorError: Error while deserializing",
         retry=True,
         example="RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
     ),
@@ -111,14 +112,19 @@ SIGNATURES: tuple[Signature, ...] = (
         pattern=r"Check batch related parameters\. train_batch_size is not equal"
         r"|Please correct the following DeepSpeed config values that mismatch|DeepSpeedConfigError"
         r"|Hostfile (contains (multiple entries|a bad entry)|is empty)|No slot '\d+' specified|not found in hostfile"
-        r"|launcher '(\w+)' not installed\.",
+        r"|launcher '(\w+)' not installed\."
+        r"|validation errors? for (DeepSpeed\w+|(CommsLogger|Compile|HybridEngine|TP\w*|WeightQuant|ZenFlow"
+        r"|TensorBoard|CSV|Wandb|Comet)\w*Config)\b"
+        r"|is not a supported DeepSpeed Optimizer|DeepSpeed does not recognize LR scheduler"
+        r"|You are using an untested ZeRO Optimizer|'max_grad_norm' is not supported as an optimizer parameter"
+        r"|Either train_batch_size or train_micro_batch_size_per_gpu needs to be provided",
         retry=False,
         example="AssertionError: Check batch related parameters. train_batch_size is not equal to",
     ),
     Signature(
         cause=Cause.PORT,
         pattern=r"The server socket has failed to (listen on any local network address|bind to)|EADDRINUSE|errno: 98"
-        r"|another process is utilizing it",
+        r"|another process is utilizing it|\[Errno \d+\].*[Aa]ddress already in use",
         retry=True,
         example="The server socket has failed to listen on any local network address. port: 29500",
     ),
@@ -137,6 +143,16 @@ SIGNATURES: tuple[Signature, ...] = (
         retry=False,
         example="python: can't open file '/jobs/code/trian.py': [Errno 2] No such file or directory",
     ),
+    # Requests to a hub or another server: huggingface_hub, transformers, requests, urllib.
+    Signature(
+        cause=Cause.NETWORK,
+        pattern=r"\b(429 Too Many Requests|(429|5\d\d) (Client|Server) Error: )|Server error '5\d\d "
+        r"|HTTP Error (429|5\d\d): |(?m:^[\w.]*(Read|Connect)Timeout(Error)?: )|Read timed out\. \(read timeout="
+        r"|LocalEntryNotFoundError: An error happened while trying to locate the file on the Hub"
+        r"|We couldn't connect to '[^']*' to load",
+        retry=True,
+        example="huggingface_hub.errors.HfHubHTTPError: 429 Too Many Requests for url: https://huggingface.co/api/a/b.",
+    ),
     Signature(
         cause=Cause.PREEMPTED,
         pattern=r"SignalException|got signal: 15|DUE TO (PREEMPTION|TIME LIMIT|NODE FAILURE)",
@@ -147,7 +163,8 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(
         cause=Cause.RENDEZVOUS,
         pattern=r"Rendezvous(Timeout|Connection|Closed)Error|The client socket has timed out after"
-        r"|Timed out initializing process group in store based barrier.*worker_count=(\d+)|wait timeout after",
+        r"|Timed out initializing process group in store based barrier|wait timeout after"
+        r"|Timed out after \d+ seconds waiting for clients",
         retry=True,
         echo=True,
         example="torch.distributed.DistNetworkError: The client socket has timed out after 60000ms",
@@ -157,7 +174,12 @@ SIGNATURES: tuple[Signature, ...] = (
         pattern=r"Watchdog caught collective operation timeout: WorkNCCL\(.*?OpType=(\w+).*?Timeout\(ms\)=(\d+)"
         r"|Connection reset by peer|Connection closed by peer|recvValue failed on|Broken pipe"
         r'|Failed to check the "should dump" flag on TCPStore|Gloo connectFullMesh failed with'
-        r"|unhandled (cuda|system) error|ncclUnhandledCudaError|ncclSystemError|ncclRemoteError",
+        r"|unhandled (cuda|system) error|ncclUnhandledCudaError|ncclSystemError|ncclRemoteError"
+        r"|failed to pass monitoredBarrier|reached monitoredBarrier, but received errors"
+        r"|Timed out waiting \d+ms for (recv|send) operation to complete"
+        # The name of a pod is gone with the pod.
+        r"|Name or service not known|Temporary failure in name resolution|No address associated with hostname"
+        r"|nodename nor servname provided|NameResolutionError",
         retry=True,
         echo=True,
         example="RuntimeError: [gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1",
