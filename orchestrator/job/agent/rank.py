@@ -94,13 +94,14 @@ def _instrument(directory: Path, shown: Shown) -> None:
     """Watches what the script reads, and has the libraries that it imports say what they do."""
     from orchestrator.job.training import instrument
 
-    rank, reading = int(os.environ["RANK"]), Reading(directory.parent.parent, shown)
+    rank, root = int(os.environ["RANK"]), directory.parent.parent
+    reading = Reading(root, shown)
 
     def before_first_step() -> None:
         unread = reading.unread() if rank == 0 else None
         if unread is not None:
             process = RankProcess(rank, int(os.environ["ORCH_NODE"]), os.getpid(), hosts.here())
-            error = NotResumedError(sentence(unread, reading.read.step if reading.read else None))
+            error = NotResumedError(sentence(root, unread, reading.read.step if reading.read else None))
             _record(directory / files.RANKS, process, error, str(error), Cause.NOT_RESUMED)
             print(error, file=sys.stderr, flush=True)
             os._exit(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from orchestrator.job.checkpoints import discover
+from orchestrator.job.checkpoints.discover import Kind
 from orchestrator.job.protocol.files import WORK
 from orchestrator.job.protocol.records import Shown, ShownCheckpoint
 
@@ -69,14 +70,23 @@ def name_of(entry: ShownCheckpoint) -> str:
     return name if tree == WORK else f"$ORCH_CHECKPOINT_DIR/{name}"
 
 
-def sentence(unread: ShownCheckpoint, begins: Optional[int]) -> str:
+def sentence(root: Path, unread: ShownCheckpoint, begins: Optional[int]) -> str:
     """What the rank's error says. `begins`: the step at which the script has begun, where that is known."""
-    name = name_of(unread)
     start = "over at step 0" if not begins else f"at step {begins}"
+    load = _LOADS.get(discover.kind_of(root / unread.path) or Kind.TORCH, _LOADS[Kind.TORCH])
     return (
-        f"The script did not pick up {name}, the newest whole checkpoint (step {unread.step}), before its first step: "
-        f"it would start {start}. Let it load what $ORCH_RESUME_FROM names, as in "
-        'trainer.train(resume_from_checkpoint=os.environ.get("ORCH_RESUME_FROM")), and submit it again with --replace; '
-        "to start over on purpose: orch resume --from-scratch. If it does read the checkpoint, by other means than "
-        "Python's open, write `instrument: false` into job.yaml."
+        f"The script did not read {name_of(unread)} (step {unread.step}), the newest whole checkpoint, before its "
+        f"first step: it would start {start}. Let it load that, as in {load}, and submit it again with --replace; or "
+        "start over on purpose: orch resume --from-scratch. Where it does read it, and not by Python's open, set "
+        "instrument: false."
     )
+
+
+_LOADS = {
+    Kind.TRAINER: 'trainer.train(resume_from_checkpoint=os.environ.get("ORCH_RESUME_FROM"))',
+    Kind.DEEPSPEED: 'engine.load_checkpoint(os.environ["ORCH_RESUME_FROM"])',
+    Kind.ACCELERATE: 'accelerator.load_state(os.environ["ORCH_RESUME_FROM"])',
+    Kind.LIGHTNING: 'trainer.fit(model, ckpt_path=os.environ.get("ORCH_RESUME_FROM"))',
+    Kind.DCP: 'torch.distributed.checkpoint.load(state, checkpoint_id=os.environ["ORCH_RESUME_FROM"])',
+    Kind.TORCH: 'torch.load(os.environ["ORCH_RESUME_FROM"])',
+}

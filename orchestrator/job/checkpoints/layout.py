@@ -26,6 +26,8 @@ from orchestrator.job.protocol.files import (
 from orchestrator.job.protocol.files import claim as claim_file
 from orchestrator.job.protocol.records import Claim, Shown, StepTime
 
+_COARSE = 0.05  # seconds by which a file's time may lag behind the clock: the kernel stamps it with its last tick
+
 
 @dataclass(frozen=True)
 class Place:
@@ -122,7 +124,7 @@ def _step_of(root: Path, generation: int, unit: Found) -> int | None:
         return unit.step
     lines = read_all(StepTime, generation_dir(root, generation) / METRICS) if generation else []
     if lines:
-        return max((line.step for line in lines if line.time <= unit.time), default=None)
+        return max((line.step for line in lines if line.time <= unit.time + _COARSE), default=None)
     if unit.step is not None:
         return unit.step + 1
     claim = read(Claim, generations_dir(root) / claim_file(generation))

@@ -115,13 +115,15 @@ class ScriptCallback(OrchCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """As OrchCallback, on the observer's account."""
-        self._observer.took_step(TRAINER, state.global_step, state.max_steps)
+        self._observer.took_step(TRAINER, state.global_step, state.max_steps, by="transformers.trainer")
         return super().on_step_end(args, state, control, **kwargs)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Commits what lies in one of the generation's own directories."""
         directory = os.path.join(args.output_dir, f"checkpoint-{state.global_step}")
-        self._observer.commits(directory, state.global_step, spared=state.best_model_checkpoint)
+        self._observer.commits(
+            directory, state.global_step, by="transformers.trainer", spared=state.best_model_checkpoint
+        )
         self._session.saved()
         if self._leaving:
             self._session.stopped(state.global_step)

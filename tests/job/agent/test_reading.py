@@ -75,10 +75,12 @@ print(reading.read is not None)
     assert done.stdout == f"{read}\n"
 
 
-def test_the_error_names_the_path_as_the_script_would():
+def test_the_error_names_the_path_as_the_script_would_and_what_loads_it(tmp_path: Path):
     (newest, _) = TWO.checkpoints
-    assert sentence(newest, None).startswith(
-        "The script did not pick up out/checkpoint-20, the newest whole checkpoint"
-    )
-    (entry,) = shown(("checkpoints/checkpoint-5", 5)).checkpoints
-    assert "$ORCH_CHECKPOINT_DIR/checkpoint-5" in sentence(entry, 0)
+    (tmp_path / newest.path).mkdir(parents=True)
+    said = sentence(tmp_path, newest, None)
+    assert said.startswith("The script did not read out/checkpoint-20 (step 20), the newest whole checkpoint")
+    assert "trainer.train(resume_from_checkpoint=" in said
+    (entry,) = shown(("checkpoints/last.pt", 5)).checkpoints
+    assert "$ORCH_CHECKPOINT_DIR/last.pt" in sentence(tmp_path, entry, 0)
+    assert "torch.load(" in sentence(tmp_path, entry, 0)

@@ -52,7 +52,7 @@ def _patch(observer: Observer, name: str, module: ModuleType) -> None:
         observer.failed(_title(name))
     else:
         if said:
-            observer.note(f"{_title(name)} is instrumented: {said}")
+            observer.meets(name, f"{_title(name)} is instrumented: {said}")
 
 
 def _title(name: str) -> str:

@@ -60,7 +60,7 @@ def torch_checkpoint(observer: Observer, module: ModuleType) -> Optional[str]:
             result = original(*args, **kwargs)
         directory = kwargs.get("checkpoint_id")
         if outermost and isinstance(directory, (str, os.PathLike)) and not kwargs.get("no_dist"):
-            observer.commits(os.fspath(directory))
+            observer.commits(os.fspath(directory), by=module.__name__)
         return result
 
     wrap(module, "save", save, "checkpoint_id", "no_dist")
@@ -97,14 +97,14 @@ def deepspeed(observer: Observer, module: ModuleType) -> Optional[str]:
         later = getattr(writer, "is_decoupled", None)
         if outermost and not (later is not None and later()):
             name = f"global_step{engine.global_steps}" if tag is None else str(tag)
-            observer.commits(os.path.join(save_dir, name), int(engine.global_steps))
+            observer.commits(os.path.join(save_dir, name), int(engine.global_steps), by=module.__name__)
         return result
 
     def step(original: Any, engine: Any, *args: Any, **kwargs: Any) -> Any:
         before = engine.global_steps
         result = original(engine, *args, **kwargs)
         if engine.global_steps != before:
-            observer.took_step(ENGINE, int(engine.global_steps))
+            observer.took_step(ENGINE, int(engine.global_steps), by=module.__name__)
         return result
 
     def backward(original: Any, engine: Any, *args: Any, **kwargs: Any) -> Any:
@@ -131,7 +131,7 @@ def accelerate(observer: Observer, module: ModuleType) -> Optional[str]:
             observer.log()
             directory = original(*args, **kwargs)
         if outermost and isinstance(directory, (str, os.PathLike)):
-            observer.commits(os.fspath(directory))
+            observer.commits(os.fspath(directory), by=module.__name__)
         return directory
 
     def backward(original: Any, self: Any, loss: Any, **kwargs: Any) -> Any:
@@ -153,7 +153,7 @@ def lightning(observer: Observer, module: ModuleType) -> Optional[str]:
         with observer.saving() as outermost:
             result = original(self, filepath, *args, **kwargs)
         if outermost:
-            observer.commits(os.fspath(filepath), int(self.global_step))
+            observer.commits(os.fspath(filepath), int(self.global_step), by=module.__name__)
         return result
 
     def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
@@ -167,13 +167,14 @@ def lightning(observer: Observer, module: ModuleType) -> Optional[str]:
 
 def _lightning_callback(observer: Observer, module: ModuleType) -> Any:
     """A callback of the package, lightning or pytorch_lightning, that `module` belongs to."""
+    name = module.__name__
     base = sys.modules[module.__name__.replace(".trainer.trainer", ".callbacks")].Callback
 
     class OrchCallback(base):  # type: ignore[misc, valid-type]  # known at run time - which of two packages it is of
-        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_end(self, trainer: Any, _model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             observer.keeps_loss(outputs.get("loss") if isinstance(outputs, dict) else outputs)
             steps = trainer.max_steps if trainer.max_steps > 0 else None
-            observer.took_step(ENGINE, int(trainer.global_step), steps)
+            observer.took_step(ENGINE, int(trainer.global_step), steps, by=name)
 
     return OrchCallback()
 

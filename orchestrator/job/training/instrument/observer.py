@@ -43,6 +43,7 @@ class Observer:
         self._logged = 0.0
         self._saving = 0
         self._noted: set[str] = set()
+        self._unused: dict[str, str] = {}  # what is said of a library once it is used
 
     @property
     def silent(self) -> bool:
@@ -60,10 +61,23 @@ class Observer:
         self._source = max(self._source, source)
         return source == self._source and not self.silent
 
-    def took_step(self, source: int, step: Optional[int] = None, steps: Optional[int] = None) -> None:
+    def meets(self, module: str, text: str) -> None:
+        """A library is instrumented, which is said when the script uses it: many import one that they do not use."""
+        self._unused[module] = text
+
+    def uses(self, module: str) -> None:
+        """The script uses a library that is instrumented."""
+        text = self._unused.pop(module, None)
+        if text is not None:
+            self.note(text)
+
+    def took_step(
+        self, source: int, step: Optional[int] = None, steps: Optional[int] = None, *, by: str = "torch"
+    ) -> None:
         """After an optimizer step. `step`: its number from the beginning of the run, where `source` knows it."""
         if not self.counts(source):
             return
+        self.uses(by)
         self._step, self._steps = (self._step + 1 if step is None else step), steps
         self._records.progress("training", self._step, self._steps)
         if time.monotonic() - self._logged >= LOG_SECONDS:
@@ -92,12 +106,13 @@ class Observer:
         finally:
             self._saving -= 1
 
-    def commits(self, directory: str, step: Optional[int] = None, *, spared: Optional[str] = None) -> None:
+    def commits(self, directory: str, step: Optional[int] = None, *, by: str, spared: Optional[str] = None) -> None:
         """Proves what all ranks have just saved in `directory`; every rank calls it. `spared` is not pruned.
 
         Raises TrainingError when a newer generation has taken over, or when a file cannot be read back.
         """
         self.log()
+        self.uses(by)
         if self.silent or not os.path.isdir(directory):
             return
         if not self.is_protected(directory):
