@@ -42,11 +42,10 @@ def _find(name: str, *, verify: bool) -> CheckpointList:
     if run is not None:
         request = ListCheckpoints(run["checkpoint_dir"], verify=verify, run=name)
         return files.reader_of(run)([request], seconds=VERIFY_SECONDS)[0]
-    directory = Path(name)
-    if not directory.is_dir():
-        found_instead = "a file" if directory.exists() else "neither"
+    if not Path(name).exists():
         raise JobError(
-            f"wanted the name of a run or a directory, found {found_instead}: {name}", hint="orch status lists the runs"
+            f"wanted the name of a run, a directory or a checkpoint, found none of them: {name}",
+            hint="orch status lists the runs",
         )
     try:
         return texts.checkpoints(ListCheckpoints(name, verify=verify))

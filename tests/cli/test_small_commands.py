@@ -112,7 +112,7 @@ def test_checkpoints_of_a_foreign_directory_are_listed_and_damage_is_named(tmp_p
 def test_checkpoints_of_nothing_are_an_error(tmp_path: Path) -> None:
     shown = orch("checkpoints", "nothing", cwd=tmp_path)
     assert shown.returncode == 2
-    assert "wanted the name of a run or a directory" in shown.stderr
+    assert "wanted the name of a run, a directory or a checkpoint" in shown.stderr
     empty = orch("checkpoints", ".", cwd=tmp_path)
     assert (empty.returncode, empty.stdout) == (0, "")
     assert json.loads(orch("checkpoints", ".", "--json", cwd=tmp_path).stdout) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import struct
@@ -78,13 +79,31 @@ def plain_values(path: Path) -> dict[str, Any]:
     left out.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(entry for entry in archive.namelist() if entry.endswith("/data.pkl") or entry == "data.pkl")
-            with archive.open(name) as file:
-                value = _Inert(file).load()
-    except (OSError, zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError, *_STRUCTURE_ERRORS):
+        value = _Inert(io.BytesIO(_archived_pickle(path))).load()
+    except (OSError, *_UNREADABLE):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def zip_problem(path: Path) -> str | None:
+    """What is wrong with the frame of any other zip (.npz, .zip); None when it is whole."""
+    return torch_problem(path) if path.stat().st_size == 0 or is_archive(path) else "is not a zip"
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file begins as a zip does."""
+    with path.open("rb") as file:
+        return file.read(2) == _LOCAL_HEADER[:2]
+
+
+def world_size(path: Path) -> int | None:
+    """How many processes a Trainer ran in, as its training_args.bin says; None when it says nothing."""
+    try:
+        found = _instances(io.BytesIO(_archived_pickle(path)), "PartialState")
+    except (OSError, *_UNREADABLE):
+        return None
+    sizes = [values.get("num_processes") for values in found]
+    return next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
 
 def storage_extents(path: Path) -> dict[str, int] | None:
@@ -94,20 +113,45 @@ def storage_extents(path: Path) -> dict[str, int] | None:
     """
     try:
         with path.open("rb") as file:
-            reader = _Storage(file)
-            reader.load()
-    except (OSError, pickle.UnpicklingError, EOFError, *_STRUCTURE_ERRORS):
+            found = _instances(file, "_StorageInfo")
+    except (OSError, *_UNREADABLE):
         return None
     extents: dict[str, int] = {}
-    for info in reader.found:
-        values = vars(info)
-        name, end = values.get("relative_path"), values.get("offset", 0) + values.get("length", 0)
-        if isinstance(name, str):
-            extents[name] = max(extents.get(name, 0), end)
+    for values in found:
+        name, offset, length = (values.get(key, 0) for key in ("relative_path", "offset", "length"))
+        if isinstance(name, str) and isinstance(offset, int) and isinstance(length, int):
+            extents[name] = max(extents.get(name, 0), offset + length)
     return extents
 
 
-_STRUCTURE_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+def _archived_pickle(path: Path) -> bytes:
+    """The pickle of a torch archive, in which tensors are names of other entries."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(
+            next(entry for entry in archive.namelist() if entry.endswith("/data.pkl") or entry == "data.pkl")
+        )
+
+
+def _instances(file: IO[bytes], name: str) -> list[dict[str, Any]]:
+    """The attributes of each object in a pickle that is of a class called `name`."""
+    reader = _Collector(file, name)
+    reader.load()
+    return [vars(one) for one in reader.found]
+
+
+# What a pickle that was cut short, or is none, makes of the unpickler, whatever its bytes happen to say.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    StopIteration,
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+)
 
 
 class _StandIn:
@@ -132,23 +176,27 @@ class _StandIn:
         return id(self)
 
 
-class _Storage(pickle.Unpickler):
-    """Keeps what names a file, and makes an inert stand-in of everything else."""
+class _Collector(pickle.Unpickler):
+    """Keeps the objects of one class, and makes an inert stand-in of everything else."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], name: str) -> None:
         super().__init__(file)
         self.found: list[object] = []
+        self._name = name
         found = self.found
 
-        class StorageInfo:  # torch's own class by attributes: where a tensor lies
-            def __new__(cls) -> StorageInfo:  # noqa: PYI034 - typing.Self is of Python 3.11
+        class Collected:  # has the attributes that the pickle gives it
+            def __new__(cls) -> Collected:  # noqa: PYI034 - typing.Self is of Python 3.11
                 found.append(made := super().__new__(cls))
                 return made
 
-        self._storage_info = StorageInfo
+        self._collected = Collected
 
     def find_class(self, module: str, name: str) -> Any:
-        return self._storage_info if name == "_StorageInfo" else _StandIn
+        return self._collected if name == self._name else _StandIn
+
+    def persistent_load(self, pid: Any) -> None:
+        """Tensors' storages are left out."""
 
 
 class _Inert(pickle.Unpickler):

@@ -1,4 +1,6 @@
-"""Finds checkpoints in a tree that a script writes into, by what the libraries leave there. Reads names, not contents.
+"""Finds checkpoints in a tree that a script writes into, by what the libraries leave there.
+
+Names say nearly all of it. Files are opened only where they alone know the step, or that they are a checkpoint.
 
 A unit is one checkpoint: a directory, or a single file. Nothing inside a unit is a unit of its own.
 """
@@ -9,9 +11,11 @@ import os
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Callable, Iterator, Mapping, Optional, Sequence
 
+from orchestrator.job.checkpoints import archives
 from orchestrator.job.protocol.files import COMMIT
 from orchestrator.job.system.atomic import read_json
 
@@ -22,17 +26,33 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", "wandb", "mlruns", "runs", 
 _STEP = re.compile(
     r"(?:^|[^0-9a-z]|step|iter|epoch|ckpt|checkpoint|model|save)0*(\d+)(?:[._](?:universal|[a-z]+))*$", re.IGNORECASE
 )
-_STEP_KEY = re.compile(r"\bstep=(\d+)")
+_STEP_KEY = re.compile(r"(?:step|iter|iteration)=(\d+)")  # Lightning's names: epoch=0-step=10-val_loss=0.25.ckpt
+_EPOCH_KEY = re.compile(r"epoch=(\d+)")
+_OF_A_RANK = re.compile(r"[-_.]rank[-_]?\d+(?=\.|$)", re.IGNORECASE)
 _NAMED = re.compile(r"(?:global_?)?(?:step|checkpoint|ckpt|epoch|iter|iteration|save)[-_=]?\d+$", re.IGNORECASE)
+_NAMED_NEWEST = frozenset({"last", "latest", "best", "final", "current", "resume"})  # and its files say no step
 _COUNTS_SAVES = re.compile(r"checkpoint_\d+|.*epoch[-_=]?\d+[^=]*", re.IGNORECASE)
+_STAGED = re.compile(r"tmp-checkpoint-\d+")  # a Trainer's, of some releases: renamed when it is whole
 _TAG_FILE = re.compile(r"(.*_)?(mp_rank_\d+_)?(model|optim)_states\.pt|layer_\d+.*-model_states\.pt")
+_MEGATRON_RANK = re.compile(r"mp_rank_\d+(_\d+)*")
+_METADATA = re.compile(r"(__\d+)?\.metadata")
 _RANDOM = re.compile(r"random_states_\d+\.pkl")
 _WEIGHTS = re.compile(r"(model|adapter_model|pytorch_model|diffusion_pytorch_model)([-_.].*)?\.(safetensors|bin)")
 _TRAINER = re.compile(
-    r"trainer_state\.json|training_args\.bin|rng_state.*|latest|global_step\d+|.*config\.json|.*\.safetensors|pytorch_model.*"
+    r"trainer_state\.json|training_args\.bin|rng_state(_\d+)?\.pth|(pytorch_model_fsdp|optimizer)_\d+"
 )
 _RESUMABLE = frozenset({"optimizer.pt", "optimizer.bin", "latest", "rng_state.pth", "rng_state_0.pth"})
-_TORCH = frozenset({".pt", ".pth", ".tar", ".pkl", ".bin"})
+_TORCH = frozenset({".pt", ".pth", ".pkl", ".bin"})
+_TORCH_TAR = re.compile(r".*(\.pth?|\.ckpt|checkpoint.*|ckpt.*|model.*)\.tar", re.IGNORECASE)
+_STATE_KEYS = frozenset(
+    {"model", "module", "state_dict", "model_state_dict", "optimizer", "optimizer_state_dict", "epoch"}
+)
+_CHECKPOINT_WORD = re.compile(
+    r"step|iter|epoch|ckpt|chkpt|checkpoint|model|save|state|snapshot|last|latest|best|final|resume|weights",
+    re.IGNORECASE,
+)
+_MANY = 100  # files of torch's in one directory: more are data
+_STEP_KEYS = ("global_step", "global_steps", "step", "iteration", "iter", "iter_num")  # in a dictionary that was saved
 
 
 Inside = Mapping[str, "os.DirEntry[str]"]
@@ -53,6 +73,9 @@ class Kind(str, Enum):
     __str__ = str.__str__
 
 
+_SAY_STEP = frozenset({Kind.TRAINER, Kind.DEEPSPEED, Kind.UNIVERSAL, Kind.LIGHTNING, Kind.TORCH})
+
+
 @dataclass(frozen=True)
 class Found:
     """A unit. `path` and `pointers` are relative to the tree; "." is the tree itself.
@@ -69,64 +92,135 @@ class Found:
     counts_saves: bool = False
 
 
-def find(tree: Path, *, depth: int = _DEPTH, left_out: frozenset[str] = frozenset()) -> list[Found]:
+def find(
+    tree: Path, *, depth: int = _DEPTH, left_out: frozenset[str] = frozenset(), itself: bool = False
+) -> list[Found]:
     """Every unit below `tree`, in the order of paths; nothing where there is no such directory. Raises OSError.
 
-    `left_out`: paths relative to the tree that are not looked at.
+    `left_out`: paths relative to the tree that are not looked at. With `itself` the tree may be a unit, which only its
+    files can say and not its name; then it is the only one.
     """
-    return sorted(_below(tree, "", depth, left_out), key=lambda unit: unit.path)
+    entries = _entries(tree, left_out)
+    kind = _kind_of_directory("", entries) if itself and not any(map(_NAMED.fullmatch, entries)) else None
+    if kind is not None:
+        return [_found(tree, ".", kind, (), entries)]
+    return sorted(_below(tree, "", entries, depth, left_out), key=lambda unit: unit.path)
 
 
 def kind_of(unit: Path) -> Optional[Kind]:
     """The kind of one directory or file; None when it is no unit. Raises OSError."""
     if not unit.is_dir():
         return _kind_of_file(unit.name) if unit.exists() else None
-    with os.scandir(unit) as entries:
-        return _kind_of_directory(unit.name, {entry.name: entry for entry in entries})
+    return _kind_of_directory(unit.name, _entries(unit))
 
 
 def step_in_name(name: str) -> Optional[int]:
     """The number that the name of a unit ends in, or gives as `step=`; None when it says none."""
-    match = _STEP_KEY.search(name) or _STEP.search(name)
+    name = _OF_A_RANK.sub("", name)
+    match = (_STEP_KEY.search(name) or _EPOCH_KEY.search(name)) if "=" in name else _STEP.search(name)
     return int(match.group(1)) if match else None
+
+
+def _recorded_step(unit: Path, kind: Kind) -> Optional[int]:
+    """The step that the files of a unit say whose name says none."""
+    if kind is Kind.TRAINER:
+        step = (read_json(unit / "trainer_state.json") or {}).get("global_step")
+        return step if isinstance(step, int) else None
+    if not unit.is_dir():
+        return _step_in(unit)
+    for name in ("checkpoint", ""):  # Lightning keeps DeepSpeed's tag below its own directory
+        for pattern in ("*model_states.pt", "meta.pt", "*.pt", "*.pth", "*.ckpt"):
+            for path in sorted((unit / name).glob(pattern))[:1]:
+                step = _step_in(path)
+                if step is not None:
+                    return step
+    return None
 
 
 def is_tag(unit: Path) -> bool:
     """Whether `unit` is a tag of DeepSpeed's, which is loaded from the directory that holds it."""
-    return unit.is_dir() and kind_of(unit) in (Kind.DEEPSPEED, Kind.UNIVERSAL)
+    return unit.is_dir() and kind_of(unit) in (Kind.DEEPSPEED, Kind.UNIVERSAL) and not holds_tags(unit)
 
 
-def _below(directory: Path, prefix: str, depth: int, left_out: frozenset[str]) -> Iterator[Found]:
+def holds_tags(directory: Path) -> bool:
+    """Whether DeepSpeed has saved into `directory`, as save_checkpoint(directory) does."""
+    return (directory / "latest").exists() or any(directory.glob("global_step*"))
+
+
+def _step_in(path: Path) -> Optional[int]:
+    """The step at the top of a file of torch's."""
+    return _contents(path)[1]
+
+
+def _is_state_file(path: Path) -> bool:
+    """Whether a dictionary was saved that has parts of a training's state."""
+    return _contents(path)[0]
+
+
+def _contents(path: Path) -> tuple[bool, Optional[int]]:
     try:
-        with os.scandir(directory) as scanned:
-            entries = {entry.name: entry for entry in scanned if prefix + entry.name not in left_out}
-    except (FileNotFoundError, NotADirectoryError):
-        return
+        status = path.stat()
+    except OSError:
+        return False, None
+    return _read_contents(str(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)  # a run's checkpoints are looked at often, and change seldom
+def _read_contents(path: str, _changed: int, _size: int) -> tuple[bool, Optional[int]]:
+    values = archives.plain_values(Path(path))
+    found = (values.get(key) for key in _STEP_KEYS)
+    step = next((step for step in found if isinstance(step, int) and not isinstance(step, bool) and step >= 0), None)
+    return step is not None or not _STATE_KEYS.isdisjoint(values), step
+
+
+def _below(directory: Path, prefix: str, entries: Inside, depth: int, left_out: frozenset[str]) -> Iterator[Found]:
     kinds: dict[str, Kind] = {}
     inside: dict[str, Inside] = {}
     for name, entry in entries.items():
-        if entry.is_dir():
-            inside[name] = _entries(entry)
+        path = prefix + name
+        if _is(entry, os.DirEntry.is_dir):
+            inside[name] = _entries(directory / name)
             kind = _kind_of_directory(name, inside[name])
         else:
-            kind = _kind_of_file(name) if entry.is_file() else None
-        if kind is not None:
+            kind = _kind_of_file(name) if _is(entry, os.DirEntry.is_file) else None
+        if kind is not None and path not in left_out:
             kinds[name] = kind
+    for name in _data(directory, [name for name, kind in kinds.items() if kind is Kind.TORCH and name not in inside]):
+        del kinds[name]
     links = {name for name in kinds if entries[name].is_symlink() and _is_beside(directory, name, kinds)}
     pointers = tuple(sorted(prefix + name for name in {*links, *(POINTERS & entries.keys())}))
     for name, entry in entries.items():
         if name in kinds and name not in links:
             yield _found(directory / name, prefix + name, kinds[name], pointers, inside.get(name))
         elif name in inside and name not in kinds and depth > 0 and not entry.is_symlink() and not _is_skipped(name):
-            yield from _below(directory / name, f"{prefix}{name}/", depth - 1, left_out)
+            below = {inner: entry for inner, entry in inside[name].items() if f"{prefix}{name}/{inner}" not in left_out}
+            yield from _below(directory / name, f"{prefix}{name}/", below, depth - 1, left_out)
 
 
-def _entries(entry: os.DirEntry[str]) -> Inside:
+def _entries(directory: Path, left_out: frozenset[str] = frozenset()) -> Inside:
     try:
-        with os.scandir(entry.path) as scanned:
-            return {inner.name: inner for inner in scanned}
-    except (FileNotFoundError, PermissionError):
+        with os.scandir(directory) as scanned:
+            return {entry.name: entry for entry in scanned if entry.name not in left_out}
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
+
+
+def _is(entry: os.DirEntry[str], asked: Callable[[os.DirEntry[str]], bool]) -> bool:
+    """False too for a link that leads to itself, or to where this user may not look."""
+    try:
+        return asked(entry)
+    except OSError:
+        return False
+
+
+def _data(directory: Path, names: Sequence[str]) -> list[str]:
+    """Which files of torch.save in a directory are no checkpoints: neither their names say so nor what is in them."""
+    if _CHECKPOINT_WORD.search(directory.name):
+        return []
+    others = [name for name in names if not _CHECKPOINT_WORD.search(name)]
+    if len(others) > _MANY:
+        return others  # samples of a data set, say: too many to open
+    return [name for name in others if not _is_state_file(directory / name)]
 
 
 def _is_skipped(name: str) -> bool:
@@ -142,10 +236,10 @@ def _is_beside(directory: Path, name: str, kinds: Mapping[str, Kind]) -> bool:
 def _found(unit: Path, path: str, kind: Kind, pointers: tuple[str, ...], inside: Optional[Inside]) -> Found:
     times = [entry.stat().st_mtime for entry in inside.values() if entry.is_file()] if inside is not None else []
     step = step_in_name(unit.name)
-    if kind is Kind.TRAINER and step is None:
-        state = (read_json(unit / "trainer_state.json") or {}).get("global_step")
-        step = state if isinstance(state, int) else None
     counts = step is not None and "step" not in unit.name and _COUNTS_SAVES.fullmatch(unit.name) is not None
+    if kind in _SAY_STEP and (step is None or counts):
+        recorded = _recorded_step(unit, kind)
+        step, counts = (step, counts) if recorded is None else (recorded, False)
     return Found(path, step, kind, pointers, max([unit.stat().st_mtime, *times]), counts)
 
 
@@ -155,8 +249,12 @@ def _kind_of_directory(name: str, inside: Inside) -> Optional[Kind]:
 
 
 def _is_trainer(name: str, inside: Inside) -> bool:
-    if re.fullmatch(r"checkpoint-\d+", name) and not _is_state(name, inside) and ".metadata" not in inside:
-        return COMMIT in inside or not _has_torch(inside) or any(map(_TRAINER.fullmatch, inside))
+    if re.fullmatch(r"checkpoint-\d+", name) and not _is_state(name, inside) and not _is_distributed(inside):
+        if any(map(_TRAINER.fullmatch, inside)):
+            return True
+        return not _is_folder(name, inside) and COMMIT not in inside and not _has_torch(inside)
+    if _STAGED.fullmatch(name):
+        return False
     return "trainer_state.json" in inside and not _RESUMABLE.isdisjoint(inside)
 
 
@@ -164,6 +262,27 @@ def _is_state(name: str, inside: Inside) -> bool:
     """Of accelerate, which writes the random states last."""
     begun = _NAMED.match(name) and not {"optimizer.bin", "pytorch_model"}.isdisjoint(inside)
     return bool(begun) or any(map(_RANDOM.fullmatch, inside))
+
+
+def _is_distributed(inside: Inside) -> bool:
+    return any(_METADATA.fullmatch(inner) or inner.endswith(".distcp") for inner in inside)
+
+
+def _is_folder(name: str, inside: Inside) -> bool:
+    """A directory of a step's own that DeepSpeed has saved into."""
+    return re.fullmatch(r"checkpoint-\d+", name) is not None and (
+        "latest" in inside or any(inner.startswith("global_step") for inner in inside)
+    )
+
+
+def _is_own(name: str, inside: Inside) -> bool:
+    """Of a script's own, or Megatron's: files of torch's in a directory whose name says what it is."""
+    if COMMIT in inside:
+        return True
+    if _NAMED.fullmatch(name):
+        return _has_torch(inside) or any(map(_MEGATRON_RANK.fullmatch, inside))
+    files = [inner for inner in inside if _kind_of_file(inner) in (Kind.TORCH, Kind.LIGHTNING)]
+    return name.lower() in _NAMED_NEWEST and len(files) > 1 and not any(map(step_in_name, files))
 
 
 def _is_tag(name: str, inside: Inside) -> bool:
@@ -183,10 +302,10 @@ _RULES: Sequence[tuple[Kind, Callable[[str, Inside], bool]]] = (  # in this orde
     (Kind.TRAINER, _is_trainer),
     (Kind.ACCELERATE, _is_state),
     (Kind.LIGHTNING, lambda name, _: name.endswith(".ckpt")),
-    (Kind.DCP, lambda _, inside: ".metadata" in inside or any(inner.endswith(".distcp") for inner in inside)),
+    (Kind.DCP, lambda _, inside: _is_distributed(inside)),
     (Kind.UNIVERSAL, _is_universal),
-    (Kind.DEEPSPEED, _is_tag),
-    (Kind.TORCH, lambda name, inside: COMMIT in inside or (bool(_NAMED.fullmatch(name)) and _has_torch(inside))),
+    (Kind.DEEPSPEED, lambda name, inside: _is_tag(name, inside) or _is_folder(name, inside)),
+    (Kind.TORCH, _is_own),
     (Kind.WEIGHTS, lambda name, inside: bool(_NAMED.fullmatch(name)) and any(map(_WEIGHTS.fullmatch, inside))),
 )
 
@@ -199,4 +318,4 @@ def _kind_of_file(name: str) -> Optional[Kind]:
         return Kind.WEIGHTS
     if suffix == ".ckpt":
         return Kind.LIGHTNING
-    return Kind.TORCH if suffix in _TORCH - {".pkl", ".bin"} else None
+    return Kind.TORCH if suffix in _TORCH - {".pkl", ".bin"} or _TORCH_TAR.fullmatch(name) else None

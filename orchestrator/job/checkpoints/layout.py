@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Sequence
 
 from orchestrator.job.checkpoints import discover, manifest
 from orchestrator.job.checkpoints.discover import Found, Kind
@@ -39,6 +40,7 @@ class Place:
     committed: bool  # it has a commit manifest
     manual: bool  # its generation commits explicitly: without a manifest nothing is proven
     kind: str = ""  # whose layout it has
+    says_step: bool = True  # False: neither its name nor its files do, and `step` stands for when it was written
 
 
 def own_places(root: Root, generation: int) -> list[Place]:
@@ -49,9 +51,14 @@ def own_places(root: Root, generation: int) -> list[Place]:
     base, manual = Path(root), (generation_dir(root, generation) / MANUAL_COMMITS).exists()
     shown = read_shown(root, generation)
     found: list[Place] = []
-    for tree, given in ((checkpoints_dir(root, generation), ()), (work_dir(root, generation), shown.code)):
-        units = discover.find(tree, left_out=frozenset(given))
-        found += _places(base, tree, generation, units, manual=manual)
+    for tree, given, itself in (
+        (checkpoints_dir(root, generation), (), True),
+        (work_dir(root, generation), shown.code, False),
+    ):
+        units = discover.find(tree, left_out=frozenset(given), itself=itself)
+        # Who commits commits checkpoints: other files that a script keeps beside its output are output.
+        ordinary = {Kind.WEIGHTS, Kind.TORCH} if manual and not itself else {Kind.WEIGHTS}
+        found += _places(base, tree, generation, [unit for unit in units if unit.kind not in ordinary], manual=manual)
     states = {entry.path: entry.state for entry in shown.checkpoints}
     return [place for place in found if place.path not in states or state_of(base / place.path) != states[place.path]]
 
@@ -68,10 +75,15 @@ def state_of(unit: Path) -> str:
     return f"{len(found)} files, {sum(entry.st_size for entry in found)} bytes, {newest}"
 
 
-def foreign_places(root: Root) -> list[Place]:
-    """The checkpoints at the top of the root: from before orch."""
+def foreign_places(root: Root, *, weights: bool = False) -> list[Place]:
+    """The checkpoints at the top of the root: from before orch. Of those that say the same step the newest is first.
+
+    With `weights` also models alone whose names say a step: there is nothing to resume from in them.
+    """
     units = discover.find(Path(root), depth=0, left_out=frozenset({GENERATIONS, REFUSALS, SET_ASIDE, MODEL}))
-    return list(_places(Path(root), Path(root), 0, units, manual=False))
+    shown = [unit for unit in units if unit.kind is not Kind.WEIGHTS or (weights and _is_of_a_step(unit))]
+    shown.sort(key=lambda unit: (unit.kind is not Kind.UNIVERSAL, unit.time), reverse=True)
+    return list(_places(Path(root), Path(root), 0, shown, manual=False))
 
 
 def latest_tag(directory: Path) -> str | None:
@@ -99,30 +111,53 @@ def files_of(unit: Path) -> list[Path]:
     if not unit.is_dir():
         return [unit]
     tag = latest_tag(unit) if discover.kind_of(unit) is None else None
-    found = unit.rglob("*") if tag is None else (unit / "latest", *((unit / tag).rglob("*") if tag else ()))
-    return sorted(path for path in found if path.is_file())
+    if tag is None:
+        return sorted(_files_below(unit, frozenset()))
+    return sorted([unit / "latest", *(_files_below(unit / tag, frozenset()) if tag else ())])
 
 
-def _places(root: Path, tree: Path, generation: int, units: Iterable[Found], *, manual: bool) -> Iterator[Place]:
+def _files_below(directory: Path, above: frozenset[str]) -> Iterator[Path]:
+    """Through links to directories too, but not in a circle: `above` are the directories that this one lies in."""
+    here = os.path.realpath(directory)
+    if here in above:
+        return
+    try:
+        entries = list(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for path in entries:
+        if path.is_dir():
+            yield from _files_below(path, above | {here})
+        elif path.is_file():
+            yield path
+
+
+def _is_of_a_step(unit: Found) -> bool:
+    return unit.step is not None and "-of-" not in unit.path
+
+
+def _places(root: Path, tree: Path, generation: int, units: Sequence[Found], *, manual: bool) -> Iterator[Place]:
     for unit in units:
         commit = manifest.read_commit(tree / unit.path)
-        if commit is None and unit.kind is Kind.WEIGHTS:
-            continue  # nothing to resume from
-        step = commit.step if commit else _step_of(root, generation, unit)
+        step = commit.step if commit else _step_of(root, generation, unit, units)
         if step is not None and (commit is None or generation in {commit.generation, 0}):
             path = (tree / unit.path).relative_to(root).as_posix()
-            yield Place(path, step, generation, commit is not None, manual, unit.kind.value)
+            says_step = commit is not None or unit.step is not None
+            yield Place(path, step, generation, commit is not None, manual, unit.kind.value, says_step)
 
 
-def _step_of(root: Path, generation: int, unit: Found) -> int | None:
+def _step_of(root: Path, generation: int, unit: Found, beside: Iterable[Found]) -> int | None:
     """The step that a unit says; where it says none, the last one logged before it was written.
 
     Without a logged step: a number of saves or epochs stands for one, else it is one step after the start. None for
-    what was written before the first logged step: no checkpoint, but data that the script has prepared.
+    what was written before the first logged step: no checkpoint, but data that the script has prepared. For what is
+    from before orch nothing was logged, and the steps of what lies `beside` it and is older stand for that.
     """
-    if unit.step is not None and not unit.counts_saves:
+    if unit.step is not None and not (unit.counts_saves and generation):
         return unit.step
-    lines = read_all(StepTime, generation_dir(root, generation) / METRICS) if generation else []
+    if not generation:
+        return max((one.step for one in beside if one.step is not None and one.time <= unit.time), default=1)
+    lines = read_all(StepTime, generation_dir(root, generation) / METRICS)
     if lines:
         return max((line.step for line in lines if line.time <= unit.time + _COARSE), default=None)
     if unit.step is not None:

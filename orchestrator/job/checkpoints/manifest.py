@@ -1,4 +1,8 @@
-"""orch-commit.json: the size and SHA-256 of every file of a checkpoint, written when all of them are on the disk."""
+"""orch-commit.json: the size and SHA-256 of every file of a checkpoint, written when all of them are on the disk.
+
+It lies in the checkpoint's directory. That of a checkpoint which is a single file lies beside it, as
+`.NAME.orch-commit.json`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,23 @@ from orchestrator.job.system.atomic import fsync_directory, write_json
 
 THREADS = 8
 _BLOCK = 4 * 1024 * 1024  # bytes per read
+
+
+def file_of(unit: Union[str, Path]) -> Path:
+    """Where the manifest of the checkpoint `unit`, a directory or a file, is or would be."""
+    path = Path(unit)
+    return path / COMMIT if path.is_dir() else path.with_name(f".{path.name}.{COMMIT}")
+
+
+def base_of(unit: Union[str, Path]) -> Path:
+    """The directory that the names in its manifest are relative to."""
+    path = Path(unit)
+    return path if path.is_dir() else path.parent
+
+
+def is_of_a_file(name: str) -> bool:
+    """Whether `name` is that of a manifest which lies beside a checkpoint that is a single file."""
+    return name.startswith(".") and name.endswith(f".{COMMIT}")
 
 
 def hash_file(path: Path, *, sync: bool = False) -> FileSum:
@@ -44,7 +65,7 @@ def hash_files(directory: Union[str, Path], names: Iterable[str], *, threads: in
 
 
 def write_commit(
-    directory: Union[str, Path],
+    unit: Union[str, Path],
     *,
     step: int,
     generation: int,
@@ -53,8 +74,11 @@ def write_commit(
     world_size: int,
     files: Mapping[str, FileSum],
 ) -> None:
-    """Proves the checkpoint in `directory`: call it once all of its files are hashed and synced. Raises OSError."""
-    base = Path(directory)
+    """Proves the checkpoint `unit`: call it once all of its files are hashed and synced. Raises OSError.
+
+    The names in `files` are relative to `base_of(unit)`.
+    """
+    path = Path(unit)
     commit = Commit(
         step=step,
         files=files,
@@ -64,17 +88,17 @@ def write_commit(
         world_size=world_size,
         time=time.time(),
     )
-    fsync_directory(base.parent)
-    write_json(base / COMMIT, to_json(commit))
+    fsync_directory(path.parent)
+    write_json(file_of(path), to_json(commit))
 
 
-def read_commit(directory: Union[str, Path]) -> Commit | None:
+def read_commit(unit: Union[str, Path]) -> Commit | None:
     """The manifest of a checkpoint; None when it has none, or none that is whole and makes sense.
 
     Raises OSError, and NewerFormatError.
     """
     try:
-        commit = read(Commit, Path(directory) / COMMIT)
+        commit = read(Commit, file_of(unit))
     except NewerFormatError:
         raise
     except RecordError:
@@ -82,17 +106,17 @@ def read_commit(directory: Union[str, Path]) -> Commit | None:
     return commit if commit is not None and all(map(_stays_below, commit.files)) else None
 
 
-def digest(directory: Union[str, Path]) -> str | None:
+def digest(unit: Union[str, Path]) -> str | None:
     """SHA-256 of the manifest itself, which is what a claim seals; None when there is none."""
     try:
-        return hashlib.sha256((Path(directory) / COMMIT).read_bytes()).hexdigest()
+        return hashlib.sha256(file_of(unit).read_bytes()).hexdigest()
     except FileNotFoundError:
         return None
 
 
-def withdraw(directory: Union[str, Path]) -> None:
+def withdraw(unit: Union[str, Path]) -> None:
     """Takes the proof back, durably: the first act of deleting a checkpoint."""
-    path = Path(directory) / COMMIT
+    path = file_of(unit)
     if path.exists():
         path.unlink()
         fsync_directory(path.parent)

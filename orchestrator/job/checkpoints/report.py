@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Iterable, Iterator, Union
 
 from orchestrator.job.checkpoints.choose import counted
+from orchestrator.job.checkpoints.discover import Kind
 from orchestrator.job.checkpoints.generations import (
     claims,
     newest_claim,
@@ -60,13 +61,17 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
     return report if report.host is not None else replace(report, host=host_of_error(directory, outcome))
 
 
-def list_checkpoints(root: Root, *, verify: bool = False) -> list[Listed]:
-    """Every checkpoint directory of the run, newest first, also those that do not count. Raises OSError."""
+def list_checkpoints(root: Root, *, verify: bool = False, only: str | None = None) -> list[Listed]:
+    """Every checkpoint of the run, newest first, also those that do not count. Raises OSError.
+
+    `only`: the path of one, relative to the root.
+    """
     counting = {candidate.path for candidate in counted(root)}
     places = [place for number in range(1, newest_number(root) + 1) for place in own_places(root, number)]
-    places += foreign_places(root)
-    listed = [_listed(Path(root), place, counts=place.path in counting, full=verify) for place in places]
-    return sorted(listed, key=lambda entry: (entry.step, entry.generation), reverse=True)
+    places += foreign_places(root, weights=True)
+    places = [place for place in places if only is None or place.path == only]
+    places.sort(key=lambda place: (place.step, place.generation), reverse=True)
+    return [_listed(Path(root), place, counts=place.path in counting, full=verify) for place in places]
 
 
 def read_metrics(root: Root) -> list[MetricsLine]:
@@ -207,7 +212,9 @@ def _listed(root: Path, place: Place, *, counts: bool, full: bool) -> Listed:
     directory = root / place.path
     basis = "manifest" if place.committed or place.manual else "structure"
     unjudged = place.committed or not place.manual  # without a manifest where all commit, there is nothing to judge
-    listed = Listed(place.step, place.path, place.generation, basis, None, (), size_of(directory), counts, place.kind)
+    counts = counts or place.kind == Kind.WEIGHTS.value
+    step = place.step if place.says_step else None
+    listed = Listed(step, place.path, place.generation, basis, None, (), size_of(directory), counts, place.kind)
     if unjudged and not counts:
         return replace(listed, proven=False, problems=(Problem(".", "does not count: the newest claim left it out"),))
     if unjudged and not full:

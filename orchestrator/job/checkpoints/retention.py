@@ -99,7 +99,7 @@ def set_aside(root: Root, claim: Claim) -> list[str]:
     moved = []
     for entry in claim.rejected:
         source = Path(root) / entry.path
-        if "/" in entry.path or entry.path == "." or not source.is_dir():
+        if "/" in entry.path or entry.path == "." or not source.exists():
             continue
         target = Path(root) / SET_ASIDE / entry.path
         target.parent.mkdir(exist_ok=True)

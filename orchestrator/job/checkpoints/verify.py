@@ -10,7 +10,7 @@ from typing import Union
 
 from orchestrator.job.checkpoints import manifest, structure
 from orchestrator.job.checkpoints.layout import files_of, step_of
-from orchestrator.job.protocol.files import COMMIT, MANUAL_COMMITS
+from orchestrator.job.protocol.files import MANUAL_COMMITS
 from orchestrator.job.protocol.records import Commit, FileSum
 from orchestrator.job.protocol.report import Problem
 
@@ -35,18 +35,20 @@ class Verdict:
 
 
 def verify(path: Union[str, Path], *, threads: int = manifest.THREADS, contents: bool = True) -> Verdict:
-    """Judges the checkpoint in `path`. Without `contents` the sizes in a manifest are compared, not the sums.
+    """Judges the checkpoint `path`, a directory or a file.
 
-    Raises OSError when the directory can't be read at all.
+    Without `contents` the sizes in a manifest are compared, not the sums. Raises OSError when it can't be read at all.
     """
     directory = Path(path)
     commit = manifest.read_commit(directory)
     if commit is not None:
         return _by_manifest(directory, commit, threads=threads, contents=contents)
-    if (directory / COMMIT).exists():
-        problems: tuple[Problem, ...] = (Problem(COMMIT, "is not a commit manifest: damaged"),)
+    if manifest.file_of(directory).exists():
+        problems: tuple[Problem, ...] = (
+            Problem(manifest.file_of(directory).name, "is not a commit manifest: damaged"),
+        )
     elif _only_manifests_count(directory):
-        problems = (Problem(COMMIT, "is missing: the save was never finished"),)
+        problems = (Problem(manifest.file_of(directory).name, "is missing: the save was never finished"),)
     else:
         return _by_structure(directory)
     step, size = step_of(directory), size_of(directory)
@@ -54,14 +56,16 @@ def verify(path: Union[str, Path], *, threads: int = manifest.THREADS, contents:
 
 
 def size_of(directory: Path) -> int:
-    """Bytes of all files below `directory`."""
+    """Bytes of all files of a checkpoint."""
     return sum(size for _, size in _sizes(directory))
 
 
 def _by_manifest(directory: Path, commit: Commit, *, threads: int, contents: bool) -> Verdict:
+    base = manifest.base_of(directory)
+
     def judge(item: tuple[str, FileSum]) -> Problem | None:
         name, wanted = item
-        what = _file_problem(directory / name, wanted, contents=contents)
+        what = _file_problem(base / name, wanted, contents=contents)
         return Problem(name, what) if what else None
 
     with ThreadPoolExecutor(threads) as pool:

@@ -16,10 +16,10 @@ import os
 from pathlib import Path
 from typing import Iterator, Sequence
 
-from orchestrator.job.checkpoints import discover, structure
-from orchestrator.job.checkpoints.discover import Kind
+from orchestrator.job.checkpoints import discover, manifest, structure
+from orchestrator.job.checkpoints.discover import Found, Kind
 from orchestrator.job.checkpoints.generations import numbers
-from orchestrator.job.checkpoints.layout import files_of, generation_of, read_shown, state_of
+from orchestrator.job.checkpoints.layout import files_of, generation_of, own_places, read_shown, state_of
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.encoding import to_json
 from orchestrator.job.protocol.files import Root, generation_dir, work_dir
@@ -44,7 +44,7 @@ def lay_out(root: Root, claim: Claim, code: Path | None) -> Shown:
     shown = [_show(base, target, sealed) for target, sealed in reversed(_targets(base, claim).items())]
     before = _before(root, claim)
     if before is not None:
-        _carry(work_dir(root, before), work, frozenset(read_shown(root, before).code))
+        _carry(base, before, work)
     for directory in dict.fromkeys(Path(entry.path).parent for entry in shown):
         _point(base, [entry for entry in shown if Path(entry.path).parent == directory])
     resume = next((entry.path for entry in shown if claim.resume and entry.origin == claim.resume.path), None)
@@ -94,11 +94,14 @@ def _show(root: Path, target: Path, sealed: Sealed) -> ShownCheckpoint:
     return ShownCheckpoint(target.relative_to(root).as_posix(), sealed.path, sealed.step, state_of(target))
 
 
-def _carry(source: Path, work: Path, code: frozenset[str]) -> None:
+def _carry(root: Path, before: int, work: Path) -> None:
     """What the script has written beside its checkpoints. The code snapshot of now wins over a file that it changed."""
+    source, code = work_dir(root, before), frozenset(read_shown(root, before).code)
     found = discover.find(source)
-    broken = {unit.path for unit in found if unit.kind is not Kind.WEIGHTS or structure.problems(source / unit.path)}
-    left = broken | {pointer for unit in found for pointer in unit.pointers}
+    own = {place.path for place in own_places(root, before)}
+    checkpoints = {root / path for path in own | {entry.path for entry in read_shown(root, before).checkpoints}}
+    left = {unit.path for unit in found if source / unit.path in checkpoints or not _is_output(source, unit)}
+    left |= {pointer for unit in found for pointer in unit.pointers}
     for path, name in _tree(source, frozenset(left)):
         target = work / name
         if name in code or target.exists():
@@ -107,6 +110,11 @@ def _carry(source: Path, work: Path, code: frozenset[str]) -> None:
             _carry_link(path, source, work)
         else:
             _place(path, target, linked=path.stat().st_size >= LARGE)
+
+
+def _is_output(tree: Path, unit: Found) -> bool:
+    """Whether a unit that is no checkpoint of the run's goes on as any file does: a model alone, if it is whole."""
+    return unit.kind in (Kind.WEIGHTS, Kind.TORCH) and not structure.problems(tree / unit.path)
 
 
 def _carry_link(path: Path, source: Path, work: Path) -> None:
@@ -128,6 +136,8 @@ def _tree(base: Path, left: frozenset[str]) -> Iterator[tuple[Path, str]]:
         for name in [*names, *inside]:
             if (here / name).is_symlink() and prefix + name not in left:
                 linked.append((here / name, prefix + name))
+            elif manifest.is_of_a_file(name):
+                continue  # proves a file of the older generation
             elif name in names and prefix + name not in left and (here / name).is_file():
                 yield here / name, prefix + name
         inside[:] = [name for name in inside if name not in _NOT_CARRIED and prefix + name not in left]

@@ -50,9 +50,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Listed:
-    """One checkpoint directory. `proven` is None where nobody has checked; `path` is relative to the root."""
+    """One checkpoint, a directory or a file. `path` is relative to the root.
 
-    step: int
+    `proven` is None where nobody has checked, `step` where neither its name nor its files say one.
+    """
+
+    step: Optional[int]
     path: str
     generation: int
     basis: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -42,12 +43,13 @@ def sources(request: ReadLogs) -> list[LogSource]:
 
 
 def checkpoints(request: ListCheckpoints) -> CheckpointList:
-    """The checkpoints below `root`, or where there are none and it is itself one, that one. Raises OSError."""
-    root = Path(request.root).resolve()
-    found, base = list_checkpoints(root, verify=request.verify), root
+    """The checkpoints below `root`, or where it is itself one, that one. Raises OSError."""
+    root = Path(os.path.abspath(request.root))  # not where a link leads: the link's name may say the step
+    found, base = [], root
+    if discover.kind_of(root) is not None:
+        found, base = list_checkpoints(root.parent, verify=request.verify, only=root.name), root.parent
     if not found:
-        beside = list_checkpoints(root.parent, verify=request.verify)
-        found, base = [one for one in beside if one.path == root.name], root.parent
+        found, base = list_checkpoints(root, verify=request.verify), root
     below = () if found else sorted({str((root / unit.path).parent) for unit in discover.find(root)})
     return CheckpointList(str(base if found else root), tuple(found), tuple(below))
 
