@@ -16,8 +16,10 @@ def why(run: Row) -> str:
 
 
 def first_error(run: Row, lines: int = MESSAGE_LINES) -> str:
-    """Type, message and place of the earliest error; "" if none was recorded."""
+    """Type, message and place of the earliest error; "" if none was recorded, or `because` is its message."""
     error = run.get("first_error") or {}
+    if error.get("message") and error["message"] == run.get("because"):
+        return ""
     what = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
     numbers = [f"{key} {error[key]}" for key in ("rank", "node") if error.get(key) is not None]
     place = ", ".join([*numbers, *([str(error["host"])] if error.get("host") else [])])
