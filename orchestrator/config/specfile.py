@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import yamlfile
+from orchestrator.config import scriptfiles, yamlfile
 from orchestrator.config.binding import BAD, Binder, Problems, Rule
 from orchestrator.config.jsonfile import read_mapping
 from orchestrator.config.messages import hints_of, members
 from orchestrator.config.overrides import apply
 from orchestrator.config.yamlfile import Node
 from orchestrator.errors import JobError
+from orchestrator.job.protocol.jobfile import VARIABLE
+from orchestrator.model.command import CommandError, command_of
 from orchestrator.model.key import key_of
 from orchestrator.model.spec import Model, Spec
 
@@ -81,6 +82,7 @@ def _parse(text: bytes, file: str, overrides: Sequence[str]) -> tuple[Spec, Node
     root = _expand(yamlfile.parse(text, file), Spec, directory)
     for override in overrides:
         root = _expand(apply(root, override), Spec, directory)
+    root = scriptfiles.expand(root, directory)
     return _bind(root), root
 
 
@@ -141,19 +143,22 @@ def _spec_rules(spec: Spec) -> Iterator[tuple[str, str]]:
     for name in sorted(spec.env.keys() & spec.secrets.keys()):
         yield "secrets", f"{name} is in env too; leave one out"
     if spec.run is not None:
-        yield from _run_rules(spec.run, spec.code)
+        yield from _run_rules(spec)
 
 
-def _run_rules(run: str, code: str | None) -> Iterator[tuple[str, str]]:
+def _run_rules(spec: Spec) -> Iterator[tuple[str, str]]:
     try:
-        words = shlex.split(run)
-    except ValueError as error:
-        yield "run", f"is not a command line: {str(error).lower()}"
+        command = command_of(spec)
+    except CommandError as error:
+        yield from (("run", problem) for problem in error.problems)
         return
-    if not words or words[0].startswith("-"):
-        yield "run", "wanted the path of a Python script and its arguments"
-    elif code is None and not words[0].startswith("/"):
-        yield "run", f"{words[0]} is a relative path, and no code goes with the job; add `code: .`"
+    name = command.words[1] if command.is_shell and len(command.words) > 1 else command.words[0]
+    if spec.code is None and name.endswith((".py", ".sh")) and not name.startswith("/"):
+        yield "run", f"{name} is a relative path, and no code goes with the job; add `code: .`"
+    if command.is_shell:
+        used = {match.group(2) or match.group(3) for word in command.words for match in VARIABLE.finditer(word)}
+        for secret in sorted(used & spec.secrets.keys()):
+            yield "run", f"${secret} is a secret, and a shell's command line can be read by all; use it in the script"
 
 
 def _without_empty(value: Any) -> Mapping[str, object]:

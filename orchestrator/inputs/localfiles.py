@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import glob
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import JobError
+from orchestrator.model.command import Command, command_of
 from orchestrator.model.spec import STDLIB, Spec
 
 Missing = tuple[str, str]  # field, what is wrong
@@ -42,9 +42,16 @@ def _sent(spec: Spec, base: Path) -> Iterator[Missing]:
     if not code.is_dir():
         yield "code", f"wanted a directory, found {'a file' if code.exists() else 'nothing'} at {code}"
     elif spec.run is not None:
-        script = code / shlex.split(spec.run)[0]
-        if not script.is_file():
-            yield "run", f"wanted a script, found {'no file' if script.exists() else 'nothing'} at {script}"
+        yield from _started(command_of(spec), code)
+
+
+def _started(command: Command, code: Path) -> Iterator[Missing]:
+    """The script of a command; the name of a program, and a module, may be those of an installed package."""
+    name = command.words[1 if command.is_shell else 0]
+    script = code / name
+    if name == "-m" or script.is_file() or ("/" not in name and not name.endswith((".py", ".sh"))):
+        return
+    yield "run", f"wanted a script, found {'no file' if script.exists() else 'nothing'} at {script}"
 
 
 def _data(spec: Spec, base: Path) -> Iterator[Missing]:

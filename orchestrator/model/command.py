@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.job.nearest import nearest
+from orchestrator.job.protocol.jobfile import SHELLS, VARIABLE
 from orchestrator.model.launchers import BY_WORDS, MODULES, NODES, OTHERS, RANKS, WORLD, Launcher
+from orchestrator.model.spec import Spec
 
 # What a rank finds in its environment, from orch and from torchrun.
 GIVEN = frozenset(
@@ -19,8 +21,6 @@ GIVEN = frozenset(
         *("NNODES", "NODE_RANK", "NPROC_PER_NODE"),
     }
 )
-VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")  # $$ is a dollar
-SHELLS = frozenset({"bash", "sh", "dash", "zsh", "ksh"})
 _PYTHON = re.compile(r"(.*/)?python[\d.]*")
 _OPERATORS = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", "&>", "|&"})
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -85,6 +85,13 @@ def parse_command(run: str, *, nodes: int, ranks: int, names: Collection[str] = 
         ds_config=_ds_config(left),
         launcher_config=reader.config,
     )
+
+
+def command_of(spec: Spec) -> Command:
+    """The command of a job with `run:`. Raises CommandError."""
+    assert spec.run is not None
+    size = spec.resources
+    return parse_command(spec.run, nodes=size.nodes, ranks=size.gpus_per_node, names=[*spec.env, *spec.secrets])
 
 
 def check_counts(launcher: str, found: Mapping[str, object], *, nodes: int, ranks: int) -> list[str]:
@@ -154,7 +161,8 @@ class _Reader:
     def _launched(self, launcher: Launcher, words: list[str]) -> list[str]:
         """What a launcher would start."""
         taken, module, program = [launcher.title], False, False
-        self.environment.update(launcher.constant)
+        sizes = {name: str(size) for name, size in self._sizes.items()}
+        self.environment.update({name: value.format(**sizes) for name, value in launcher.constant.items()})
         while words and words[0].startswith("-"):
             option, equals, value = words.pop(0).partition("=")
             if option == "--":
@@ -171,7 +179,8 @@ class _Reader:
                     break
                 value = words.pop(0)
             program = program or name == "no_python"
-            taken.append(f"{option} {value}" if name not in launcher.flags else option)
+            if name not in launcher.variables:
+                taken.append(f"{option} {value}" if name not in launcher.flags else option)
             self._option(launcher, option, name, value)
         ours = ", ".join(taken)
         self.notes.append(f"{ours}: not used, orch starts the ranks itself")

@@ -14,8 +14,11 @@ NODES, RANKS, WORLD = "nodes", "ranks", "world"  # of the job: its nodes, the ra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """`flags` take no value. `counts`: options that must agree with the job. `variables`: options that reach the script
-    as variables of its environment. `refused`: prefixes of options whose settings orch cannot hand on."""
+    """`flags` take no value. `counts`: options that must agree with the job. `variables`: those that the script gets.
+
+    `constant`: variables that the launcher always sets. `refused`: names, or prefixes that end in an underscore, of
+    options that orch cannot hand on.
+    """
 
     title: str
     flags: frozenset[str]
@@ -72,7 +75,16 @@ ACCELERATE = Launcher(
         **{name: f"ACCELERATE_DEEPSPEED_{name.upper()}" for name in _PLUGIN},
     },
     constant={},
-    refused=("use_fsdp", "fsdp_", "use_megatron_lm", "megatron_lm_", "dynamo_", "fp8_", "tpu", "use_parallelism_config"),
+    refused=(
+        "use_fsdp",
+        "fsdp_",
+        "use_megatron_lm",
+        "megatron_lm_",
+        "dynamo_",
+        "fp8_",
+        "tpu",
+        "use_parallelism_config",
+    ),
     config="config_file",
 )
 FABRIC = Launcher(
@@ -80,7 +92,7 @@ FABRIC = Launcher(
     flags=frozenset(),
     counts={"num_nodes": NODES, "devices": RANKS},
     variables={"accelerator": "LT_ACCELERATOR", "strategy": "LT_STRATEGY", "precision": "LT_PRECISION"},
-    constant={"LT_CLI_USED": "1"},
+    constant={"LT_CLI_USED": "1", "LT_DEVICES": "{ranks}", "LT_NUM_NODES": "{nodes}"},
     module=frozenset(),
 )
 BY_WORDS: Mapping[tuple[str, ...], Launcher] = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.errors import JobError, together
 from orchestrator.model.cluster import Cluster
+from orchestrator.model.command import command_of
 from orchestrator.model.plan import Batch, DsConfig, Memory, ModelFacts, Plan, Topology
 from orchestrator.model.spec import Spec
 from orchestrator.planner.advice import advise
@@ -77,6 +78,12 @@ _SCRIPT_BATCH = (
 )
 
 
+_UNSEEN = (
+    "orch cannot see steps of this script: no step or loss in orch status, and a start that ignores a checkpoint is not "
+    "noticed."
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chosen:
     """`batch` and `memory` are None for a script of the user's own."""
@@ -91,7 +98,20 @@ def _choose_for_script(job: Job) -> _Chosen:
     found = candidates(job.asked, job.spec.deepspeed.nvme_path)
     choice = choose(found, lambda _: None, default=DEFAULT_STAGE_OF_A_SCRIPT)
     sizes_left_open = job.asked.global_batch is None and job.asked.micro_batch is None
-    because = (*choice.because, _SCRIPT_MEMORY, *((_SCRIPT_BATCH,) if sizes_left_open else ()))
+    command = command_of(job.spec)
+    unseen = () if job.spec.instrument and not command.is_shell else (_UNSEEN,)
+    because = (
+        *(f"{note[0].upper()}{note[1:]}." for note in command.notes),
+        *choice.because,
+        *(
+            (f"The script reads its own {command.ds_config}; orch's ds_config.json is in $ORCH_DS_CONFIG.",)
+            if command.ds_config
+            else ()
+        ),
+        _SCRIPT_MEMORY,
+        *((_SCRIPT_BATCH,) if sizes_left_open else ()),
+        *unseen,
+    )
     return _Chosen(candidate=choice.candidate, batch=None, memory=None, because=because)
 
 

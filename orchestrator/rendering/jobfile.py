@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from orchestrator.errors import JobError
 from orchestrator.job.protocol.jobfile import (
     FORMAT,
@@ -16,6 +14,8 @@ from orchestrator.job.protocol.jobfile import (
     Timeouts,
     Training,
 )
+from orchestrator.model.command import Command, CommandError, command_of
+from orchestrator.model.plan import Plan
 from orchestrator.model.spec import Secret, Spec
 from orchestrator.rendering import needs, paths
 from orchestrator.rendering.request import RenderRequest
@@ -29,6 +29,8 @@ GRACE_SECONDS = 900
 
 def job_file(request: RenderRequest) -> JobFile:
     spec, plan, profile = request.spec, request.plan, request.cluster.profile
+    command = _command(spec)
+    shell = command is not None and command.is_shell
     return JobFile(
         format=FORMAT,
         name=spec.name,
@@ -40,7 +42,8 @@ def job_file(request: RenderRequest) -> JobFile:
         device=plan.topology.device,
         launcher=spec.launcher,
         python=profile.python,
-        command=_command(spec),
+        command=command.words if command else None,
+        processes_per_node=1 if shell else None,
         instrument=spec.instrument,
         code=CODE_DIR if spec.code is not None else None,
         every_steps=plan.checkpoint_steps,
@@ -48,7 +51,7 @@ def job_file(request: RenderRequest) -> JobFile:
         keep=spec.checkpoint.keep,
         steps=plan.steps,
         epochs=plan.epochs,
-        env={**profile.env, **spec.env},
+        env={**(command.environment if command else {}), **profile.env, **spec.env, **(_sizes(plan) if shell else {})},
         secrets={name: _secret(name, secret, request) for name, secret in spec.secrets.items()},
         interface=Interface(profile.interface.socket, tuple(profile.interface.hcas)),
         cache_dir=profile.cache_dir,
@@ -61,13 +64,18 @@ def job_file(request: RenderRequest) -> JobFile:
     )
 
 
-def _command(spec: Spec) -> tuple[str, ...] | None:
+def _command(spec: Spec) -> Command | None:
     if spec.run is None:
         return None
     try:
-        return tuple(shlex.split(spec.run))
-    except ValueError as error:
-        raise JobError(f"cannot be split into words: {error}", hint="close the quote", field="run") from error
+        return command_of(spec)
+    except CommandError as error:
+        raise JobError(str(error), field="run") from error
+
+
+def _sizes(plan: Plan) -> dict[str, str]:
+    """For a shell script, which starts the ranks itself."""
+    return {"NNODES": str(plan.topology.nodes), "NPROC_PER_NODE": str(plan.topology.ranks_per_node)}
 
 
 def _secret(name: str, secret: Secret, request: RenderRequest) -> SecretSource:

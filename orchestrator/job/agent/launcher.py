@@ -31,7 +31,7 @@ def _torchrun(job: JobFile, claim: Claim, node: int, _hostfile: Path) -> list[st
     # No restarts: its store is shared over restarts and gloo then fails; the agents restart all nodes together.
     return [
         "torch.distributed.run",
-        *(f"--nnodes={job.nodes}", f"--nproc-per-node={job.ranks_per_node}", "--node-rank", str(node)),
+        *(f"--nnodes={job.nodes}", f"--nproc-per-node={job.processes}", "--node-rank", str(node)),
         f"--master-addr={claim.address}",
         f"--master-port={claim.port}",
         f"--rdzv-conf=timeout={int(job.timeouts.join)}",
@@ -42,11 +42,11 @@ def _torchrun(job: JobFile, claim: Claim, node: int, _hostfile: Path) -> list[st
 def _deepspeed(job: JobFile, claim: Claim, node: int, hostfile: Path) -> list[str]:
     # --no_ssh: once per node, no ssh. --no_local_rank: a script gets its own arguments only.
     # Without ssh the hostfile only counts nodes and slots: it is the claim's, whatever other hosts a site's file names.
-    hostfile.write_text("".join(f"node-{number} slots={job.ranks_per_node}\n" for number in range(claim.nodes)))
+    hostfile.write_text("".join(f"node-{number} slots={job.processes}\n" for number in range(claim.nodes)))
     return [
         "deepspeed.launcher.runner",
         *(f"--hostfile={hostfile}", "--no_ssh", f"--node_rank={node}"),
-        f"--num_gpus={job.ranks_per_node}",
+        f"--num_gpus={job.processes}",
         f"--master_addr={claim.address}",
         f"--master_port={claim.port}",
         *("--no_local_rank", "--module", RANK_MODULE),

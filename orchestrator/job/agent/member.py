@@ -67,8 +67,8 @@ class Member:
         self.overtaken = False  # node 0 has made the next claim already
         self.faults: list[Fault] = []  # detected by this agent, of any node
         self.number = node.options.node
-        first = self.number * node.job.ranks_per_node
-        self._ranks = range(first, first + node.job.ranks_per_node)
+        first = self.number * node.job.processes
+        self._ranks = range(first, first + node.job.processes)
         logs = {f"rank {rank}": self.directory / files.LOGS / files.rank_log(rank) for rank in self._ranks}
         self._launcher_log = self.directory / files.LOGS / files.launcher_log(self.number)
         self._log_tail = LogTail(logs)

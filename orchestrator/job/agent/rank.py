@@ -7,7 +7,6 @@ import faulthandler
 import io
 import multiprocessing.util
 import os
-import runpy
 import select
 import signal
 import sys
@@ -17,21 +16,21 @@ import traceback
 from pathlib import Path
 from typing import NoReturn, Optional
 
-from orchestrator.job.agent import hosts, linux
-from orchestrator.job.agent.reading import Reading, name_of, sentence
+from orchestrator.job.agent import hosts, linux, script
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.cause import Cause
-from orchestrator.job.protocol.disk import append, read
 from orchestrator.job.protocol.encoding import parse, to_json
 from orchestrator.job.protocol.jobfile import JobFile
-from orchestrator.job.protocol.records import Note, RankDone, RankError, RankProcess, Shown
+from orchestrator.job.protocol.records import RankDone, RankError, RankProcess
 from orchestrator.job.system import proc
 from orchestrator.job.system.atomic import create_json, reserve, write_json, write_reserved
 
-BUILT_IN = "orchestrator.job.training.main"
-WAIT = 0.05  # seconds between two looks for the record of node 0
 RESERVED = 16 * 1024  # bytes on the disk from the start: an error must be written even when the disk is full
 _MESSAGE, _TRACEBACK = 2000, 8000  # characters of an error that are recorded: its message's first, its traceback's last
+
+
+class NotResumedError(Exception):
+    """The script has not read the checkpoint that it was shown."""
 
 
 def main() -> None:
@@ -45,8 +44,15 @@ def main() -> None:
     reserve(records / files.rank_error(rank), RESERVED)
     process = RankProcess(rank, int(os.environ["ORCH_NODE"]), os.getpid(), hosts.here())
     write_json(records / files.rank_process(rank), to_json(process), sync=False)
+
+    def stop(sentence: str) -> None:
+        _record(records, process, NotResumedError(sentence), sentence, Cause.NOT_RESUMED)
+        print(sentence, file=sys.stderr, flush=True)
+        os._exit(1)
+
     try:
-        _run(Path(os.environ["ORCH_BUNDLE"]), directory)
+        job = parse(JobFile, (Path(os.environ["ORCH_BUNDLE"]) / files.JOB_FILE).read_bytes(), files.JOB_FILE)
+        script.run(job, directory, stop)
     except SystemExit as end:
         if end.code not in (None, 0):
             _record(records, process, end, f"exit status {end.code}")
@@ -57,64 +63,6 @@ def main() -> None:
     _await_helpers()
     create_json(records / files.rank_done(rank), to_json(RankDone(rank)))  # unless the training has attested itself
     _leave()
-
-
-def _run(bundle: Path, directory: Path) -> None:
-    job = parse(JobFile, (bundle / files.JOB_FILE).read_bytes(), files.JOB_FILE)
-    command = list(job.command or ("-m", BUILT_IN))
-    _enter(job, directory)
-    if command[0] in ("python", "python3"):
-        del command[0]
-    # `python -m` put the launcher's directory first; a script expects its own there.
-    if command[0] == "-m":
-        sys.path[0] = str(Path.cwd())
-        sys.argv = command[1:]
-        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.path[0] = str(Path(command[0]).resolve().parent)
-        sys.argv = command
-        runpy.run_path(str(Path(command[0]).absolute()), run_name="__main__")
-
-
-def _enter(job: JobFile, directory: Path) -> None:
-    """Goes where the script runs, once node 0 has laid out there what it shall find."""
-    if job.command is None:
-        os.chdir(os.environ["ORCH_RUN_DIR"])
-        return
-    while (shown := read(Shown, directory / files.SHOWN)) is None:
-        time.sleep(WAIT)  # when node 0 dies over it, the agent ends this process
-    if shown.resume is not None:
-        os.environ["ORCH_RESUME_FROM"] = str(directory.parent.parent / shown.resume)
-    os.chdir(directory / files.WORK)
-    if job.instrument:
-        _instrument(directory, shown)
-
-
-def _instrument(directory: Path, shown: Shown) -> None:
-    """Watches what the script reads, and has the libraries that it imports say what they do."""
-    from orchestrator.job.training import instrument
-
-    rank, root = int(os.environ["RANK"]), directory.parent.parent
-    reading = Reading(root, shown)
-
-    def before_first_step() -> None:
-        unread = reading.unread() if rank == 0 else None
-        if unread is not None:
-            process = RankProcess(rank, int(os.environ["ORCH_NODE"]), os.getpid(), hosts.here())
-            error = NotResumedError(sentence(root, unread, reading.read.step if reading.read else None))
-            _record(directory / files.RANKS, process, error, str(error), Cause.NOT_RESUMED)
-            print(error, file=sys.stderr, flush=True)
-            os._exit(1)
-        if rank == 0 and reading.read is not None:
-            text = f"the script has read {name_of(reading.read)} (step {reading.read.step}) before its first step"
-            append(directory / files.NOTES, Note(text, time.time()))
-
-    reading.watch()
-    instrument.install(before_first_step, reading.opened)
-
-
-class NotResumedError(Exception):
-    """The script has not read the checkpoint that it was shown."""
 
 
 def _await_helpers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Mapping, Optional
@@ -10,6 +11,8 @@ from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.encoding import OMIT, newest
 
 FORMAT = 1
+VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")  # in the words of a command; $$ is a dollar
+SHELLS = frozenset({"bash", "sh", "dash", "zsh", "ksh"})  # one process a node, which starts the ranks itself
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class JobFile:
     python: Optional[str] = None
     command: Optional[tuple[str, ...]] = None
     code: Optional[str] = None
+    processes_per_node: Optional[int] = field(default=None, metadata=OMIT)  # None: one for each rank
     instrument: bool = field(default=True, metadata=OMIT)
     every_steps: Optional[int] = None
     every_seconds: Optional[float] = None
@@ -127,8 +131,14 @@ class JobFile:
     training: Optional[Training] = None
 
     @property
+    def processes(self) -> int:
+        """Processes that are started on each node: its ranks, or one shell."""
+        return self.processes_per_node or self.ranks_per_node
+
+    @property
     def world_size(self) -> int:
-        return self.nodes * self.ranks_per_node
+        """Processes that are started in all."""
+        return self.nodes * self.processes
 
     @property
     def root(self) -> Path:
