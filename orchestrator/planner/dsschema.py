@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -86,7 +87,11 @@ def _flag(value: Any) -> Any:
 
 def _whole(value: Any) -> Any:
     """What is larger than 64 bits is the largest number: `Infinity` of a file means never, or no limit."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or value % 1:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return NOTHING
+    if math.isinf(value):
+        return _LARGEST_WHOLE if value > 0 else -_LARGEST_WHOLE
+    if value % 1:
         return NOTHING
     return max(-_LARGEST_WHOLE, min(int(value), _LARGEST_WHOLE))
 

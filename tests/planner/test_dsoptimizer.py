@@ -66,7 +66,7 @@ ACCEPTED = [
     {"optimizer": {"type": "AdamW"}},
     scheduler("OneCycle", cycle_min_lr=0.0001, cycle_max_lr=0.0010, cycle_momentum=True, decay_lr_rate=0),
     scheduler(
-        "WarmupDecayLR", total_num_steps="auto", warmup_min_lr=[0, 0], warmup_num_steps=0, last_batch_iteration=-1
+        "WarmupDecayLR", total_num_steps="auto", warmup_min_lr=[0, 0], warmup_num_steps=1, last_batch_iteration=-1
     ),
     scheduler("LRRangeTest", lr_range_test_min_lr=1e-4, lr_range_test_staircase=False),
     scheduler("CosineAnnealingLR", T_max=100, eta_min=1e-6),
