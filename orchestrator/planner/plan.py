@@ -79,9 +79,10 @@ _SCRIPT_BATCH = (
 
 
 _UNSEEN = (
-    "orch cannot see steps of this script: no step or loss in orch status, and a start that ignores a checkpoint is not "
-    "noticed."
+    "orch cannot see steps of this script: orch status shows no step or loss, and a start that ignores a checkpoint is "
+    "not noticed."
 )
+_OWN_CONFIG = "The script reads its own {}; orch's ds_config.json is in $ORCH_DS_CONFIG."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,18 +100,14 @@ def _choose_for_script(job: Job) -> _Chosen:
     choice = choose(found, lambda _: None, default=DEFAULT_STAGE_OF_A_SCRIPT)
     sizes_left_open = job.asked.global_batch is None and job.asked.micro_batch is None
     command = command_of(job.spec)
-    unseen = () if job.spec.instrument and not command.is_shell else (_UNSEEN,)
+    seen = job.spec.instrument and not command.is_shell
     because = (
         *(f"{note[0].upper()}{note[1:]}." for note in command.notes),
         *choice.because,
-        *(
-            (f"The script reads its own {command.ds_config}; orch's ds_config.json is in $ORCH_DS_CONFIG.",)
-            if command.ds_config
-            else ()
-        ),
+        *((_OWN_CONFIG.format(command.ds_config),) if command.ds_config else ()),
         _SCRIPT_MEMORY,
         *((_SCRIPT_BATCH,) if sizes_left_open else ()),
-        *unseen,
+        *(() if seen else (_UNSEEN,)),
     )
     return _Chosen(candidate=choice.candidate, batch=None, memory=None, because=because)
 
