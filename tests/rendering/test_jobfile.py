@@ -109,7 +109,7 @@ def test_a_script_is_split_as_a_shell_would_and_has_no_training():
 
 
 def test_a_script_with_an_open_quote_is_refused():
-    with pytest.raises(JobError, match="cannot be split") as refused:
+    with pytest.raises(JobError, match="is not a command line") as refused:
         bundle("local", spec=replace(SCRIPT, run="train.py 'x"))
     assert refused.value.field == "run"
 
