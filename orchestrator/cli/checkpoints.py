@@ -19,6 +19,7 @@ from orchestrator.store.reader import FILE
 from orchestrator.system.paths import orch_home
 from orchestrator.views import checkpoints
 
+_NAMED_BELOW = 5  # directories
 VERIFY_SECONDS = 24 * 3600.0  # every byte is read, there: nobody knows how long that takes
 
 
@@ -29,7 +30,8 @@ def run(options: Namespace) -> int:
         sys.stdout.write(output.json_list(checkpoints.to_json(row, found.base) for row in rows))
         return OK
     if not rows:
-        below = f"; there are some in {', '.join(found.below)}" if found.below else ""
+        below = f"; there are some in {', '.join(found.below[:_NAMED_BELOW])}" if found.below else ""
+        below += f" and {len(found.below) - _NAMED_BELOW} more" if len(found.below) > _NAMED_BELOW else ""
         say(f"no checkpoints in {found.base}{below}")
     lines = checkpoints.listing(rows, width=columns(sys.stdout), paint=painter(sys.stdout))
     sys.stdout.write(output.lines(lines))

@@ -9,7 +9,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Iterable
 
 _LOCAL_HEADER = b"PK\x03\x04"
 _LOCAL_HEADER_SIZE = 30  # bytes before the name
@@ -106,8 +106,8 @@ def world_size(path: Path) -> int | None:
     return next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
 
-def storage_extents(path: Path) -> dict[str, int] | None:
-    """Of the `.metadata` of torch.distributed.checkpoint: each file that it names, and how many bytes that must have.
+def storage_entries(path: Path) -> dict[str, list[tuple[int, int]]] | None:
+    """Of the `.metadata` of torch.distributed.checkpoint: where in which file an entry lies, by offset and length.
 
     None when it is not a whole pickle. Nothing in it is executed.
     """
@@ -116,12 +116,23 @@ def storage_extents(path: Path) -> dict[str, int] | None:
             found = _instances(file, "_StorageInfo")
     except (OSError, *_UNREADABLE):
         return None
-    extents: dict[str, int] = {}
+    entries: dict[str, list[tuple[int, int]]] = {}
     for values in found:
         name, offset, length = (values.get(key, 0) for key in ("relative_path", "offset", "length"))
         if isinstance(name, str) and isinstance(offset, int) and isinstance(length, int):
-            extents[name] = max(extents.get(name, 0), offset + length)
-    return extents
+            entries.setdefault(name, []).append((offset, length))
+    return entries
+
+
+def hole(path: Path, entries: Iterable[tuple[int, int]]) -> int | None:
+    """The first offset of an entry that begins with zeros, as where a machine died before it had written; or None."""
+    with path.open("rb") as file:
+        for offset, length in sorted(entries):
+            file.seek(offset)
+            start = file.read(min(length, _LOCAL_HEADER_SIZE))
+            if start and not any(start):
+                return offset
+    return None
 
 
 def _archived_pickle(path: Path) -> bytes:

@@ -31,7 +31,7 @@ _EPOCH_KEY = re.compile(r"epoch=(\d+)")
 _OF_A_RANK = re.compile(r"[-_.]rank[-_]?\d+(?=\.|$)", re.IGNORECASE)
 _NAMED = re.compile(r"(?:global_?)?(?:step|checkpoint|ckpt|epoch|iter|iteration|save)[-_=]?\d+$", re.IGNORECASE)
 _NAMED_NEWEST = frozenset({"last", "latest", "best", "final", "current", "resume"})  # and its files say no step
-_COUNTS_SAVES = re.compile(r"checkpoint_\d+|.*epoch[-_=]?\d+[^=]*", re.IGNORECASE)
+_COUNTS_SAVES = re.compile(r"checkpoint_\d+|.*epoch[-_]?\d+.*", re.IGNORECASE)
 _STAGED = re.compile(r"tmp-checkpoint-\d+")  # a Trainer's, of some releases: renamed when it is whole
 _TAG_FILE = re.compile(r"(.*_)?(mp_rank_\d+_)?(model|optim)_states\.pt|layer_\d+.*-model_states\.pt")
 _MEGATRON_RANK = re.compile(r"mp_rank_\d+(_\d+)*")
@@ -51,6 +51,7 @@ _CHECKPOINT_WORD = re.compile(
     r"step|iter|epoch|ckpt|chkpt|checkpoint|model|save|state|snapshot|last|latest|best|final|resume|weights",
     re.IGNORECASE,
 )
+_CHECKPOINTS_WORD = re.compile(r"ckpt|chkpt|checkpoint|snapshot", re.IGNORECASE)  # in a directory's name
 _MANY = 100  # files of torch's in one directory: more are data
 _STEP_KEYS = ("global_step", "global_steps", "step", "iteration", "iter", "iter_num")  # in a dictionary that was saved
 
@@ -93,25 +94,32 @@ class Found:
 
 
 def find(
-    tree: Path, *, depth: int = _DEPTH, left_out: frozenset[str] = frozenset(), itself: bool = False
+    tree: Path,
+    *,
+    depth: int = _DEPTH,
+    left_out: frozenset[str] = frozenset(),
+    itself: bool = False,
+    lone: bool = False,
 ) -> list[Found]:
     """Every unit below `tree`, in the order of paths; nothing where there is no such directory. Raises OSError.
 
     `left_out`: paths relative to the tree that are not looked at. With `itself` the tree may be a unit, which only its
-    files can say and not its name; then it is the only one.
+    files can say and not its name; then it is the only one. With `lone`, where there is nothing else at the top, files
+    of torch's count whatever their names are.
     """
     entries = _entries(tree, left_out)
     kind = _kind_of_directory("", entries) if itself and not any(map(_NAMED.fullmatch, entries)) else None
     if kind is not None:
         return [_found(tree, ".", kind, (), entries)]
-    return sorted(_below(tree, "", entries, depth, left_out), key=lambda unit: unit.path)
+    return sorted(_below(tree, "", entries, depth, left_out, lone=lone), key=lambda unit: unit.path)
 
 
 def kind_of(unit: Path) -> Optional[Kind]:
     """The kind of one directory or file; None when it is no unit. Raises OSError."""
     if not unit.is_dir():
         return _kind_of_file(unit.name) if unit.exists() else None
-    return _kind_of_directory(unit.name, _entries(unit))
+    kind = _kind_of_directory(unit.name, _entries(unit))
+    return Kind.DEEPSPEED if kind is None and latest_tag(unit.parent) == unit.name else kind
 
 
 def step_in_name(name: str) -> Optional[int]:
@@ -119,6 +127,13 @@ def step_in_name(name: str) -> Optional[int]:
     name = _OF_A_RANK.sub("", name)
     match = (_STEP_KEY.search(name) or _EPOCH_KEY.search(name)) if "=" in name else _STEP.search(name)
     return int(match.group(1)) if match else None
+
+
+def _counts_saves(name: str) -> bool:
+    """Whether the number that is a name's step counts saves or epochs."""
+    if "=" in name:
+        return _STEP_KEY.search(name) is None
+    return "step" not in name and _COUNTS_SAVES.fullmatch(name) is not None
 
 
 def _recorded_step(unit: Path, kind: Kind) -> Optional[int]:
@@ -140,6 +155,14 @@ def _recorded_step(unit: Path, kind: Kind) -> Optional[int]:
 def is_tag(unit: Path) -> bool:
     """Whether `unit` is a tag of DeepSpeed's, which is loaded from the directory that holds it."""
     return unit.is_dir() and kind_of(unit) in (Kind.DEEPSPEED, Kind.UNIVERSAL) and not holds_tags(unit)
+
+
+def latest_tag(directory: Path) -> Optional[str]:
+    """What DeepSpeed's `latest` in `directory` says; None when there is no such file."""
+    try:
+        return (directory / "latest").read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
 
 
 def holds_tags(directory: Path) -> bool:
@@ -173,20 +196,25 @@ def _read_contents(path: str, _changed: int, _size: int) -> tuple[bool, Optional
     return step is not None or not _STATE_KEYS.isdisjoint(values), step
 
 
-def _below(directory: Path, prefix: str, entries: Inside, depth: int, left_out: frozenset[str]) -> Iterator[Found]:
+def _below(
+    directory: Path, prefix: str, entries: Inside, depth: int, left_out: frozenset[str], *, lone: bool = False
+) -> Iterator[Found]:
+    newest = latest_tag(directory) if "latest" in entries else None  # a tag, even if nothing is in it yet
     kinds: dict[str, Kind] = {}
     inside: dict[str, Inside] = {}
     for name, entry in entries.items():
         path = prefix + name
         if _is(entry, os.DirEntry.is_dir):
             inside[name] = _entries(directory / name)
-            kind = _kind_of_directory(name, inside[name])
+            kind = _kind_of_directory(name, inside[name]) or (Kind.DEEPSPEED if name == newest else None)
         else:
             kind = _kind_of_file(name) if _is(entry, os.DirEntry.is_file) else None
         if kind is not None and path not in left_out:
             kinds[name] = kind
-    for name in _data(directory, [name for name, kind in kinds.items() if kind is Kind.TORCH and name not in inside]):
-        del kinds[name]
+    data = _data(directory, [name for name, kind in kinds.items() if kind is Kind.TORCH and name not in inside])
+    if not (lone and len(data) == len(kinds) <= _MANY):
+        for name in data:
+            del kinds[name]
     links = {name for name in kinds if entries[name].is_symlink() and _is_beside(directory, name, kinds)}
     pointers = tuple(sorted(prefix + name for name in {*links, *(POINTERS & entries.keys())}))
     for name, entry in entries.items():
@@ -215,7 +243,7 @@ def _is(entry: os.DirEntry[str], asked: Callable[[os.DirEntry[str]], bool]) -> b
 
 def _data(directory: Path, names: Sequence[str]) -> list[str]:
     """Which files of torch.save in a directory are no checkpoints: neither their names say so nor what is in them."""
-    if _CHECKPOINT_WORD.search(directory.name):
+    if _CHECKPOINTS_WORD.search(directory.name):
         return []
     others = [name for name in names if not _CHECKPOINT_WORD.search(name)]
     if len(others) > _MANY:
@@ -229,17 +257,19 @@ def _is_skipped(name: str) -> bool:
 
 def _is_beside(directory: Path, name: str, kinds: Mapping[str, Kind]) -> bool:
     """Whether the link `name` leads to another unit of the same directory: it is how a library names the newest."""
-    target = directory / os.readlink(directory / name)
-    return target.parent == directory and target.name in kinds
+    where, target = os.path.split(os.path.realpath(directory / name))
+    return where == os.path.realpath(directory) and target in kinds and target != name
 
 
 def _found(unit: Path, path: str, kind: Kind, pointers: tuple[str, ...], inside: Optional[Inside]) -> Found:
     times = [entry.stat().st_mtime for entry in inside.values() if entry.is_file()] if inside is not None else []
     step = step_in_name(unit.name)
-    counts = step is not None and "step" not in unit.name and _COUNTS_SAVES.fullmatch(unit.name) is not None
+    counts = step is not None and _counts_saves(unit.name)
     if kind in _SAY_STEP and (step is None or counts):
         recorded = _recorded_step(unit, kind)
         step, counts = (step, counts) if recorded is None else (recorded, False)
+    if step is None and "/" in path:
+        step, counts = step_in_name(unit.parent.name), _counts_saves(unit.parent.name)
     return Found(path, step, kind, pointers, max([unit.stat().st_mtime, *times]), counts)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Iterable, Iterator, Sequence
 
 from orchestrator.job.checkpoints import discover, manifest
-from orchestrator.job.checkpoints.discover import Found, Kind
+from orchestrator.job.checkpoints.discover import Found, Kind, latest_tag
 from orchestrator.job.protocol.disk import read, read_all
 from orchestrator.job.protocol.files import (
     GENERATIONS,
@@ -80,18 +80,10 @@ def foreign_places(root: Root, *, weights: bool = False) -> list[Place]:
 
     With `weights` also models alone whose names say a step: there is nothing to resume from in them.
     """
-    units = discover.find(Path(root), depth=0, left_out=frozenset({GENERATIONS, REFUSALS, SET_ASIDE, MODEL}))
+    units = discover.find(Path(root), depth=0, left_out=frozenset({GENERATIONS, REFUSALS, SET_ASIDE, MODEL}), lone=True)
     shown = [unit for unit in units if unit.kind is not Kind.WEIGHTS or (weights and _is_of_a_step(unit))]
     shown.sort(key=lambda unit: (unit.kind is not Kind.UNIVERSAL, unit.time), reverse=True)
     return list(_places(Path(root), Path(root), 0, shown, manual=False))
-
-
-def latest_tag(directory: Path) -> str | None:
-    """What DeepSpeed's `latest` in `directory` says; None when there is no such file."""
-    try:
-        return (directory / "latest").read_text(encoding="utf-8", errors="replace").strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def step_of(directory: Path) -> int | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Callable, Iterator, Mapping
 
 from orchestrator.job.checkpoints import archives, discover
-from orchestrator.job.checkpoints.discover import Kind
-from orchestrator.job.checkpoints.layout import files_of, latest_tag, step_of
+from orchestrator.job.checkpoints.discover import Kind, latest_tag
+from orchestrator.job.checkpoints.layout import files_of, step_of
 from orchestrator.job.checkpoints.shards import Save, read_save
 from orchestrator.job.protocol.report import Problem
 
@@ -53,7 +53,8 @@ def problems(unit: Path) -> tuple[Problem, ...]:
         what = _frame_problem(unit) or (None if unit.stat().st_size else "is empty")
         return (Problem(unit.name, what),) if what else ()
     judge = _JUDGES.get(discover.kind_of(unit) or Kind.TRAINER, _nothing)
-    return tuple(judge(unit)) + tuple(_frames(unit))
+    found = {problem.file: problem for problem in judge(unit)}
+    return (*found.values(), *(problem for problem in _frames(unit) if problem.file not in found))
 
 
 def _trainer(directory: Path) -> Iterator[Problem]:
@@ -67,17 +68,11 @@ def _trainer(directory: Path) -> Iterator[Problem]:
     elif not trainer:
         yield Problem(".", "holds neither a DeepSpeed checkpoint (`latest`) nor a Trainer's (trainer_state.json)")
     else:
-        world_size = _world_size(directory)
+        world_size = archives.world_size(directory / "training_args.bin")
         yield from _plain_trainer_problems(directory)
     if trainer:
         yield from _trainer_state_problems(directory)
         yield from _random_state_problems(directory, world_size)
-
-
-def _world_size(directory: Path) -> int | None:
-    """In how many processes a Trainer without DeepSpeed saved: what its arguments say, or the shards of FSDP."""
-    sharded = [int(match.group(1)) + 1 for path in directory.glob("*/*") if (match := _DISTCP.fullmatch(path.name))]
-    return archives.world_size(directory / "training_args.bin") or max(sharded, default=None)
 
 
 def _deepspeed(directory: Path) -> Iterator[Problem]:
@@ -105,9 +100,13 @@ def _universal(directory: Path) -> Iterator[Problem]:
     parameters = [entry for entry in (directory / "zero").iterdir() if entry.is_dir()] if _has_zero(directory) else []
     if not parameters:
         yield Problem("zero", "holds no parameter: the conversion was not finished")
-    for entry in parameters:
-        if not (entry / "fp32.pt").exists():
-            yield Problem(f"zero/{entry.name}/fp32.pt", "is missing")
+    states = {entry.name: {path.name for path in entry.iterdir()} for entry in parameters}
+    for name, names in sorted(states.items()):
+        # An optimizer keeps of each parameter what it keeps of the others; two in one training need not.
+        others = [other for one, other in states.items() if one != name]
+        wanted = set.intersection(*others) if others else set()
+        for missing in sorted(({"fp32.pt"} | wanted) - names):
+            yield Problem(f"zero/{name}/{missing}", "is missing")
     if not any(directory.glob("*model_states.pt")):
         yield Problem("mp_rank_00_model_states.pt", "is missing")
 
@@ -126,9 +125,7 @@ def _accelerate(directory: Path) -> Iterator[Problem]:
             wanted = read_save(directory / tag).world_size
         yield from _folder(directory)
     else:
-        wanted = max(
-            [wanted, *(int(match.group(1)) + 1 for match in map(_DISTCP.fullmatch, _inner(directory)) if match)]
-        )
+        wanted = max(wanted, _shard_writers(directory))
         yield from _weights_problems(directory, names)
         if not any(name.startswith("optimizer") for name in names):
             yield Problem("optimizer.bin", "is missing")
@@ -138,8 +135,10 @@ def _accelerate(directory: Path) -> Iterator[Problem]:
     yield from _sharded(directory, names)
 
 
-def _inner(directory: Path) -> Iterator[str]:
-    return (path.name for path in directory.glob("*/*"))
+def _shard_writers(directory: Path) -> int:
+    """At least so many ranks have saved, as the shards of FSDP show; others may have had nothing to write."""
+    matches = (_DISTCP.fullmatch(path.name) for path in directory.glob("*/*.distcp"))
+    return max((int(match.group(1)) + 1 for match in matches if match), default=1)
 
 
 def _numbered(names: set[str]) -> Iterator[Problem]:
@@ -181,17 +180,19 @@ def _dcp(directory: Path, prefix: str = "") -> Iterator[Problem]:
 
 
 def _stored(directory: Path, metadata: str, prefix: str) -> Iterator[Problem]:
-    extents = archives.storage_extents(directory / metadata)
-    if extents is None:
+    stored = archives.storage_entries(directory / metadata)
+    if stored is None:
         yield Problem(f"{prefix}{metadata}", "cannot be read")
         return
-    for name, extent in sorted(extents.items()):
-        path = directory / name
+    for name, entries in sorted(stored.items()):
+        path, extent = directory / name, max(offset + length for offset, length in entries)
         size = path.stat().st_size if path.exists() else None
         if size is None:
             yield Problem(f"{prefix}{name}", "is missing")
         elif size < extent:
             yield Problem(f"{prefix}{name}", f"is {size} bytes long, {metadata} says at least {extent}")
+        elif (offset := archives.hole(path, entries)) is not None:
+            yield Problem(f"{prefix}{name}", f"has zeros at byte {offset}, where {metadata} says that an entry begins")
 
 
 def _sharded(directory: Path, names: set[str]) -> Iterator[Problem]:
@@ -216,7 +217,7 @@ def _nothing(directory: Path) -> Iterator[Problem]:
         yield Problem(f"mp_rank_{number:02d}", "is missing")
     for entry in ranks:
         if not any(entry.iterdir()):
-            yield Problem(entry.name, "holds no file")
+            yield Problem(entry.name, "holds no file: what its rank saved is missing")
 
 
 _JUDGES: Mapping[Kind, Callable[[Path], Iterator[Problem]]] = {
@@ -277,7 +278,7 @@ def _trainer_state_problems(directory: Path) -> Iterator[Problem]:
 
 def _random_state_problems(directory: Path, world_size: int | None) -> Iterator[Problem]:
     seen = [int(match.group(1)) + 1 for entry in directory.iterdir() if (match := _RNG_STATE.fullmatch(entry.name))]
-    ranks = world_size or max([1, *seen])
+    ranks = world_size or max([_shard_writers(directory), *seen])
     alone = ranks == 1 and (world_size == 1 or not seen)
     names = ["rng_state.pth"] if alone else [f"rng_state_{rank}.pth" for rank in range(ranks)]
     for name in names:

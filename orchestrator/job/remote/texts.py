@@ -13,6 +13,7 @@ from orchestrator.job.protocol.files import LOGS, attempt_dir, generation_dir
 from orchestrator.job.protocol.operations.texts import CheckpointList, ListCheckpoints, LogSource, LogTexts, ReadLogs
 
 BYTES = 4 * 1024 * 1024  # of logs in one answer
+_NOT_LISTED = (discover.Kind.WEIGHTS,)
 _LOG = re.compile(r"(job|agent|launcher|rank)-(\d+)\.log")
 _ORDER = {"job": 0, "agent": 1, "launcher": 2, "rank": 3}
 
@@ -50,7 +51,11 @@ def checkpoints(request: ListCheckpoints) -> CheckpointList:
         found, base = list_checkpoints(root.parent, verify=request.verify, only=root.name), root.parent
     if not found:
         found, base = list_checkpoints(root, verify=request.verify), root
-    below = () if found else sorted({str((root / unit.path).parent) for unit in discover.find(root)})
+    below = (
+        ()
+        if found
+        else sorted({str((root / unit.path).parent) for unit in discover.find(root) if unit.kind not in _NOT_LISTED})
+    )
     return CheckpointList(str(base if found else root), tuple(found), tuple(below))
 
 
