@@ -96,7 +96,7 @@ POPPED = {"torch_adam", "adam_w_mode", "fp32_optimizer_states"}  # the engine ta
 PASSED = {"adamw_mode", "max_grad_norm"}  # the engine gives this one itself, and refuses that one
 # They take an object, which no ds_config can hold.
 WITH_OBJECTS = {"ChainedScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "LRScheduler", "_LRScheduler"}
-SCALARS = {bool: "flag", int: "whole", float: "number", str: "text", list: "list", tuple: "list"}
+SCALARS = {bool: "flag", int: "whole", float: "number", str: "text", list: "list", tuple: "list", dict: "mapping"}
 MISSING = object()
 SECTION = "section"
 
@@ -204,7 +204,7 @@ def table() -> dict[str, Any]:
     return {
         "deepspeed": deepspeed.__version__,
         "auto": made.auto,
-        "null": made.null,
+        "null": [*made.null, *added["null"]],
         "open": added["open"],
         "renamed": made.renamed,
         "removed": removed,

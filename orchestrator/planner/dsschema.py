@@ -14,21 +14,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-Kind = Literal["flag", "whole", "number", "text", "list", "any"]
+Kind = Literal["flag", "whole", "number", "numbers", "text", "texts", "list", "mapping", "any"]
 
 _KINDS: Mapping[Kind, str] = {
     "flag": "true or false",
     "whole": "a whole number",
     "number": "a number",
+    "numbers": "a number or a list of numbers",
     "text": "text",
+    "texts": "text or a list of texts",
     "list": "a list",
+    "mapping": "a mapping",
     "any": "a value",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """One value: its kind and range. `choices` are compared without regard to case where `any_case` says so."""
+    """One value: its kind and range. `choices` are compared without regard to case where `any_case` says so.
+
+    `auto`: the word itself is a value. `no_flag`: true and false are not read as 1 and 0, where DeepSpeed's models would.
+    """
 
     kind: Kind
     minimum: float | None = None
@@ -37,6 +43,8 @@ class Value:
     below: float | None = None
     choices: tuple[str, ...] = ()
     any_case: bool = False
+    auto: bool = False
+    no_flag: bool = False
     null: bool = False
 
     def describe(self) -> str:
@@ -54,6 +62,10 @@ class Value:
         """
         if value is None:
             return None if self.null else NOTHING
+        if value == "auto" and self.auto:
+            return value
+        if isinstance(value, bool) and self.no_flag:
+            return NOTHING
         found = _LAX.get(self.kind, _STRICT[self.kind])(value) if lax else _STRICT[self.kind](value)
         return found if found is not NOTHING and self._in_range(found) else NOTHING
 
@@ -122,6 +134,16 @@ def _lax_number(value: Any) -> Any:
     return float(value) if isinstance(value, bool) else _number(value)
 
 
+def _numbers(value: Any) -> Any:
+    many = isinstance(value, list | tuple) and value and all(_number(each) is not NOTHING for each in value)
+    return value if many else _number(value)
+
+
+def _texts(value: Any) -> Any:
+    many = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+    return value if many or isinstance(value, str) else NOTHING
+
+
 def _number_or_zero(value: Any) -> float:
     found = _number(value)
     return 0 if found is NOTHING else found
@@ -135,8 +157,11 @@ _STRICT: Mapping[Kind, Callable[[Any], Any]] = {
     "flag": _flag,
     "whole": _whole,
     "number": _number,
+    "numbers": _numbers,
     "text": _of(str),
+    "texts": _texts,
     "list": _of(list, tuple),
+    "mapping": _of(Mapping),
     "any": lambda value: value,
 }
 _LAX: Mapping[Kind, Callable[[Any], Any]] = {"flag": _lax_flag, "whole": _lax_whole, "number": _lax_number}
@@ -256,5 +281,7 @@ def _value(notation: str) -> Value:
         below=bounds.get("<"),
         choices=() if name in get_args(Kind) else tuple(name.split("|")),
         any_case="any-case" in notation,
+        auto=" auto" in notation,
+        no_flag="no-flag" in notation,
         null=kind.endswith("?") or kind == "any",
     )

@@ -496,6 +496,19 @@ ROWS = (
             ),
         },
     ),
+    Row("leaf modules", {**MICRO, **zero(3, leaf_module={"classes": "Block", "names": ["experts"]})}),
+    Row("sections set to null", {**MICRO, "bf16": None, "aio": None, "optimizer": {"type": "Adam", "params": None}}),
+    Row(
+        "modules kept in fp32",
+        {**MICRO, "data_types": {"keep_in_fp32_modules": "norm"}},
+        "data_types.keep_in_fp32_modules",
+    ),
+    Row("a loss scale that is a flag", {**MICRO, "fp16": {"enabled": True, "loss_scale": False}}, "fp16.loss_scale"),
+    Row(
+        "random layers, switched on",
+        {**MICRO, "data_efficiency": {"data_routing": {"random_ltd": True}}},
+        "data_efficiency.data_routing.random_ltd",
+    ),
     Row("stage 4", {**MICRO, **zero(4)}, "zero_optimization.stage"),
     Row(
         "three mistakes",
