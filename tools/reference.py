@@ -50,6 +50,33 @@ secrets: {HF_TOKEN: {env: HF_TOKEN}}
 ```
 """
 
+_DS_CONFIG = """\
+## `deepspeed.config`
+
+A file is read as DeepSpeed reads it: JSON with `#`, `//` and `/* */` comments, trailing commas, keys without \
+quotes; `Infinity` is taken too. All mistakes
+are told at once, each with file and line. Everything is compared with the DeepSpeed release that the messages name.
+
+| found | orch |
+| --- | --- |
+| a key that begins with `_`, `//` or `#`, or is `comment` | a comment, kept; an error in `zero_optimization`, \
+`fp16` and other sections of which DeepSpeed has a model, as it refuses the file |
+| a key one or two letters from one of DeepSpeed's | an error: "did you mean gradient_clipping?" |
+| any other key that DeepSpeed ignores | a warning; it stays in the rendered file, where a script may read it |
+| a section or an optimizer that DeepSpeed has removed | an error that says what to write |
+| `zero_optimization: true`, `cpu_offload` and other old names that DeepSpeed still takes | read as DeepSpeed \
+reads them, with a warning |
+| `"2"` or `"true"` where DeepSpeed's model takes it | the number or flag |
+| batch sizes | must multiply out for the ranks of `resources`. Ranks that share a model count once: \
+`sequence_parallel_size`, `tensor_parallel.autotp_size`, and `pipeline: {stages: N}`, which tells orch what the \
+script builds |
+| `optimizer`, `scheduler` | names and parameters are those of DeepSpeed and torch; what has no default must be \
+there |
+| `auto` | where the Trainer or accelerate fills it. With `run` a warning says that a script of another kind \
+fails there |
+
+"""
+
 _CONFIGURATION = """\
 # The configuration
 
@@ -71,7 +98,7 @@ def job_page() -> str:
     """docs/job.md."""
     owned = "\n".join(f"| `{name}` | {instead} |" for name, instead in sorted(OWNED.items()))
     tail = f"## TrainingArguments that orch sets\n\n| not in `training.args` | use |\n| --- | --- |\n{owned}\n"
-    return "\n".join([_JOB, *_sections(Spec, "", "Top level"), tail])
+    return "\n".join([_JOB, *_sections(Spec, "", "Top level"), _DS_CONFIG, tail])
 
 
 def configuration_page(types: ProfileTypes) -> str:

@@ -91,7 +91,7 @@ class DeepSpeed:
     offload: Offload = option("none", "Where optimizer state (and at stage 3 parameters) live.")
     nvme_path: str | None = option(None, "A directory on a local NVMe disk, for offload: nvme.", pattern=PATH)
     config: Mapping[str, Any] = option(
-        dict, "Raw ds_config keys, or the path of a ds_config.json (// comments allowed).", from_file=True
+        dict, "Raw ds_config keys, or the path of a ds_config.json (read as DeepSpeed reads it).", from_file=True
     )
 
 

@@ -33,7 +33,7 @@ _KINDS: Mapping[Kind, str] = {
 class Value:
     """One value: its kind and range. `choices` are compared without regard to case where `any_case` says so.
 
-    `auto`: the word itself is a value. `no_flag`: true and false are not read as 1 and 0, where DeepSpeed's models would.
+    `auto`: the word itself is a value. `no_flag`: true and false are not read as 1 and 0.
     """
 
     kind: Kind

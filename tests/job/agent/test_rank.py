@@ -28,7 +28,9 @@ def place(tmp_path: Path) -> Path:
 
 def _start(place: Path, script: str, command: list[str], *, agent: int | None = None) -> subprocess.Popen[bytes]:
     (place / "generation/work/train.py").write_text(script)
-    (place / "bundle/job.json").write_text(json.dumps({**LEAST, "command": command, "code": "code", "instrument": False}))
+    (place / "bundle/job.json").write_text(
+        json.dumps({**LEAST, "command": command, "code": "code", "instrument": False})
+    )
     env = {
         **os.environ,
         "RANK": "3",
