@@ -85,6 +85,10 @@ def accelerate(where: Path, ranks: int = 1) -> None:
         pt(where / name)
 
 
+class PartialState:
+    num_processes: int
+
+
 def trainers(tree: Path) -> None:
     for step in (5, 10):
         plain_trainer(tree / f"checkpoint-{step}", step)
@@ -97,10 +101,8 @@ def trainer_of_four(tree: Path) -> None:
 
 
 def trainer_says_its_ranks(tree: Path) -> None:
-    """A real training_args.bin says in how many processes the Trainer ran."""
-    from accelerate.state import PartialState
-
-    state = PartialState(cpu=True)
+    """In training_args.bin there is the state of accelerate, which says in how many processes the Trainer ran."""
+    state = PartialState()
     state.num_processes = 3
     plain_trainer(tree / "checkpoint-10", 10, ranks=3)
     pt(tree / "checkpoint-10" / "training_args.bin", {"distributed_state": state})
