@@ -150,7 +150,7 @@ def _resume(parser: ArgumentParser) -> None:
 
 
 def _checkpoints(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN|DIR", help="the name of a run, or any directory with checkpoints in it")
+    parser.add_argument("run", metavar="RUN|DIR", help="a run, a directory of checkpoints, or one checkpoint")
     parser.add_argument("--verify", action="store_true", help="read every file and name what is wrong with it")
     _json(parser)
 
