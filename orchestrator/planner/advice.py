@@ -6,9 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator.model.plan import DsConfig, Topology
 from orchestrator.model.spec import Spec
-from orchestrator.planner.dscheck import AUTO, TRAINER_FILLS, place
+from orchestrator.planner.dscheck import AUTO, BATCH, TRAINER_FILLS, place
 from orchestrator.planner.settings import given
 
+NO_BATCH = (
+    "Batch sizes in ds_config.json are auto, which Hugging Face's Trainer fills; a script that gives the file to "
+    "deepspeed itself needs deepspeed.config: {train_batch_size: ...}."
+)
 _INEXACT = "losses after a resume differ by about 1e-6 from those of an uninterrupted run"
 
 
@@ -21,6 +25,7 @@ def advise(spec: Spec, topology: Topology, raw: DsConfig, config: DsConfig) -> t
         *_slow_offload(config),
         *_without_effect(raw, config),
         *_filled_by_the_trainer(spec, raw),
+        *_without_batch(spec, raw),
     )
 
 
@@ -80,6 +85,11 @@ def _filled_by_the_trainer(spec: Spec, raw: DsConfig) -> Iterator[str]:
             f"{AUTO} is filled by Hugging Face's Trainer and by accelerate; a script that gives the file to "
             f"deepspeed.initialize itself fails there: {', '.join(left)}."
         )
+
+
+def _without_batch(spec: Spec, raw: DsConfig) -> Iterator[str]:
+    if spec.run is not None and raw and not any(key in raw for key in BATCH[:2]):
+        yield NO_BATCH
 
 
 def _auto(raw: DsConfig, path: tuple[str, ...]) -> bool:

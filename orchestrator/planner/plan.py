@@ -10,7 +10,7 @@ from orchestrator.model.cluster import Cluster
 from orchestrator.model.command import command_of
 from orchestrator.model.plan import Batch, DsConfig, Memory, ModelFacts, Plan, Topology
 from orchestrator.model.spec import Spec
-from orchestrator.planner.advice import advise
+from orchestrator.planner.advice import NO_BATCH, advise
 from orchestrator.planner.batch import (
     TOKENS_PER_MICRO_BATCH,
     data_parallel,
@@ -72,10 +72,6 @@ def _one_for_each_field(errors: list[JobError]) -> list[JobError]:
 
 
 _SCRIPT_MEMORY = "The model and the batch are the script's own, so memory is not estimated."
-_SCRIPT_BATCH = (
-    "Batch sizes in ds_config.json are auto, which Hugging Face's Trainer fills; a script that gives the file to "
-    "deepspeed itself needs deepspeed.config: {train_batch_size: ...}."
-)
 
 
 _UNSEEN = (
@@ -106,7 +102,7 @@ def _choose_for_script(job: Job) -> _Chosen:
         *choice.because,
         *((_OWN_CONFIG.format(command.ds_config),) if command.ds_config else ()),
         _SCRIPT_MEMORY,
-        *((_SCRIPT_BATCH,) if sizes_left_open else ()),
+        *((NO_BATCH,) if sizes_left_open and not job.raw else ()),
         *(() if seen else (_UNSEEN,)),
     )
     return _Chosen(candidate=choice.candidate, batch=None, memory=None, because=because)

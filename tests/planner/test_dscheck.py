@@ -306,3 +306,22 @@ def test_whole_numbers_written_as_5e8_become_whole_numbers():
 def test_a_script_is_checked_as_strictly():
     with pytest.raises(JobError, match="did you mean train_batch_size"):
         plan(script({"train_batchsize": 16}))
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"train_batch_size": "auto", "optimizer": {"type": "AdamW", "params": {"lr": "auto"}}}, "optimizer.params.lr"),
+        ({"gradient_clipping": "auto", "train_batch_size": 8}, "fails there: deepspeed.config.gradient_clipping."),
+        ({"zero_optimization": {"stage": 1}}, "Batch sizes in ds_config.json are auto"),
+    ],
+    ids=str,
+)
+def test_what_only_the_trainer_fills_is_a_warning_for_a_script(raw, words):
+    assert any(words in warning for warning in plan(script(raw)).warnings)
+
+
+def test_auto_that_deepspeed_itself_reads_is_no_warning():
+    raw = {"train_batch_size": 8, "bf16": {"enabled": "auto"}, "zero_optimization": {"reduce_bucket_size": "auto"}}
+    assert plan(script(raw)).warnings == ()
+    assert plan(script()).warnings == ()

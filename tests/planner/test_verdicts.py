@@ -45,8 +45,10 @@ def fill(section):
 
 def judge(config, ranks):
     config = fill(config)
-    if config.get("train_batch_size") == "auto":
-        config.update(train_batch_size=ranks, train_micro_batch_size_per_gpu=1, gradient_accumulation_steps=1)
+    if "auto" in [config.get(key) for key in BATCH]:
+        config = {key: value for key, value in config.items() if key not in BATCH or value != "auto"}
+        if not any(config.get(key) for key in BATCH[:2]):
+            config["train_micro_batch_size_per_gpu"] = 1
     ds._reject_removed_config_keys(config)
     alone = {key: value for key, value in config.items() if key not in BATCH}
     parsed = ds.DeepSpeedConfig({**alone, "train_micro_batch_size_per_gpu": 1})

@@ -99,6 +99,8 @@ ROWS = (
         "trainer, infinity",
         {**TRIPLE, "aio": AIO, "zero_optimization": {**STAGE_3, "offload_optimizer": NVME, "offload_param": NVME}},
     ),
+    Row("trainer, accumulation of one's own", {**TRIPLE, "gradient_accumulation_steps": 4, **zero(2)}),
+    Row("trainer, only the micro-batch left open", {"train_micro_batch_size_per_gpu": AUTO, **zero(2)}),
     Row("trainer, untested allowed", {**TRIPLE, "zero_allow_untested_optimizer": True, **zero(0)}),
     Row("trainer, no optimizer, auto everywhere", {**TRIPLE, "gradient_clipping": AUTO, **zero(2, overlap_comm=AUTO)}),
     Row(
