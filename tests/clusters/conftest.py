@@ -258,32 +258,33 @@ def _kubernetes(request: pytest.FixtureRequest, home: Path, work: Path) -> Place
 PLACES = {"kubernetes": _kubernetes, "local": _local, "slurm": _slurm, "ssh": _ssh}
 
 
-# On Kubernetes a test takes as long as pods and launchers take to start: there these stand for the rest.
-ON_KUBERNETES = {
+# `local` has every case. What the other kinds do in their own way is in `make test`, the rest in `make test-full`.
+CORE = {
     "test_an_attempt_lives_and_then_has_succeeded",
     "test_the_same_attempt_handed_over_again_is_adopted",
-    "test_a_mistake_in_the_script_has_failed_with_its_cause_and_is_not_worth_another_attempt",
     "test_a_cancel_ends_every_process_and_later_hand_overs_start_nothing",
-    "test_a_cancel_before_the_hand_over_lets_nothing_start",
-    "test_an_attempt_that_is_older_than_the_newest_claim_is_fenced",
-    "test_another_attempt_goes_on_in_another_generation",
     "test_secrets_reach_the_job_and_no_file",
 }
-# ssh hosts do these by the operations that this machine does them by: there `local` stands for both.
-AS_ON_LOCAL = {
-    "test_an_attempt_that_has_ended_is_not_started_again_by_another_hand_over",
-    "test_a_cancel_now_ends_processes_that_a_signal_has_stopped",
-    "test_an_attempt_that_is_older_than_the_newest_claim_is_fenced",
-    "test_another_attempt_goes_on_in_another_generation",
-    "test_metrics_are_read_on_from_a_mark",
+IN_TEST = {
+    "kubernetes": CORE,
+    "ssh": {
+        *CORE,
+        "test_an_attempt_whose_processes_were_all_killed_is_lost",
+        "test_an_agent_that_is_killed_alone_takes_its_ranks_with_it_and_the_others_end",
+    },
+    "slurm": {
+        *CORE,
+        "test_a_cancel_before_the_hand_over_lets_nothing_start",
+        "test_an_attempt_whose_processes_were_all_killed_is_lost",
+        "test_an_attempt_that_is_older_than_the_newest_claim_is_fenced",
+    },
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         place = getattr(getattr(item, "callspec", None), "params", {}).get("place")
-        name = getattr(item, "originalname", "")
-        if (place == "kubernetes" and name not in ON_KUBERNETES) or (place == "ssh" and name in AS_ON_LOCAL):
+        if place in IN_TEST and getattr(item, "originalname", "") not in IN_TEST[place]:
             item.add_marker(pytest.mark.full)
 
 

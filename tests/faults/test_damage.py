@@ -90,6 +90,7 @@ def test_the_run_goes_on_from_the_newest_proven_checkpoint(
     assert lab.losses(run) == undisturbed()
 
 
+@pytest.mark.full
 def test_with_nothing_proven_left_the_run_stops_and_asks(lab: Lab) -> None:
     job = lab.job()
     run = lab.submit(job)

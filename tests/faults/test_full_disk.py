@@ -31,6 +31,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.full
 def test_a_full_disk_does_not_cost_the_run(
     lab: Lab, undisturbed: Callable[..., dict[int, float]], small_disk: Path
 ) -> None:

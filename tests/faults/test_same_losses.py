@@ -22,6 +22,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("zero", "offload"), CASES)
+@pytest.mark.full
 def test_a_run_killed_at_a_random_step_has_the_same_losses(
     lab: Lab, undisturbed: Callable[..., dict[int, float]], zero: int, offload: str
 ) -> None:

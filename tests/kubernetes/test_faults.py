@@ -84,7 +84,7 @@ FAULTS: dict[str, Callable[[KubeLab, str], None]] = {
     "object-deleted": delete_the_object,
     "agent-killed": kill_the_agent,
 }
-IN_TEST = {("pytorchjob", "head-deleted"), ("jobset", "pod-evicted"), ("trainjob", "object-deleted")}
+IN_TEST = {("trainjob", "object-deleted")}
 
 
 @pytest.mark.parametrize(
@@ -261,6 +261,7 @@ def test_an_api_server_that_dies_and_comes_back(make_lab: Make, expected: dict[i
     assert (lab.status(run)["attempt"], len(lab.generations(run))) == (1, 1)
 
 
+@pytest.mark.full
 def test_an_api_server_that_hangs_while_a_job_is_submitted(make_lab: Make) -> None:
     """Nobody knows what became of the request: it is tried again, and there is one object."""
     lab = make_lab("pytorchjob")

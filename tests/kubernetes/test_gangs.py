@@ -27,7 +27,7 @@ def gangs(kube_bed: Cluster) -> Iterator[None]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("kind", ["jobset", pytest.param("pytorchjob", marks=pytest.mark.full)])
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.full) for kind in ("jobset", "pytorchjob")])
 def test_a_gang_that_does_not_fit_holds_nothing(make_lab: Make, gangs: None, kind: str) -> None:
     lab = make_lab(kind, overlay=seats(kind), gang="coscheduling")
     first = lab.submit(both(lab, "first", LONG))

@@ -109,7 +109,7 @@ def reads(many: Many) -> dict[tuple[str, str], int]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["jobset", *(pytest.param(kind, marks=full) for kind in KINDS if kind != "jobset")])
-@pytest.mark.parametrize("count", [60, pytest.param(300, marks=full)])
+@pytest.mark.parametrize("count", [24, pytest.param(60, marks=full), pytest.param(300, marks=full)])
 def test_a_cluster_is_asked_as_often_for_many_runs_as_for_few(make_lab: Make, kind: str, count: int) -> None:
     many = Many(make_lab(kind, overlay=suspended(kind)))
     many.submit(FEW)
@@ -125,6 +125,7 @@ def test_a_cluster_is_asked_as_often_for_many_runs_as_for_few(make_lab: Make, ki
     }
 
 
+@pytest.mark.full
 def test_runs_that_have_no_object_are_asked_for_together(make_lab: Make) -> None:
     """Those that wait to be tried again, and those whose object was deleted while their pods are still ending."""
     many = Many(make_lab("jobset", overlay=suspended("jobset")))

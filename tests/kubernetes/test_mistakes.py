@@ -39,6 +39,7 @@ def test_a_users_mistake_ends_a_run_with_the_traceback_of_the_rank_that_failed(m
 @pytest.mark.parametrize(
     "kind", [pytest.param("pytorchjob", marks=full), "jobset", pytest.param("trainjob", marks=full)]
 )
+@pytest.mark.full
 def test_without_a_controller_no_operator_starts_it_again_for_ever(make_lab: Make, kind: str) -> None:
     lab = make_lab(kind)
     name = lab.by_hand(lab.script("wrong", WRONG))

@@ -129,6 +129,7 @@ def test_a_quota_with_no_room_is_waited_for_until_there_is(make_lab: Make) -> No
     lab.finish(run)
 
 
+@pytest.mark.full
 def test_another_attempt_waits_for_the_room_that_the_one_before_it_takes(make_lab: Make) -> None:
     lab = make_lab("jobset", overlay=suspended("jobset"))
     lab.kubectl("create", "quota", "one", "--hard=count/jobsets.jobset.x-k8s.io=1")
@@ -155,6 +156,7 @@ def _is_taken(backend: KubernetesBackend, one: Submission, bundle: Bundle) -> bo
         return False
 
 
+@pytest.mark.full
 def test_a_webhook_that_refuses_pods(make_lab: Make) -> None:
     lab = make_lab(stuck_after=BOUND)
     lab.cluster.apply(json.dumps(policy(lab.space.name)))

@@ -136,6 +136,7 @@ def test_a_job_whose_node_is_lost_goes_on_elsewhere(lab: SlurmLab, expected: dic
     assert lab.states(job)[0] == "NODE_FAIL"
 
 
+@pytest.mark.full
 def test_what_an_orphan_on_a_lost_node_writes_does_not_count(lab: SlurmLab, expected: dict[int, float]) -> None:
     """Both ranks on one node: nothing there ends with slurmd, and they train, save and commit beside the new start."""
     places = {"resources": {"nodes": 1, "gpus_per_node": 2}, "checkpoint": {"dir": "ckpt", "every": 1, "keep": 3}}
@@ -169,6 +170,7 @@ def test_what_an_orphan_on_a_lost_node_writes_does_not_count(lab: SlurmLab, expe
     lab.until(lambda: not lab.tasks(), seconds=180, hint="nothing is left")
 
 
+@pytest.mark.full
 def test_slurmctld_may_be_away_for_half_a_minute(lab: SlurmLab, expected: dict[int, float]) -> None:
     """Away when a rank dies and when the training ends."""
     job = lab.by_hand(lab.job(seconds=1.0, after=11))

@@ -139,6 +139,7 @@ def test_a_lost_node_is_told_and_left(lab: SlurmLab, expected: dict[int, float])
 
 
 @training
+@pytest.mark.full
 def test_a_controller_that_is_killed_after_the_submission_is_not_missed(
     lab: SlurmLab, expected: dict[int, float]
 ) -> None:

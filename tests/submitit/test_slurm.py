@@ -112,6 +112,7 @@ def test_the_tasks_of_two_nodes_know_where_they_are(lab: SlurmLab) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.full
 def test_a_checkpointable_survives_a_preemption_and_then_the_loss_of_a_node(lab: SlurmLab) -> None:
     log = lab.shared / "count.log"
     with User(lab, "count") as user:

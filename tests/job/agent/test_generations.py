@@ -112,6 +112,7 @@ def test_after_kill_9_of_everything_the_next_start_goes_on(make_cluster: MakeClu
     assert cluster.claim(2)["resume"]["step"] == 5
 
 
+@pytest.mark.full
 def test_the_children_of_ranks_are_not_left_behind(make_cluster: MakeCluster) -> None:
     script = """
     import subprocess
@@ -149,6 +150,7 @@ def test_the_failure_budget_holds_over_starts_with_nobody_to_count_them(make_clu
 
 
 @pytest.mark.parametrize(("act", "code"), [("terminate", 82), ("kill", 84)])
+@pytest.mark.full
 def test_between_two_generations_nobody_waits_for_a_node_0_that_is_gone(
     make_cluster: MakeCluster, act: str, code: int
 ) -> None:
@@ -161,6 +163,7 @@ def test_between_two_generations_nobody_waits_for_a_node_0_that_is_gone(
     assert not cluster.root.joinpath("generations/000003.json").exists()
 
 
+@pytest.mark.full
 def test_lost_generations_count_too(make_cluster: MakeCluster) -> None:
     cluster = make_cluster("time.sleep(600)", nodes=1, max_failures=1)
     for number in (1, 2):
@@ -213,6 +216,7 @@ def test_a_request_to_one_agent_reaches_all_ranks_and_is_no_failure(make_cluster
     assert not _alive(cluster)
 
 
+@pytest.mark.full
 def test_a_sigterm_to_every_process_as_slurm_sends_it_is_a_request_like_any_other(make_cluster: MakeCluster) -> None:
     script = SESSION.replace("commit(step)", "time.sleep(3)\n            commit(step)")
     cluster = make_cluster("signal.signal(signal.SIGTERM, lambda *_: None)\n" + script)
@@ -241,6 +245,7 @@ def test_a_script_that_knows_nothing_of_orch_is_terminated_at_once(make_cluster:
     assert not _alive(cluster)
 
 
+@pytest.mark.full
 def test_a_rank_that_does_not_leave_is_killed_when_the_grace_is_over(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(
         "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\nsession()\ntime.sleep(300)",
@@ -304,6 +309,7 @@ def test_a_node_that_stands_still_is_lost_after_its_heartbeat(make_cluster: Make
     assert not _alive(cluster)
 
 
+@pytest.mark.full
 def test_a_node_is_found_lost_also_where_the_ranks_of_node_0_have_felt_it_first(make_cluster: MakeCluster) -> None:
     """As on two machines: a connection is reset at once, and nobody can see that the other's agent is gone."""
     script = """
@@ -353,6 +359,7 @@ def test_deepspeeds_own_launcher_starts_the_ranks_and_leaves_none(make_cluster: 
     assert "Rank 1 on node 1 was killed by SIGKILL" in cluster.outcome(1)["because"]
 
 
+@pytest.mark.full
 def test_deepspeeds_ranks_die_with_their_agent(make_cluster: MakeCluster) -> None:
     cluster = make_cluster("time.sleep(300)", nodes=1, launcher="deepspeed")
     agent = cluster.agent(0)
@@ -370,6 +377,7 @@ def test_secrets_reach_the_ranks_and_no_file(make_cluster: MakeCluster) -> None:
     assert all(b"hunter2" not in path.read_bytes() for path in files)
 
 
+@pytest.mark.full
 def test_a_stop_that_reaches_one_node_before_another_has_claimed_may_be_followed_by_a_requeue(
     make_cluster: MakeCluster,
 ) -> None:
@@ -389,6 +397,7 @@ def test_a_stop_that_reaches_one_node_before_another_has_claimed_may_be_followed
     assert cluster.wait(requeued) == [82, 82]
 
 
+@pytest.mark.full
 def test_the_outcome_names_the_machine_of_the_first_error_as_the_cluster_does(make_cluster: MakeCluster) -> None:
     cluster = make_cluster("if RANK == 1:\n    raise ValueError('no')\ntime.sleep(600)", max_failures=0)
     agents = [cluster.agent(0, env={"SLURMD_NODENAME": "gn01"}), cluster.agent(1, env={"SLURMD_NODENAME": "gn02"})]
@@ -397,6 +406,7 @@ def test_the_outcome_names_the_machine_of_the_first_error_as_the_cluster_does(ma
     assert report.read_report(cluster.root).host == "gn02"
 
 
+@pytest.mark.full
 def test_a_job_that_is_stopped_before_it_can_save_is_queued_again_so_often_and_no_more(
     make_cluster: MakeCluster,
 ) -> None:
@@ -414,6 +424,7 @@ def test_a_job_that_is_stopped_before_it_can_save_is_queued_again_so_often_and_n
     assert start(MAX_STOPS, attempt=2) == 82, "somebody has decided to try it again"
 
 
+@pytest.mark.full
 def test_a_node_that_never_comes_is_named_by_the_hostfile(make_cluster: MakeCluster, tmp_path: Path) -> None:
     hostfile = tmp_path / "hostfile"
     hostfile.write_text("gn01 slots=1\ngn02 slots=1\n")

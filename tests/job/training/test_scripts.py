@@ -49,6 +49,7 @@ def same_after_kill(tmp_path: Path, config: dict[str, Any], *command: str) -> No
     assert killed.losses() == {step: expected[step] for step in range(4, STEPS + 1)}
 
 
+@pytest.mark.full
 def test_a_pipeline_killed_and_resumed_has_the_same_losses(tmp_path: Path) -> None:
     same_after_kill(tmp_path, pipeline_config(), PIPELINE, "--steps", str(STEPS))
 
