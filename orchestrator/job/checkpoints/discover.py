@@ -36,6 +36,7 @@ _STAGED = re.compile(r"tmp-checkpoint-\d+")  # a Trainer's, of some releases: re
 _TAG_FILE = re.compile(r"(.*_)?(mp_rank_\d+_)?(model|optim)_states\.pt|layer_\d+.*-model_states\.pt")
 _MEGATRON_RANK = re.compile(r"mp_rank_\d+(_\d+)*")
 _METADATA = re.compile(r"(__\d+)?\.metadata")
+_INDEX = re.compile(r"(model|pytorch_model|diffusion_pytorch_model)\.(safetensors|bin)\.index\.json")
 _RANDOM = re.compile(r"random_states_\d+\.pkl")
 _WEIGHTS = re.compile(r"(model|adapter_model|pytorch_model|diffusion_pytorch_model)([-_.].*)?\.(safetensors|bin)")
 _TRAINER = re.compile(
@@ -315,13 +316,22 @@ def _is_own(name: str, inside: Inside) -> bool:
     return name.lower() in _NAMED_NEWEST and len(files) > 1 and not any(map(step_in_name, files))
 
 
+def _is_model(name: str, inside: Inside) -> bool:
+    """A model alone; one in shards needs no name that says so, but checkpoints may lie beside a model."""
+    if _NAMED.fullmatch(name):
+        return any(map(_WEIGHTS.fullmatch, inside))
+    sharded = any(_INDEX.fullmatch(inner) for inner in inside)
+    return sharded and not any(_is(entry, os.DirEntry.is_dir) for entry in inside.values())
+
+
 def _is_tag(name: str, inside: Inside) -> bool:
     return any(map(_TAG_FILE.fullmatch, inside)) or re.fullmatch(r"global_step\d+", name) is not None
 
 
 def _is_universal(name: str, inside: Inside) -> bool:
     converted = "zero" in inside and inside["zero"].is_dir()
-    return converted and (_is_tag(name, inside) or name.endswith(UNIVERSAL))
+    begun = re.fullmatch(r"global_step\d+" + UNIVERSAL, name) is not None
+    return begun or (converted and (_is_tag(name, inside) or name.endswith(UNIVERSAL)))
 
 
 def _has_torch(inside: Inside) -> bool:
@@ -336,7 +346,7 @@ _RULES: Sequence[tuple[Kind, Callable[[str, Inside], bool]]] = (  # in this orde
     (Kind.UNIVERSAL, _is_universal),
     (Kind.DEEPSPEED, lambda name, inside: _is_tag(name, inside) or _is_folder(name, inside)),
     (Kind.TORCH, _is_own),
-    (Kind.WEIGHTS, lambda name, inside: bool(_NAMED.fullmatch(name)) and any(map(_WEIGHTS.fullmatch, inside))),
+    (Kind.WEIGHTS, _is_model),
 )
 
 

@@ -78,10 +78,10 @@ def state_of(unit: Path) -> str:
 def foreign_places(root: Root, *, weights: bool = False) -> list[Place]:
     """The checkpoints at the top of the root: from before orch. Of those that say the same step the newest is first.
 
-    With `weights` also models alone whose names say a step: there is nothing to resume from in them.
+    With `weights` also models alone, in a directory or of a step: there is nothing to resume from in them.
     """
     units = discover.find(Path(root), depth=0, left_out=frozenset({GENERATIONS, REFUSALS, SET_ASIDE, MODEL}), lone=True)
-    shown = [unit for unit in units if unit.kind is not Kind.WEIGHTS or (weights and _is_of_a_step(unit))]
+    shown = [unit for unit in units if unit.kind is not Kind.WEIGHTS or (weights and _is_listed(Path(root), unit))]
     shown.sort(key=lambda unit: (unit.kind is not Kind.UNIVERSAL, unit.time), reverse=True)
     return list(_places(Path(root), Path(root), 0, shown, manual=False))
 
@@ -124,8 +124,8 @@ def _files_below(directory: Path, above: frozenset[str]) -> Iterator[Path]:
             yield path
 
 
-def _is_of_a_step(unit: Found) -> bool:
-    return unit.step is not None and "-of-" not in unit.path
+def _is_listed(root: Path, model: Found) -> bool:
+    return (root / model.path).is_dir() or (model.step is not None and "-of-" not in model.path)
 
 
 def _places(root: Path, tree: Path, generation: int, units: Sequence[Found], *, manual: bool) -> Iterator[Place]:

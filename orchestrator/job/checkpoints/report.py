@@ -62,7 +62,7 @@ def read_report(root: Root, after_generation: int = 0) -> Report:
 
 
 def list_checkpoints(root: Root, *, verify: bool = False, only: str | None = None) -> list[Listed]:
-    """Every checkpoint of the run, newest first, also those that do not count. Raises OSError.
+    """Every checkpoint of the run, newest first, also those that do not count, and last models alone. Raises OSError.
 
     `only`: the path of one, relative to the root.
     """
@@ -70,7 +70,7 @@ def list_checkpoints(root: Root, *, verify: bool = False, only: str | None = Non
     places = [place for number in range(1, newest_number(root) + 1) for place in own_places(root, number)]
     places += foreign_places(root, weights=True)
     places = [place for place in places if only is None or place.path == only]
-    places.sort(key=lambda place: (place.step, place.generation), reverse=True)
+    places.sort(key=lambda place: (place.kind != Kind.WEIGHTS.value, place.step, place.generation), reverse=True)
     return [_listed(Path(root), place, counts=place.path in counting, full=verify) for place in places]
 
 

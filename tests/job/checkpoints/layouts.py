@@ -528,9 +528,9 @@ LAYOUTS = [
         "own-directories",
         own_directories,
         [
-            ("step_20", "weights", 20, True),
             ("step_10", "torch", 10, True),
             ("step_5", "torch", 5, True),
+            ("step_20", "weights", 20, True),
         ],
         "step_10/optimizer.pt",
         missed=False,

@@ -66,6 +66,17 @@ def test_a_directory_above_says_where_there_are_some(trees: Path) -> None:
     assert {str(trees / "trainer"), str(trees / "files"), str(trees / "lightning-deepspeed")} <= set(above.below)
 
 
+def test_a_model_in_shards_is_listed_and_a_shard_that_is_not_there_is_named(trees: Path, tmp_path: Path) -> None:
+    for name in ("model.safetensors.index.json", "model-00001-of-00002.safetensors"):
+        (tmp_path / "final").mkdir(exist_ok=True)
+        shutil.copy(trees / "trainer-index" / "checkpoint-10" / name, tmp_path / "final")
+    shutil.copytree(trees / "trainer" / "checkpoint-5", tmp_path / "checkpoint-5")
+    for path in (tmp_path, tmp_path / "final"):
+        listed = texts.checkpoints(ListCheckpoints(str(path), verify=True)).listed
+        assert (listed[-1].path, listed[-1].kind, listed[-1].proven) == ("final", "weights", False)
+    assert "model-00002-of-00002.safetensors: not there" in listed[-1].problems[0].what
+
+
 @pytest.mark.parametrize("path", ["tags/global_step10", "linked/checkpoint-10", "files/ckpt_10.pt", "own-last/last"])
 def test_one_checkpoint_alone_is_listed_by_its_path(trees: Path, path: str) -> None:
     found = texts.checkpoints(ListCheckpoints(str(trees / path), verify=True))
