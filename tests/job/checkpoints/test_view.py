@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.job.checkpoints import choose, view
+from orchestrator.job.checkpoints import choose, retention, view
 from orchestrator.job.checkpoints.generations import write_claim
 from orchestrator.job.checkpoints.layout import own_places
-from orchestrator.job.protocol.files import checkpoints_dir, work_dir
+from orchestrator.job.protocol.files import MANUAL_COMMITS, checkpoints_dir, generation_dir, work_dir
 from orchestrator.job.protocol.records import Claim, Resume, Shown
 from tests.job.checkpoints.test_structure import _torch_file
 
@@ -168,3 +168,19 @@ def test_from_scratch_nothing_is_shown(root, code):
     trainer(work / "out", 10)
     shown, work = start(root, code, asked="from-scratch")
     assert (shown.checkpoints, (work / "out").exists()) == ((), False)
+
+
+def test_files_of_torch_that_are_no_checkpoints_go_on_as_output(root: Path, code: Path) -> None:
+    _, work = start(root, code)
+    (work / "data").mkdir()
+    _torch_file(work / "data" / "features.pt", {})
+    (generation_dir(root, 1) / MANUAL_COMMITS).touch()
+    (work / "out").mkdir()
+    _torch_file(work / "out" / "best_model.pt", {})
+    (work / ".last.ckpt.orch-commit.json").write_text("{}")
+    assert own_places(root, 1) == [], "who commits commits checkpoints"
+    assert retention.drop_unfinished(root, 1) == []
+    _, work = start(root, code)
+    assert (work / "data" / "features.pt").exists()
+    assert (work / "out" / "best_model.pt").exists()
+    assert not (work / ".last.ckpt.orch-commit.json").exists()
