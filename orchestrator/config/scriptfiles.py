@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from orchestrator.model.command import Command, CommandError, check_counts, pars
 from orchestrator.model.launchers import ACCELERATE
 
 _CANNOT = {"FSDP", "MEGATRON_LM", "XLA", "TPU"}  # kinds of accelerate that are set up by its launcher alone
+
+_PARTS = ("fp8_config", "megatron_lm_config", "parallelism_config", "mpirun_config")  # of its file, the same
 
 
 def expand(root: Node, directory: Path) -> Node:
@@ -42,10 +44,27 @@ def expand(root: Node, directory: Path) -> Node:
 
 def _with_ds_config(root: Node, run: Node, name: str, base: Path) -> Node:
     section = root.child("deepspeed")
-    if section is not None and section.child("config") is not None:
-        return root  # what the job says itself is checked
+    asked = section.child("config") if section is not None and isinstance(section.value, dict) else None
     config = read_mapping(Node(name, run.file, run.line), base, "deepspeed.config")
+    if asked is not None and asked.value is not None:
+        _check_same(config, asked, run, name)
+        return root
     return _with(root, "deepspeed", {"config": config}, run)
+
+
+def _check_same(own: Node, asked: Node, run: Node, name: str) -> None:
+    """The script's own ds_config and deepspeed.config: the script reads only one. Raises JobError."""
+    one, other = plain(own), plain(asked)
+    if one == other or not isinstance(one, dict) or not isinstance(other, dict):
+        return
+    keys = sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
+    raise JobError(
+        f"the script reads {name}, and deepspeed.config is another one ({', '.join(keys)} differ). Leave "
+        f"deepspeed.config out, or write $ORCH_DS_CONFIG in place of {name}",
+        file=run.file,
+        line=run.line,
+        field="run",
+    )
 
 
 def _with_launcher_config(
@@ -63,13 +82,24 @@ def _with_launcher_config(
     kind = str(found.get("distributed_type", "NO"))
     if kind in _CANNOT:
         problems.append(f"{path} says distributed_type: {kind}, which cannot be handed on; set it in the script")
+    problems += [
+        f"{path} has {key}, which cannot be handed on; set it in the script" for key in _PARTS if found.get(key)
+    ]
     if problems:
         raise JobError("; ".join(problems), file=run.file, line=run.line, field="run")
     plugin = found.get("deepspeed_config") if kind == "DEEPSPEED" else None
-    settings = {**found, **(plugin if isinstance(plugin, dict) else {}), "use_deepspeed": kind == "DEEPSPEED" or None}
+    dynamo = found.get("dynamo_config")
+    settings = {
+        **found,
+        **dict(_items(plugin)),
+        **{f"dynamo_{name.removeprefix('dynamo_')}": value for name, value in _items(dynamo)},
+        "use_deepspeed": kind == "DEEPSPEED" or None,
+        "cpu": found.get("use_cpu") or None,
+        "debug": found.get("debug") or None,
+    }
     given = {ACCELERATE.variables[key]: value for key, value in settings.items() if key in ACCELERATE.variables}
     texts = {name: _text(value) for name, value in given.items() if value not in (None, "none", "no")}
-    own = settings.get("deepspeed_config_file")
+    own = settings.get("deepspeed_config_file") if kind == "DEEPSPEED" else None
     new = {name: located(text, run.file, run.line) for name, text in texts.items() if name not in command.environment}
     return _with(root, "env", new, run), own if isinstance(own, str) else None
 
@@ -96,6 +126,10 @@ def _size(root: Node, key: str) -> int:
 def _names(root: Node) -> list[str]:
     sections = (root.child("env"), root.child("secrets"))
     return [name for node in sections if node is not None and isinstance(node.value, dict) for name in node.value]
+
+
+def _items(value: object) -> Iterable[tuple[str, object]]:
+    return value.items() if isinstance(value, dict) else ()
 
 
 def _text(value: object) -> str:

@@ -152,8 +152,8 @@ def _run_rules(spec: Spec) -> Iterator[tuple[str, str]]:
     except CommandError as error:
         yield from (("run", problem) for problem in error.problems)
         return
-    name = command.words[1] if command.is_shell and len(command.words) > 1 else command.words[0]
-    if spec.code is None and name.endswith((".py", ".sh")) and not name.startswith("/"):
+    name = command.script
+    if spec.code is None and name and name.endswith((".py", ".sh")) and not name.startswith(("/", "$")):
         yield "run", f"{name} is a relative path, and no code goes with the job; add `code: .`"
     if command.is_shell:
         used = {match.group(2) or match.group(3) for word in command.words for match in VARIABLE.finditer(word)}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import JobError
+from orchestrator.job.nearest import nearest
 from orchestrator.model.command import Command, command_of
 from orchestrator.model.spec import STDLIB, Spec
 
+_PROGRAM = re.compile(r"[A-Za-z0-9_][\w.+-]*")  # a console script of an installed package
+_OF_FILES = (".py", ".sh", ".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".ipynb")
 Missing = tuple[str, str]  # field, what is wrong
 
 
@@ -47,11 +51,15 @@ def _sent(spec: Spec, base: Path) -> Iterator[Missing]:
 
 def _started(command: Command, code: Path) -> Iterator[Missing]:
     """The script of a command; the name of a program, and a module, may be those of an installed package."""
-    name = command.words[1 if command.is_shell else 0]
-    script = code / name
-    if name == "-m" or script.is_file() or ("/" not in name and not name.endswith((".py", ".sh"))):
+    name = command.script
+    if name is None or "$" in name or (code / name).is_file():
         return
-    yield "run", f"wanted a script, found {'no file' if script.exists() else 'nothing'} at {script}"
+    script = code / name
+    if not command.is_shell and _PROGRAM.fullmatch(name) and script.suffix not in _OF_FILES:
+        return
+    near = nearest(script.name, sorted(path.name for path in script.parent.glob("*.py")))
+    hint = f"; did you mean {near}?" if near else ""
+    yield "run", f"wanted a script, found {'no file' if script.exists() else 'nothing'} at {script}{hint}"
 
 
 def _data(spec: Spec, base: Path) -> Iterator[Missing]:

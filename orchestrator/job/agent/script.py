@@ -35,11 +35,12 @@ def run(job: JobFile, directory: Path, stop: Callable[[str], None]) -> None:
         return
     shown = _await_directories(directory)
     os.chdir(directory / files.WORK)
-    command = [expanded(word, os.environ) for word in job.command]
+    environ = _for_shell(os.environ) if job.command[0] in SHELLS else os.environ
+    command = [expanded(word, _values(job, environ)) for word in job.command]
     if command[0] in ("python", "python3"):
         del command[0]
     if command[0] in SHELLS:
-        _run_shell(command)
+        _run_shell(command, _values(job, environ))
         return
     if job.instrument:
         _instrument(directory, shown, stop)
@@ -57,6 +58,18 @@ def run(job: JobFile, directory: Path, stop: Callable[[str], None]) -> None:
 def expanded(word: str, environ: Mapping[str, str]) -> str:
     """A word of a command with the values of its variables; a variable that is not set is empty, as in a shell."""
     return VARIABLE.sub(lambda match: match.group(1) or environ.get(match.group(2) or match.group(3), ""), word)
+
+
+def _values(job: JobFile, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the variables of a command stand for: the environment, and what only some launchers put there."""
+    return {
+        "HOME": str(Path("~").expanduser()),
+        "NNODES": str(job.nodes),
+        "NODE_RANK": os.environ["ORCH_NODE"],
+        "NPROC_PER_NODE": str(job.ranks_per_node),
+        "LOCAL_WORLD_SIZE": str(job.ranks_per_node),
+        **environ,
+    }
 
 
 def _await_directories(directory: Path) -> Shown:
@@ -95,14 +108,14 @@ def _run_program(command: Sequence[str]) -> None:
         raise SystemExit(status)
 
 
-def _run_shell(command: Sequence[str]) -> None:
-    """The script of a shell, which starts the ranks of its node itself, at a port of their own."""
-    environ = {name: value for name, value in os.environ.items() if name not in _OF_A_RANK}
-    environ = {name: value for name, value in environ.items() if not name.startswith("TORCHELASTIC_")}
-    environ["NODE_RANK"] = os.environ["ORCH_NODE"]
-    environ["MASTER_PORT"] = str(
-        int(os.environ["MASTER_PORT"]) + 1
-    )  # the launcher of this process listens on the first
+def _for_shell(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a shell that starts the ranks of its node itself, at a port of their own."""
+    kept = {name: value for name, value in environ.items() if name not in _OF_A_RANK}
+    kept = {name: value for name, value in kept.items() if not name.startswith("TORCHELASTIC_")}
+    return {**kept, "MASTER_PORT": str(int(environ["MASTER_PORT"]) + 1)}  # this process's launcher has the first
+
+
+def _run_shell(command: Sequence[str], environ: Mapping[str, str]) -> None:
     done = subprocess.run(command, env=environ, check=False)
     if done.returncode != 0:
         raise SystemExit(done.returncode if done.returncode > 0 else 128 - done.returncode)
