@@ -99,6 +99,21 @@ class Control:
         return self._group
 
 
+class Alone(Control):
+    """The same for one rank that acts without the others."""
+
+    @property
+    def rank(self) -> int:
+        return 0
+
+    @property
+    def world_size(self) -> int:
+        return 1
+
+    def _together(self) -> Any:
+        return None
+
+
 def _distributed() -> Any:
     """torch.distributed where a process group exists, else None; never imports torch by itself."""
     torch = sys.modules.get("torch")

@@ -24,7 +24,10 @@ LIBRARIES: Mapping[str, Instrument] = {
     "torch.distributed.checkpoint.state_dict_saver": libraries.torch_checkpoint,
     "safetensors": libraries.safetensors,
     "deepspeed.runtime.engine": libraries.deepspeed,
+    "deepspeed.runtime.pipe.engine": libraries.pipeline,
     "accelerate.accelerator": libraries.accelerate,
+    "lightning.fabric.fabric": libraries.fabric,
+    "lightning_fabric.fabric": libraries.fabric,
     "lightning.pytorch.trainer.trainer": libraries.lightning,
     "pytorch_lightning.trainer.trainer": libraries.lightning,
     "transformers.trainer": huggingface.trainer,
@@ -47,7 +50,7 @@ def _patch(observer: Observer, name: str, module: ModuleType) -> None:
     try:
         said = LIBRARIES[name](observer, module)
     except UnknownVersion as unknown:
-        observer.note(f"{_title(name)} is not instrumented: this version is not known, {unknown}")
+        observer.tell(f"{_title(name)} is not instrumented: this version is not known, {unknown}")
     except Exception:  # noqa: BLE001 - a bug here must not end a script that runs without it
         observer.failed(_title(name))
     else:

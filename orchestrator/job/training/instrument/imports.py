@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Optional
+from typing import Any, Optional
 
 Patch = Callable[[ModuleType], None]
 
@@ -18,6 +18,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
     def __init__(self, patches: Mapping[str, Patch]) -> None:
         self._patches = dict(patches)
+        self._finding: set[str] = set()
 
     def install(self) -> None:
         """From here on; what is imported already is patched at once."""
@@ -30,18 +31,25 @@ class Finder(importlib.abc.MetaPathFinder):
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
     ) -> Optional[importlib.machinery.ModuleSpec]:
         """The specification of a module to patch, with a loader that does; None for all others."""
-        patch = self._patches.pop(fullname, None)
-        if patch is None:
+        if fullname not in self._patches or fullname in self._finding:
             return None
-        spec = importlib.util.find_spec(fullname)
+        self._finding.add(fullname)
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._finding.discard(fullname)
+        # Many libraries only look whether another one is there: nothing is patched before the module is executed.
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, patch)
+            spec.loader = _Loader(spec.loader, self._patches[fullname])
         return spec
 
 
 class _Loader(importlib.abc.Loader):
     def __init__(self, loader: importlib.abc.Loader, patch: Patch) -> None:
         self._loader, self._patch = loader, patch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)  # what else this loader can: source, resources, file names
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> Optional[ModuleType]:
         return self._loader.create_module(spec)

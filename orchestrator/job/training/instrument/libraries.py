@@ -7,7 +7,7 @@ import sys
 from types import ModuleType
 from typing import Any, Optional
 
-from orchestrator.job.training.instrument.observer import ENGINE, OPTIMIZER, TRAINER, Observer
+from orchestrator.job.training.instrument.observer import ENGINE, OPTIMIZER, Observer
 from orchestrator.job.training.instrument.wrapping import UnknownVersion, wrap
 
 _DRY_RUN = "_init_optim_state"  # of torch.distributed.checkpoint: a step without effect, to make the optimizer's state
@@ -20,14 +20,18 @@ def torch_optimizer(observer: Observer, module: ModuleType) -> Optional[str]:
     if before is None or after is None:
         raise UnknownVersion("it has no hooks for all optimizers")
     first: list[int] = []
+    torch = sys.modules["torch"]
 
     def starts(optimizer: Any, _args: Any, _kwargs: Any) -> None:
+        if torch.compiler.is_compiling():
+            return  # a compiler traces this function; what follows would break its graph
         if not first and not _is_called_by(_DRY_RUN):
             first.append(id(optimizer))
+        if first and first[0] == id(optimizer):
             observer.starts_step()
 
     def took(optimizer: Any, _args: Any, _kwargs: Any) -> None:
-        if first and first[0] == id(optimizer):
+        if not torch.compiler.is_compiling() and first and first[0] == id(optimizer):
             observer.took_step(OPTIMIZER)
 
     before(starts)
@@ -58,12 +62,14 @@ def torch_checkpoint(observer: Observer, module: ModuleType) -> Optional[str]:
         with observer.saving() as outermost:
             observer.log()
             result = original(*args, **kwargs)
-        directory = kwargs.get("checkpoint_id")
-        if outermost and isinstance(directory, (str, os.PathLike)) and not kwargs.get("no_dist"):
+        directory = kwargs.get("checkpoint_id") or getattr(kwargs.get("storage_writer"), "path", None)
+        # With a process group of some of the ranks the others are not here.
+        by_all = not kwargs.get("no_dist") and kwargs.get("process_group") is None
+        if outermost and by_all and isinstance(directory, (str, os.PathLike)):
             observer.commits(os.fspath(directory), by=module.__name__)
         return result
 
-    wrap(module, "save", save, "checkpoint_id", "no_dist")
+    wrap(module, "save", save, "checkpoint_id", "storage_writer", "process_group", "no_dist")
     package = sys.modules.get("torch.distributed.checkpoint")
     if package is not None and hasattr(package, "save"):
         vars(package)["save"] = module.save
@@ -77,7 +83,7 @@ def safetensors(observer: Observer, module: ModuleType) -> Optional[str]:
         raise UnknownVersion("it has no safe_open")
 
     def safe_open(filename: Any, *args: Any, **kwargs: Any) -> Any:
-        observer.opened(os.fspath(filename))
+        observer.opened(filename)
         return opener(filename, *args, **kwargs)
 
     vars(module)["safe_open"] = safe_open
@@ -101,6 +107,7 @@ def deepspeed(observer: Observer, module: ModuleType) -> Optional[str]:
         return result
 
     def step(original: Any, engine: Any, *args: Any, **kwargs: Any) -> Any:
+        observer.counts(ENGINE)  # before the optimizer below it counts the same step
         before = engine.global_steps
         result = original(engine, *args, **kwargs)
         if engine.global_steps != before:
@@ -120,18 +127,38 @@ def deepspeed(observer: Observer, module: ModuleType) -> Optional[str]:
     return "steps, losses and proven checkpoints"
 
 
+def pipeline(observer: Observer, module: ModuleType) -> Optional[str]:
+    """DeepSpeed's engine of pipeline stages takes its steps in `train_batch`, and saves as the other one does."""
+    engine_type = getattr(module, "PipelineEngine", None)
+    if engine_type is None:
+        raise UnknownVersion("it has no PipelineEngine")
+
+    def train_batch(original: Any, engine: Any, *args: Any, **kwargs: Any) -> Any:
+        observer.counts(ENGINE)  # before the optimizer below it counts the same step
+        loss = original(engine, *args, **kwargs)
+        observer.keeps_loss(loss)
+        observer.took_step(ENGINE, int(engine.global_steps), by="deepspeed.runtime.engine")
+        return loss
+
+    wrap(engine_type, "train_batch", train_batch)
+    return None
+
+
 def accelerate(observer: Observer, module: ModuleType) -> Optional[str]:
     """`save_state` is called by all ranks and returns where it has saved."""
     accelerator = getattr(module, "Accelerator", None)
     if accelerator is None:
         raise UnknownVersion("it has no Accelerator")
 
-    def save_state(original: Any, *args: Any, **kwargs: Any) -> Any:
+    def save_state(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
         with observer.saving() as outermost:
             observer.log()
-            directory = original(*args, **kwargs)
+            directory = original(self, *args, **kwargs)
         if outermost and isinstance(directory, (str, os.PathLike)):
-            observer.commits(os.fspath(directory), by=module.__name__)
+            # What a rank holds whole some scripts save on rank 0 only, and nothing in accelerate waits for the others.
+            sharded = str(self.distributed_type).rpartition(".")[2] in ("DEEPSPEED", "FSDP", "MEGATRON_LM")
+            together = sharded or self.project_configuration.automatic_checkpoint_naming
+            observer.commits(os.fspath(directory), by=module.__name__, together=together)
         return directory
 
     def backward(original: Any, self: Any, loss: Any, **kwargs: Any) -> Any:
@@ -158,10 +185,34 @@ def lightning(observer: Observer, module: ModuleType) -> Optional[str]:
 
     def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        self.callbacks.append(_lightning_callback(observer, module))
+        # Before its own callbacks, one of which saves: the step is known by then.
+        self.callbacks.insert(0, _lightning_callback(observer, module))
 
     wrap(trainer, "save_checkpoint", save_checkpoint, "filepath")
     wrap(trainer, "__init__", init, "callbacks")
+    return "steps, losses and checkpoints"
+
+
+def fabric(observer: Observer, module: ModuleType) -> Optional[str]:
+    """`save` is called by all ranks; what is one file is judged by its structure."""
+    fabric_type = getattr(module, "Fabric", None)
+    if fabric_type is None:
+        raise UnknownVersion("it has no Fabric")
+
+    def save(original: Any, self: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
+        with observer.saving() as outermost:
+            observer.log()
+            result = original(self, path, *args, **kwargs)
+        if outermost:
+            observer.commits(os.fspath(path), by=module.__name__)
+        return result
+
+    def backward(original: Any, self: Any, tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        observer.keeps_loss(tensor)
+        return original(self, tensor, *args, **kwargs)
+
+    wrap(fabric_type, "save", save, "path")
+    wrap(fabric_type, "backward", backward, "tensor")
     return "steps, losses and checkpoints"
 
 
@@ -186,6 +237,3 @@ def _is_called_by(name: str) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-__all__ = ["TRAINER", "accelerate", "deepspeed", "lightning", "safetensors"]

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.disk import append
 from orchestrator.job.protocol.records import Note
 from orchestrator.job.training.commit import commit
-from orchestrator.job.training.control import Control
+from orchestrator.job.training.control import Alone, Control
 from orchestrator.job.training.environment import Environment
 from orchestrator.job.training.records import Records
 from orchestrator.job.training.session import Session
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 LOG_SECONDS = 2.0  # between two lines of metrics: to read a loss from a GPU waits for the GPU
 # Who counts steps: where several do, the library nearest to the script is right.
 OPTIMIZER, ENGINE, TRAINER = range(3)
+
+
+def _harmless(method: Method) -> Method:
+    """The method, whose failure never reaches the script: it is told, and the observer sees nothing from then on."""
+
+    @functools.wraps(method)
+    def guarded(self: Observer, *args: Any, **kwargs: Any) -> Any:
+        if self.blind:
+            return None
+        try:
+            return method(self, *args, **kwargs)
+        except Exception:  # noqa: BLE001 - a bug here must not end a script that runs without it
+            self.blind = True
+            self.failed("the script")
+            return None
+
+    return guarded  # type: ignore[return-value]  # it takes what the method takes
 
 
 class Observer:
@@ -32,7 +52,8 @@ class Observer:
         self, environment: Environment, before_first_step: Callable[[], None], opened: Callable[[str], None]
     ) -> None:
         self.environment = environment
-        self.opened = opened
+        self.blind = False  # after a failure of its own
+        self._opened = opened
         self._before_first_step: Optional[Callable[[], None]] = before_first_step
         self._records = Records(environment)
         self._control = Control()
@@ -41,20 +62,34 @@ class Observer:
         self._steps: Optional[int] = None
         self._loss: Any = None
         self._logged = 0.0
-        self._saving = 0
+        self._saves = threading.local()  # how deep in a save each thread is: some libraries write in threads
         self._noted: set[str] = set()
         self._unused: dict[str, str] = {}  # what is said of a library once it is used
+        self._pending: Optional[tuple[str, int]] = None  # to commit once the other ranks are past their save
 
     @property
     def silent(self) -> bool:
         """Whether the script has a Session of its own, which writes the records."""
         return Session.explicit
 
+    @_harmless
+    def opened(self, path: Any) -> None:
+        """A file is read by other means than Python's `open`."""
+        if isinstance(path, (str, os.PathLike)):
+            self._opened(os.fspath(path))
+
     def starts_step(self) -> None:
-        """Before an optimizer step."""
-        check, self._before_first_step = self._before_first_step, None
-        if check is not None:
-            check()
+        """Before an optimizer step. Raises TrainingError when a newer generation has taken over."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            commit(Alone(), self.environment, *pending)
+        if self._before_first_step is not None:
+            self._starts_first_step(self._before_first_step)
+
+    @_harmless
+    def _starts_first_step(self, check: Callable[[], None]) -> None:
+        self._before_first_step = None
+        check()
 
     def counts(self, source: int) -> bool:
         """Whether steps that `source` counts are those of the script."""
@@ -65,12 +100,14 @@ class Observer:
         """A library is instrumented, which is said when the script uses it: many import one that they do not use."""
         self._unused[module] = text
 
+    @_harmless
     def uses(self, module: str) -> None:
         """The script uses a library that is instrumented."""
         text = self._unused.pop(module, None)
         if text is not None:
             self.note(text)
 
+    @_harmless
     def took_step(
         self, source: int, step: Optional[int] = None, steps: Optional[int] = None, *, by: str = "torch"
     ) -> None:
@@ -83,11 +120,13 @@ class Observer:
         if time.monotonic() - self._logged >= LOG_SECONDS:
             self.log()
 
+    @_harmless
     def keeps_loss(self, loss: Any) -> None:
         """The newest loss, a tensor of one element, which is read only when it is logged."""
         detach = getattr(loss, "detach", None)
         self._loss = detach() if detach is not None else None
 
+    @_harmless
     def log(self) -> None:
         """Writes a line of metrics for the newest step. Before a save: it says the step of what is saved."""
         if self.silent or self.environment.rank != 0 or self._source == TRAINER:
@@ -100,29 +139,49 @@ class Observer:
     @contextlib.contextmanager
     def saving(self) -> Iterator[bool]:
         """Around a library's save; whether it is the outermost one, which is what becomes a checkpoint."""
-        self._saving += 1
+        depth = getattr(self._saves, "depth", 0)
+        self._saves.depth = depth + 1
         try:
-            yield self._saving == 1
+            yield depth == 0
         finally:
-            self._saving -= 1
+            self._saves.depth = depth
 
-    def commits(self, directory: str, step: Optional[int] = None, *, by: str, spared: Optional[str] = None) -> None:
-        """Proves what all ranks have just saved in `directory`; every rank calls it. `spared` is not pruned.
+    def commits(
+        self,
+        directory: str,
+        step: Optional[int] = None,
+        *,
+        by: str,
+        spared: Optional[str] = None,
+        together: bool = True,
+    ) -> None:
+        """Proves what all ranks have just saved in `directory`. `spared` is not pruned.
+
+        Every rank calls it, unless they are not `together`: then rank 0 may be the only one, and commits it alone
+        at its next step, for which the gradients of all ranks, which are past the save, were needed.
 
         Raises TrainingError when a newer generation has taken over, or when a file cannot be read back.
         """
         self.log()
         self.uses(by)
-        if self.silent or not os.path.isdir(directory):
+        if self.silent:
+            return
+        if threading.current_thread() is not threading.main_thread():
+            return  # the ranks' threads agree on no order; its structure says whether it is whole
+        # Rank 0 says what is there: a network file system may not show it to the other nodes yet.
+        if not (self._control.share(os.path.isdir(directory)) if together else os.path.isdir(directory)):
             return
         if not self.is_protected(directory):
-            self.note(
+            self.tell(
                 f"the script saves in {directory}, outside of its working directory and of $ORCH_CHECKPOINT_DIR: orch "
                 "neither verifies that nor shows it to the next generation; use a relative path"
             )
             return
-        step = self._step if step is None else step
-        commit(self._control, self.environment, os.path.abspath(directory), step, spared=spared)
+        step, path = self._step if step is None else step, os.path.abspath(directory)
+        if together:
+            commit(self._control, self.environment, path, step, spared=spared)
+        elif self._control.rank == 0:
+            self._pending = path, step
 
     def is_protected(self, path: str) -> bool:
         """Whether `path` lies in one of the directories that the generation has of its own."""
@@ -135,6 +194,12 @@ class Observer:
         self._noted.add(text)
         with contextlib.suppress(OSError):  # a full disk is judged elsewhere
             append(Path(self.environment.generation_dir) / files.NOTES, Note(text, time.time()))
+
+    def tell(self, text: str) -> None:
+        """The same, in the script's own log, too."""
+        if self.environment.rank == 0 and text not in self._noted:
+            print(f"orch: {text}", file=sys.stderr, flush=True)
+        self.note(text)
 
     def failed(self, what: str) -> None:
         """An error of orch's own code is told, and the script goes on without it."""
