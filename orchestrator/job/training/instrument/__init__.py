@@ -20,6 +20,7 @@ Instrument = Callable[[Observer, ModuleType], Optional[str]]
 # What is patched in which module, and how; the sentence for `orch events` says what a library gives.
 LIBRARIES: Mapping[str, Instrument] = {
     "torch.optim.optimizer": libraries.torch_optimizer,
+    "torch._tensor": libraries.torch_backward,
     "torch.serialization": libraries.torch_save,
     "torch.distributed.checkpoint.state_dict_saver": libraries.torch_checkpoint,
     "safetensors": libraries.safetensors,

@@ -39,6 +39,22 @@ def torch_optimizer(observer: Observer, module: ModuleType) -> Optional[str]:
     return None
 
 
+def torch_backward(observer: Observer, module: ModuleType) -> Optional[str]:
+    """The loss is what a loop of its own calls `backward` of."""
+    tensor = getattr(module, "Tensor", None)
+    if tensor is None:
+        raise UnknownVersion("it has no Tensor")
+    torch = sys.modules["torch"]
+
+    def backward(original: Any, loss: Any, *args: Any, **kwargs: Any) -> Any:
+        if not torch.compiler.is_compiling() and loss.numel() == 1:
+            observer.keeps_loss(loss, OPTIMIZER)
+        return original(loss, *args, **kwargs)
+
+    wrap(tensor, "backward", backward)
+    return None
+
+
 def torch_save(observer: Observer, module: ModuleType) -> Optional[str]:
     """A file that torch.save writes says no step: the line of metrics before it does."""
 

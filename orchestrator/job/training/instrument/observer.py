@@ -42,7 +42,7 @@ def _harmless(method: Method) -> Method:
             self.failed("the script")
             return None
 
-    return guarded  # type: ignore[return-value]  # it takes what the method takes
+    return guarded  # type: ignore[return-value]  # known - it takes what the method takes
 
 
 class Observer:
@@ -61,6 +61,7 @@ class Observer:
         self._step = environment.resume_step
         self._steps: Optional[int] = None
         self._loss: Any = None
+        self._loss_of = OPTIMIZER  # the best source of losses so far
         self._logged = 0.0
         self._saves = threading.local()  # how deep in a save each thread is: some libraries write in threads
         self._noted: set[str] = set()
@@ -121,10 +122,12 @@ class Observer:
             self.log()
 
     @_harmless
-    def keeps_loss(self, loss: Any) -> None:
+    def keeps_loss(self, loss: Any, source: int = ENGINE) -> None:
         """The newest loss, a tensor of one element, which is read only when it is logged."""
+        # A library scales the loss that it is given before it calls `backward` of the tensor.
         detach = getattr(loss, "detach", None)
-        self._loss = detach() if detach is not None else None
+        if detach is not None and source >= self._loss_of:
+            self._loss, self._loss_of = detach(), source
 
     @_harmless
     def log(self) -> None:
