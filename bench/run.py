@@ -1,6 +1,6 @@
 """Every figure, measured on this machine, as one table.
 
-Usage: python bench/run.py [commands|renders|overhead|saves|recovery]...
+Usage: python bench/run.py [commands|renders|overhead|instrumented|saves|recovery]...
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 import commands
+import instrumented
 import measure
 import overhead
 import recovery
@@ -21,6 +22,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[measure.Row]]] = {
     "commands": commands.measure,
     "renders": renders.measure,
     "overhead": overhead.measure,
+    "instrumented": instrumented.measure,
     "saves": saves.measure,
     "recovery": recovery.measure,
 }

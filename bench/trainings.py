@@ -27,6 +27,7 @@ class Training:
 
     place: Path
     options: Sequence[str]
+    script: Path = SCRIPT
     record: Path = field(init=False)
     environment: dict[str, str] = field(init=False)
 
@@ -44,9 +45,10 @@ class Training:
     def arguments(self) -> list[str]:
         return [*self.options, "--record", str(self.record)]
 
-    def under_orch(self, name: str, *, every: int = 1_000_000) -> float:
-        """Submit, wait for success; wall seconds."""
-        command = [sys.executable, "-m", "orchestrator", "submit", str(self.write_job(name, every)), "--wait"]
+    def under_orch(self, name: str, *, every: int = 1_000_000, **changes: Any) -> float:
+        """Submit, wait for success; wall seconds. `changes` replace whole keys of the job."""
+        job = self.write_job(name, every, **changes)
+        command = [sys.executable, "-m", "orchestrator", "submit", str(job), "--wait"]
         try:
             return finish(subprocess.Popen(command, env=self.environment, **self.talk("orch")))
         finally:
@@ -85,18 +87,19 @@ class Training:
                 [sys.executable, "-m", "orchestrator", *command], env=self.environment, check=False, **self.talk("end")
             )
 
-    def write_job(self, name: str, every: int) -> Path:
+    def write_job(self, name: str, every: int, **changes: Any) -> Path:
         """A job of the user's own script, whose code is a copy of it."""
         code = self.place / "job"
         code.mkdir(exist_ok=True)
-        (code / SCRIPT.name).write_bytes(SCRIPT.read_bytes())
+        (code / self.script.name).write_bytes(self.script.read_bytes())
         job = {
             "name": name,
             "code": ".",
-            "run": " ".join([SCRIPT.name, *self.arguments()]),
+            "run": " ".join([self.script.name, *self.arguments()]),
             "resources": {"nodes": NODES, "gpus_per_node": 1},
             "checkpoint": {"dir": "ckpt", "every": every},
             "env": {"OMP_NUM_THREADS": "1"},
+            **changes,
         }
         path = code / "job.yaml"
         path.write_text(json.dumps(job, indent=2))

@@ -6,6 +6,7 @@ Usage: python instrumented.py DIRECTORY SCRIPT...     each below DIRECTORY/SCRIP
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import json
 import os
 import runpy
@@ -20,6 +21,15 @@ from orchestrator.job.protocol.files import generation_dir
 from orchestrator.job.protocol.records import Claim
 from orchestrator.job.training import instrument
 
+LIBRARIES = {
+    "hf_trainer": "transformers.trainer",
+    "deepspeed_tags": "deepspeed",
+    "accelerate_auto": "accelerate",
+    "lightning_last": "lightning",
+    "lightning_fabric": "lightning",
+    "ddp_torch_save": "torch",
+    "fsdp_dcp": "torch.distributed.checkpoint",
+}
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -53,13 +63,10 @@ def lay_out(directory: Path, **job: object) -> dict[str, str]:
 
 def main() -> int:
     # What is imported before is patched by `install`, as it is when a script imports it.
-    import accelerate
-    import deepspeed
-    import lightning
-    import torch.distributed.checkpoint
-    import transformers.trainer
+    for name in sys.argv[2:]:
+        importlib.import_module(LIBRARIES[name])
+    import torch
 
-    assert all((accelerate, deepspeed, lightning, transformers))
     torch.set_num_threads(1)
     directory = Path(sys.argv[1])
     for name in sys.argv[2:]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,28 @@ NOTES = {
 }
 
 
+QUICK = ("hf_trainer", "accelerate_auto", "ddp_torch_save")  # in the normal suite
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All of them, one after another: the libraries are imported once."""
-    directory = tmp_path_factory.mktemp("instrumented")
-    start(directory, *COMMITTED, *BY_STRUCTURE)
-    return directory
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The directory of a script that has run; those of a group run one after another: libraries are imported once."""
+    directories: dict[str, Path] = {}
+
+    def find(name: str) -> Path:
+        if name not in directories:
+            group = QUICK if name in QUICK else [name for name in (*COMMITTED, *BY_STRUCTURE) if name not in QUICK]
+            directory = tmp_path_factory.mktemp("instrumented")
+            start(directory, *group)
+            directories.update({name: directory / name for name in group})
+        return directories[name]
+
+    return find
+
+
+def each(*names: str) -> pytest.MarkDecorator:
+    marked = [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in names]
+    return pytest.mark.parametrize("name", marked)
 
 
 def start(directory: Path, *names: str) -> None:
@@ -51,14 +68,14 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", [*COMMITTED, *BY_STRUCTURE])
-def test_a_script_runs_as_ever_and_its_steps_and_losses_are_recorded(ran: Path, name: str) -> None:
-    log = (ran / name / "log").read_text()
-    assert (ran / name / "status").read_text() == "0", log
+@each(*COMMITTED, *BY_STRUCTURE)
+def test_a_script_runs_as_ever_and_its_steps_and_losses_are_recorded(ran: Callable[[str], Path], name: str) -> None:
+    log = (ran(name) / "log").read_text()
+    assert (ran(name) / "status").read_text() == "0", log
     words = [line.split() for line in log.splitlines() if line.startswith("STEP")]
     assert [int(step) for _, step, _, _ in words] == [1, 2, 3, 4, 5, 6], log
     losses = {int(step): float(loss) for _, step, _, loss in words}
-    generation = ran / name / "root/generations/000001"
+    generation = ran(name) / "root/generations/000001"
     rows = lines(generation / "metrics.jsonl")
     assert rows, log
     for row in rows:
@@ -66,32 +83,34 @@ def test_a_script_runs_as_ever_and_its_steps_and_losses_are_recorded(ran: Path, 
     assert json.loads((generation / "progress.json").read_text())["step"] >= 1
 
 
-@pytest.mark.parametrize("name", [*COMMITTED, *BY_STRUCTURE])
-def test_the_first_step_is_told_before_it_is_taken(ran: Path, name: str) -> None:
-    log = (ran / name / "log").read_text()
+@each(*COMMITTED, *BY_STRUCTURE)
+def test_the_first_step_is_told_before_it_is_taken(ran: Callable[[str], Path], name: str) -> None:
+    log = (ran(name) / "log").read_text()
     assert log.count("FIRST STEP") == 1, log
     assert log.index("FIRST STEP") < log.index("STEP 2"), log
 
 
-@pytest.mark.parametrize("name", COMMITTED)
-def test_what_all_ranks_save_is_proven_by_a_manifest(ran: Path, name: str) -> None:
-    verdict = verify(ran / name / "root/generations/000001/work" / COMMITTED[name])
-    assert (verdict.proven, verdict.basis, verdict.step) == (True, "manifest", 5), (ran / name / "log").read_text()
+@each(*COMMITTED)
+def test_what_all_ranks_save_is_proven_by_a_manifest(ran: Callable[[str], Path], name: str) -> None:
+    verdict = verify(ran(name) / "root/generations/000001/work" / COMMITTED[name])
+    assert (verdict.proven, verdict.basis, verdict.step) == (True, "manifest", 5), (ran(name) / "log").read_text()
 
 
-@pytest.mark.parametrize("name", BY_STRUCTURE)
-def test_a_checkpoint_of_one_file_says_its_step_in_the_metrics_before_it(ran: Path, name: str) -> None:
-    generation = ran / name / "root/generations/000001"
+@each(*BY_STRUCTURE)
+def test_a_checkpoint_of_one_file_says_its_step_in_the_metrics_before_it(ran: Callable[[str], Path], name: str) -> None:
+    generation = ran(name) / "root/generations/000001"
     assert (generation / "work" / BY_STRUCTURE[name]).is_file()
     assert 5 in [row["step"] for row in lines(generation / "metrics.jsonl")]
 
 
-@pytest.mark.parametrize("name", NOTES)
-def test_what_is_instrumented_is_noted_once_and_only_for_what_the_script_uses(ran: Path, name: str) -> None:
-    texts = [str(row["text"]) for row in lines(ran / name / "root/generations/000001/notes.jsonl")]
+@each(*NOTES)
+def test_what_is_instrumented_is_noted_once_and_only_for_what_the_script_uses(
+    ran: Callable[[str], Path], name: str
+) -> None:
+    texts = [str(row["text"]) for row in lines(ran(name) / "root/generations/000001/notes.jsonl")]
     assert len([text for text in texts if NOTES[name] in text]) == 1, texts
     assert len(texts) == 1, texts
-    assert "failed" not in (ran / name / "log").read_text()
+    assert "failed" not in (ran(name) / "log").read_text()
 
 
 @pytest.mark.deepspeed
@@ -99,8 +118,8 @@ def test_what_is_instrumented_is_noted_once_and_only_for_what_the_script_uses(ra
 def test_a_loop_around_deepspeed_has_its_steps_losses_and_tags_followed(tmp_path: Path) -> None:
     start(tmp_path, "deepspeed_tags")
     name, generation = "deepspeed_tags", tmp_path / "deepspeed_tags/root/generations/000001"
-    test_a_script_runs_as_ever_and_its_steps_and_losses_are_recorded(tmp_path, name)
-    test_the_first_step_is_told_before_it_is_taken(tmp_path, name)
+    test_a_script_runs_as_ever_and_its_steps_and_losses_are_recorded(lambda name: tmp_path / name, name)
+    test_the_first_step_is_told_before_it_is_taken(lambda name: tmp_path / name, name)
     verdict = verify(generation / "work/ckpt/step5")
     assert (verdict.proven, verdict.basis, verdict.step) == (True, "manifest", 5)
     (note,) = [str(row["text"]) for row in lines(generation / "notes.jsonl")]
