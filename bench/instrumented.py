@@ -43,8 +43,12 @@ def measure(rounds: int = ROUNDS) -> list[Row]:
 
 def of_one(place: Path, *, instrument: bool) -> dict[str, float]:
     training = Training(place=place, options=[], script=LOOP)
-    one = {"resources": {"nodes": 1, "gpus_per_node": 1}, "instrument": instrument}
-    training.under_orch("instrumented", run=f"loop.py {training.record}", **one)
+    training.under_orch(
+        "instrumented",
+        run=f"loop.py {training.record}",
+        resources={"nodes": 1, "gpus_per_node": 1},
+        instrument=instrument,
+    )
     medians: dict[str, float] = json.loads(training.record.read_text())
     return medians
 
