@@ -25,14 +25,14 @@ def measure(rounds: int = ROUNDS) -> list[Row]:
     with tempfile.TemporaryDirectory() as directory:
         for number in range(rounds):
             for instrument in (False, True):
-                medians = of_one(Path(directory, f"{instrument}-{number}"), instrument=instrument)
-                small[instrument].append(medians["small"])
-                large.append(medians["large"])
+                seconds = of_one(Path(directory, f"{instrument}-{number}"), instrument=instrument)
+                small[instrument].append(seconds["small"])
+                large.append(seconds["large"])
     added = statistics.median(small[True]) - statistics.median(small[False])
     step = statistics.median(large)
     return [
         Row(
-            figure="a step of a script that is instrumented",
+            figure="a step of an instrumented script, CPU time",
             measured=f"{added * 1e6:+.0f} us",
             baseline=f"{milliseconds(step)} (instrument: false)",
             ratio=(step + added) / step,
@@ -49,8 +49,8 @@ def of_one(place: Path, *, instrument: bool) -> dict[str, float]:
         resources={"nodes": 1, "gpus_per_node": 1},
         instrument=instrument,
     )
-    medians: dict[str, float] = json.loads(training.record.read_text())
-    return medians
+    seconds: dict[str, float] = json.loads(training.record.read_text())
+    return seconds
 
 
 if __name__ == "__main__":
