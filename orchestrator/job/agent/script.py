@@ -42,8 +42,19 @@ def run(job: JobFile, directory: Path, stop: Callable[[str], None]) -> None:
     if command[0] in SHELLS:
         _run_shell(command, _values(job, environ))
         return
-    if job.instrument:
-        _instrument(directory, shown, stop)
+    finish = _instrument(directory, shown, stop) if job.instrument else None
+    try:
+        _start(command)
+    except SystemExit as end:
+        if end.code not in (None, 0) or finish is None:
+            raise
+        finish()
+        raise
+    if finish is not None:
+        finish()
+
+
+def _start(command: list[str]) -> None:
     if command[0] == "-m":
         _run_module(command[1:])
     elif Path(command[0]).is_file():
@@ -121,8 +132,8 @@ def _run_shell(command: Sequence[str], environ: Mapping[str, str]) -> None:
         raise SystemExit(done.returncode if done.returncode > 0 else 128 - done.returncode)
 
 
-def _instrument(directory: Path, shown: Shown, stop: Callable[[str], None]) -> None:
-    """Watches what the script reads, and has the libraries that it imports say what they do."""
+def _instrument(directory: Path, shown: Shown, stop: Callable[[str], None]) -> Callable[[], None]:
+    """Watches what the script reads, and has the libraries that it imports say what they do; gives what ends that."""
     from orchestrator.job.training import instrument
 
     root = directory.parent.parent
@@ -139,4 +150,4 @@ def _instrument(directory: Path, shown: Shown, stop: Callable[[str], None]) -> N
             append(directory / files.NOTES, Note(text, time.time()))
 
     reading.watch()
-    instrument.install(before_first_step, reading.opened)
+    return instrument.install(before_first_step, reading.opened)

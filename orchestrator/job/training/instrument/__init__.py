@@ -35,8 +35,8 @@ LIBRARIES: Mapping[str, Instrument] = {
 }
 
 
-def install(before_first_step: Callable[[], None], opened: Callable[[str], None]) -> None:
-    """Patches each known library once the script imports it.
+def install(before_first_step: Callable[[], None], opened: Callable[[str], None]) -> Callable[[], None]:
+    """Patches each known library once the script imports it; what it returns is to be called when the script is done.
 
     `before_first_step` is called before the script's first optimizer step, `opened` with the path of a file that is
     read by other means than Python's `open`.
@@ -45,6 +45,7 @@ def install(before_first_step: Callable[[], None], opened: Callable[[str], None]
     assert environment is not None
     observer = Observer(environment, before_first_step, opened)
     Finder({name: functools.partial(_patch, observer, name) for name in LIBRARIES}).install()
+    return observer.finishes
 
 
 def _patch(observer: Observer, name: str, module: ModuleType) -> None:

@@ -79,11 +79,20 @@ class Observer:
         if isinstance(path, (str, os.PathLike)):
             self._opened(os.fspath(path))
 
-    def starts_step(self) -> None:
-        """Before an optimizer step. Raises TrainingError when a newer generation has taken over."""
+    def finishes(self) -> None:
+        """After the script: its last save and its last step. Raises TrainingError as `starts_step` does."""
+        self._commit_pending()
+        if self._before_first_step is None and not self.silent:
+            self._records.progress("done", self._step, self._steps)
+
+    def _commit_pending(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
             commit(Alone(), self.environment, *pending)
+
+    def starts_step(self) -> None:
+        """Before an optimizer step. Raises TrainingError when a newer generation has taken over."""
+        self._commit_pending()
         if self._before_first_step is not None:
             self._starts_first_step(self._before_first_step)
 
