@@ -170,4 +170,7 @@ class Spec:
     instrument: bool = option(
         True, "Follow the libraries that the script imports: steps, losses, proven checkpoints. false: leave it alone."
     )
-    run: str | None = option(None, "Your own script and its arguments, instead of model/data/training.")
+    run: str | None = option(
+        None,
+        "Your own command (torchrun, python, accelerate launch, a shell script, ...), instead of model/data/training.",
+    )

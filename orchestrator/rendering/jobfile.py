@@ -15,7 +15,6 @@ from orchestrator.job.protocol.jobfile import (
     Training,
 )
 from orchestrator.model.command import Command, CommandError, command_of
-from orchestrator.model.plan import Plan
 from orchestrator.model.spec import Secret, Spec
 from orchestrator.rendering import needs, paths
 from orchestrator.rendering.request import RenderRequest
@@ -51,7 +50,7 @@ def job_file(request: RenderRequest) -> JobFile:
         keep=spec.checkpoint.keep,
         steps=plan.steps,
         epochs=plan.epochs,
-        env={**(command.environment if command else {}), **profile.env, **spec.env, **(_sizes(plan) if shell else {})},
+        env={**(command.environment if command else {}), **profile.env, **spec.env},
         secrets={name: _secret(name, secret, request) for name, secret in spec.secrets.items()},
         interface=Interface(profile.interface.socket, tuple(profile.interface.hcas)),
         cache_dir=profile.cache_dir,
@@ -71,11 +70,6 @@ def _command(spec: Spec) -> Command | None:
         return command_of(spec)
     except CommandError as error:
         raise JobError(str(error), field="run") from error
-
-
-def _sizes(plan: Plan) -> dict[str, str]:
-    """For a shell script, which starts the ranks itself."""
-    return {"NNODES": str(plan.topology.nodes), "NPROC_PER_NODE": str(plan.topology.ranks_per_node)}
 
 
 def _secret(name: str, secret: Secret, request: RenderRequest) -> SecretSource:

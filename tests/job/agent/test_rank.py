@@ -26,7 +26,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _start(place: Path, script: str, command: list[str], *, agent: int | None = None) -> subprocess.Popen[bytes]:
+def _start(
+    place: Path, script: str, command: list[str], *, agent: int | None = None, **more: str
+) -> subprocess.Popen[bytes]:
     (place / "generation/work/train.py").write_text(script)
     (place / "bundle/job.json").write_text(
         json.dumps({**LEAST, "command": command, "code": "code", "instrument": False})
@@ -39,6 +41,7 @@ def _start(place: Path, script: str, command: list[str], *, agent: int | None = 
         "ORCH_BUNDLE": str(place / "bundle"),
         "ORCH_RUN_DIR": str(place),
         "ORCH_AGENT_PID": str(agent or os.getpid()),
+        **more,
     }
     return subprocess.Popen([sys.executable, "-m", "orchestrator.job.agent.rank"], env=env)
 
@@ -190,3 +193,44 @@ def test_an_error_is_told_although_the_disk_is_full(place: Path) -> None:
         assert _record(place, "error")["message"] == "[Errno 28] No space left on device"
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_variables_in_the_words_of_a_command_are_those_of_the_rank(place: Path) -> None:
+    words = ["train.py", "$RANK", "${ORCH_NODE}x", "$$HOME", "$NNODES $NODE_RANK $NPROC_PER_NODE", "[$NOT_SET]", "$KEY"]
+    process = _start(place, "import sys; print(sys.argv[1:])", words, KEY="a b")
+    assert process.wait(timeout=60) == 0
+    assert _log(place) == "['3', '1x', '$HOME', '2 1 2', '[]', 'a b']\n"
+
+
+def test_a_console_script_of_an_installed_package_runs_in_the_rank(place: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "site/tool-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: tool\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[console_scripts]\nsome-tool = tool:main\n")
+    (tmp_path / "site/tool.py").write_text(
+        "import os, sys\ndef main():\n    print(sys.argv, os.environ['RANK'])\n    return len(sys.argv) - 3\n"
+    )
+    search = os.pathsep.join((str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")))
+    assert _start(place, "", ["some-tool", "train", "x.yaml"], PYTHONPATH=search).wait(timeout=60) == 0
+    assert _log(place) == "['some-tool', 'train', 'x.yaml'] 3\n"
+    assert _start(place, "", ["some-tool", "train", "x.yaml", "y"], PYTHONPATH=search).wait(timeout=60) == 1
+    assert _record(place, "error")["message"] == "exit status 1"
+
+
+def test_a_word_that_is_no_program_either_is_named_with_what_to_do(place: Path) -> None:
+    assert _start(place, "", ["no-such-tool", "train"]).wait(timeout=60) == 1
+    message = _record(place, "error")["message"]
+    assert message.startswith("no-such-tool is neither a file of the job's code nor a console script of a package")
+    assert sys.executable in message
+
+
+def test_a_shell_script_gets_what_it_needs_to_start_the_ranks_of_its_node(place: Path) -> None:
+    (place / "generation/work/train.sh").write_text(
+        "echo $1 $NNODES $NODE_RANK $NPROC_PER_NODE $MASTER_ADDR $MASTER_PORT [$RANK$LOCAL_RANK$TORCHELASTIC_RUN_ID]\n"
+        "exit $2\n"
+    )
+    given = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "20000", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
+    assert _start(place, "", ["bash", "train.sh", "$MASTER_PORT", "0"], **given).wait(timeout=60) == 0
+    assert _log(place) == "20001 2 1 2 10.0.0.1 20001 []\n"
+    assert _start(place, "", ["bash", "train.sh", "-", "7"], **given).wait(timeout=60) == 7
+    assert _record(place, "error")["message"] == "exit status 7"
