@@ -77,7 +77,9 @@ def test_a_script_runs_as_ever_and_its_steps_and_losses_are_recorded(ran: Callab
     losses = {int(step): float(loss) for _, step, _, loss in words}
     generation = ran(name) / "root/generations/000001"
     rows = lines(generation / "metrics.jsonl")
-    assert rows, log
+    steps = [int(str(row["step"])) for row in rows]
+    assert steps, log
+    assert steps == sorted(set(steps)), "one line a step, in order"
     for row in rows:
         assert row["loss"] == pytest.approx(losses[int(str(row["step"]))], rel=1e-6), (row, losses)
     assert json.loads((generation / "progress.json").read_text())["step"] >= 1

@@ -63,6 +63,7 @@ class Observer:
         self._loss: Any = None
         self._loss_of = OPTIMIZER  # the best source of losses so far
         self._logged = 0.0
+        self._logged_step: Optional[int] = None
         self._saves = threading.local()  # how deep in a save each thread is: some libraries write in threads
         self._noted: set[str] = set()
         self._unused: dict[str, str] = {}  # what is said of a library once it is used
@@ -141,8 +142,9 @@ class Observer:
     @_harmless
     def log(self) -> None:
         """Writes a line of metrics for the newest step. Before a save: it says the step of what is saved."""
-        if self.silent or self.environment.rank != 0 or self._source == TRAINER:
+        if self.silent or self.environment.rank != 0 or self._source == TRAINER or self._step == self._logged_step:
             return
+        self._logged_step = self._step
         self._logged = time.monotonic()
         loss = self._loss
         value = float(loss) if loss is not None and getattr(loss, "numel", lambda: 1)() == 1 else None
