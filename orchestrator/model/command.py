@@ -203,7 +203,7 @@ class _Reader:
             if name not in launcher.variables:
                 taken.append(f"{option} {value}" if name not in launcher.flags else option)
             self._option(launcher, option, name, value)
-        self.notes.append(f"{', '.join(taken)}: not used, orch starts the ranks itself")
+        self.notes.append(f"not used, because orch starts the ranks itself: {' '.join(taken)}")
         self._without_deepspeed(launcher)
         if program:
             self._program(launcher, words)
@@ -267,7 +267,7 @@ class _Reader:
         known = next((key for key in MODULES if _begins(words, key)), None)
         if known is not None:
             module, arguments = MODULES[known], words[len(known) :]
-            self.notes.append(f"{' '.join(known)} would start a launcher: the ranks run its module {module}")
+            self.notes.append(f"the ranks run the module {module}: {' '.join(known)} would start a launcher")
             return ["-m", module, *(self._without_launch(arguments) if known[0] == "trl" else arguments)]
         if not words or (words[0].startswith("-") and words[0] != "-m") or words == ["-m"]:
             self.problems.append("wanted a Python script, `-m` and a module, a program or a shell script")
@@ -295,7 +295,7 @@ class _Reader:
                 continue
             if not equals:
                 value = words.pop(0) if words else ""
-            self.notes.append(f"{option} {value}: not used, orch starts the ranks itself")
+            self.notes.append(f"not used, because orch starts the ranks itself: {option} {value}")
             if name in ACCELERATE.counts:
                 self._count(ACCELERATE, option, ACCELERATE.counts[name], value)
             elif value.endswith((".yaml", ".yml")):

@@ -147,7 +147,7 @@ def test_a_command_that_cannot_be_taken_is_told(run, problem):
 
 def test_what_is_taken_off_is_said_in_one_line():
     assert command("deepspeed --hostfile h --num_gpus=2 t.py --x").notes == (
-        "deepspeed, --hostfile h, --num_gpus 2: not used, orch starts the ranks itself",
+        "not used, because orch starts the ranks itself: deepspeed --hostfile h --num_gpus 2",
     )
 
 
