@@ -70,10 +70,20 @@ def _made_as(job_kind: str, cluster: str, profile: Profile) -> Profile:
 
 
 def prepared(
-    job: Job, name: str | None, *, attempt: int = 1, change: Callable[[Profile], Profile] | None = None
+    job: Job,
+    name: str | None,
+    *,
+    attempt: int = 1,
+    run_id: str | None = None,
+    change: Callable[[Profile], Profile] | None = None,
 ) -> Prepared:
-    """Planned and rendered under `name`. Raises JobError, ClusterError, and PlanError when it does not fit."""
+    """Planned and rendered under `name`; `run_id` is of the run that it shall go on with.
+
+    Raises JobError, ClusterError, and PlanError when it does not fit.
+    """
     try:
-        return prepare(job.spec, job.backend, job_dir=job.job_dir, name=name, attempt=attempt, change=change)
+        return prepare(
+            job.spec, job.backend, job_dir=job.job_dir, name=name, attempt=attempt, run_id=run_id, change=change
+        )
     except JobError as error:
         raise job.place(error) from None

@@ -21,6 +21,7 @@ from orchestrator.views.table import Row
 if TYPE_CHECKING:
     from orchestrator.store import Reader
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 REFRESH = 1.0  # seconds
 STARTING = 5.0  # seconds that a controller which a command has just started may need to show itself
 
@@ -29,16 +30,55 @@ def run(options: Namespace) -> int:
     with context.reader() as store:
         if options.watch:
             return _watch(store, options)
-        runs = _read(store, options.run)
+        runs = _read(store, options)
         if not runs and not options.json:
-            say("no runs yet; start one with: orch submit job.yaml")
+            say("no run is so" if _filters(options) else "no runs yet; start one with: orch submit job.yaml")
         _tell_of_no_controller(store, runs)
         sys.stdout.write(_text(runs, options))
         return OK
 
 
-def _read(store: Reader, name: str | None) -> Sequence[Row]:
-    return [context.snapshot(store, name)] if name else store.snapshots()
+def _filters(options: Namespace) -> list[str]:
+    """The options that choose among all runs."""
+    return [f"--{name}" for name in ("phase", "cluster", "since", "last") if getattr(options, name) is not None]
+
+
+def _read(store: Reader, options: Namespace) -> Sequence[Row]:
+    filters = _filters(options)
+    if options.run:
+        if filters:
+            raise JobError(
+                f"{filters[0]} chooses among all runs, and {options.run} is one", hint="leave one of them out"
+            )
+        return [context.snapshot(store, options.run)]
+    return _chosen(store.snapshots(), options) if filters else store.snapshots()
+
+
+def _chosen(runs: Sequence[Row], options: Namespace) -> Sequence[Row]:
+    since = _moment(options.since) if options.since is not None else 0.0
+    if options.last is not None and options.last < 1:
+        raise JobError(f"--last {options.last}: it takes a number from 1 on")
+    found = [
+        run
+        for run in runs
+        if options.phase in {None, run["phase"]}
+        and options.cluster in {None, run["cluster"]}
+        and run["submitted_at"] >= since
+    ]
+    return found[-options.last :] if options.last is not None else found
+
+
+def _moment(text: str) -> float:
+    """A date (local), or a time before now. Raises JobError."""
+    number, unit = text[:-1], text[-1:]
+    if unit in _UNITS and number.isdecimal():
+        return time.time() - int(number) * _UNITS[unit]
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M"):
+        try:
+            return time.mktime(time.strptime(text, form))
+        except (ValueError, OverflowError):
+            continue
+    raise JobError(f"--since {text!r} is not a time", hint="as in 30m, 12h, 7d, 2025-12-31 or 2025-12-31T08:00")
 
 
 def _text(runs: Sequence[Row], options: Namespace) -> str:
@@ -58,7 +98,7 @@ def _lines(rows: Sequence[Row], options: Namespace) -> list[str]:
 
 def _watch(store: Reader, options: Namespace) -> int:
     """Until the run ends, or for all runs until Ctrl-C. Not on a terminal: the text again when something changed."""
-    code, runs, before = OK, _read(store, options.run), None
+    code, runs, before = OK, _read(store, options), None
     _tell_of_no_controller(store, runs)
     screen = Screen(sys.stdout) if columns(sys.stdout) is not None and not options.json else None
     try:
@@ -71,7 +111,7 @@ def _watch(store: Reader, options: Namespace) -> int:
                 break
             before = runs
             time.sleep(REFRESH)
-            runs = _read(store, options.run)
+            runs = _read(store, options)
     except KeyboardInterrupt:
         code = INTERRUPTED
     finally:

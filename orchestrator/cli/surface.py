@@ -110,15 +110,33 @@ def _render(parser: ArgumentParser) -> None:
 def _submit(parser: ArgumentParser) -> None:
     _job(parser)
     parser.add_argument("--name", help="the run's name (default: the job's)")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="go on with the run of this name from its newest checkpoint, with the job as it is now",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and the files; send and store nothing")
     _wait(parser)
     parser.add_argument("--from-scratch", action="store_true", help="start at step 0 even where checkpoints exist")
     _json(parser)
 
 
+class _Phases:
+    """The phases of a run, found when a command names one."""
+
+    def __iter__(self) -> Iterator[str]:
+        from orchestrator.model.run import Phase
+
+        return iter(Phase)
+
+
 def _status(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", nargs="?", help="the name of a run (default: all runs)")
     _json(parser)
+    parser.add_argument("--phase", metavar="PHASE", choices=_Phases(), help="only runs in this phase, as in running")
+    parser.add_argument("--cluster", metavar="NAME", help="only runs on this cluster")
+    parser.add_argument("--since", metavar="TIME", help="only runs submitted since: 30m, 12h, 7d or 2025-12-31")
+    parser.add_argument("--last", metavar="N", type=int, help="only the N newest of these runs")
     parser.add_argument("--watch", action="store_true", help="keep it up to date until Ctrl-C or the end")
 
 

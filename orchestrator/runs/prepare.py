@@ -73,11 +73,14 @@ def prepare(
     *,
     job_dir: str,
     name: str | None = None,
+    run_id: str | None = None,
     must_fit: bool = True,
     attempt: int = 1,
     change: Callable[[Profile], Profile] | None = None,
 ) -> Prepared:
     """Probe, plan and render; writes nothing. `name` renames the job; `change` gives the cluster another profile.
+
+    `run_id`: of the run that the job shall go on with; without it, one that is made from job and cluster.
 
     Raises JobError, ClusterError, and PlanError when the plan does not fit and `must_fit`.
     """
@@ -94,7 +97,7 @@ def prepare(
     if must_fit and plan.fits is False:
         raise _does_not_fit(plan)
     canonical = specfile.canonical(spec)
-    run_id = hashlib.sha256(json.dumps([spec.name, canonical, cluster.name]).encode()).hexdigest()[:12]
+    run_id = run_id or hashlib.sha256(json.dumps([spec.name, canonical, cluster.name]).encode()).hexdigest()[:12]
     code = _code(Path(job_dir, spec.code)) if spec.code is not None else None
     request = _request(spec, plan, cluster, run_id=run_id, job_dir=job_dir, code=code, attempt=attempt)
     return Prepared(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.clusters import Backend, kind_of
@@ -19,6 +20,7 @@ from orchestrator.model.cluster import BadNodes
 from orchestrator.model.run import Cause, Phase, Question, Run, Submission
 from orchestrator.policy.attempts import intention, next_submission, submission_of
 from orchestrator.policy.nodes import USUAL, NodeRecord
+from orchestrator.runs.changes import changes, keep, refuse_what_must_stay
 from orchestrator.runs.dispatch import (
     Answer,
     attempt,
@@ -54,7 +56,7 @@ def submit_run(
     run = existing or _record(
         store, backend, prepared, environment, from_step=from_step, from_scratch=from_scratch, bad_nodes=bad_nodes
     )
-    run = _adopted(run, prepared)
+    run = _adopted(store, run, prepared)
     if _is_due(backend, run, is_new=existing is None):
         run = dispatch(store, backend, run, environment, bundle=prepared.bundle)
     return _accepted(run)
@@ -87,9 +89,8 @@ def submit_runs(
         try:
             for prepared in jobs:
                 existing = store.find(prepared.spec.name)
-                run = _adopted(
-                    existing or _record(store, backend, prepared, environment, bad_nodes=bad_nodes), prepared
-                )
+                run = existing or _record(store, backend, prepared, environment, bad_nodes=bad_nodes)
+                run = _adopted(store, run, prepared)
                 if _is_due(backend, run, is_new=existing is None) and run.name not in runs:
                     answer = pool.submit(attempt, backend, run, environment, prepared.bundle)
                     under_way.append((run, answer))
@@ -138,6 +139,7 @@ def _record(
     if here and posixpath.isabs(spec.checkpoint.dir):
         _check_owner(checkpoint_dir, prepared.run_id)
     staged = stage(prepared.bundle, store.home / "runs" / spec.name)
+    keep(prepared, staged.parent)
     failpoints.failpoint("submit.staged")
     nodes = prepared.plan.topology.nodes
     without = _left_out(store, backend, prepared.cluster.name, nodes, bad_nodes)
@@ -188,12 +190,15 @@ def _left_out(store: Store, backend: Backend, cluster: str, needed: int, bad_nod
         return ()
 
 
-def _adopted(run: Run, prepared: Prepared) -> Run:
-    if run.run_id != prepared.run_id:
-        what = "runs on another cluster" if run.spec_digest == prepared.spec_digest else "was made from another job"
+def _adopted(store: Store, run: Run, prepared: Prepared) -> Run:
+    found = changes(store.home, run, prepared)
+    if found:
+        how = "goes on" if run.phase.ended else "saves, ends it and goes on"
+        replacing = f"--replace {how} with this job from the newest checkpoint; "
         raise JobError(
-            f"there is a run named {run.name} already, and it {what} ({run.cluster}, {run.phase.value})",
-            hint="give this one another name: --name NAME",
+            f"there is a run named {run.name} already, and its job was another"
+            f" ({run.cluster}, {run.phase.value}): {found}",
+            hint=f"{'' if run.phase is Phase.SUCCEEDED else replacing}--name NAME starts another run",
         )
     if run.phase.ended:
         again = "" if run.phase is Phase.SUCCEEDED else f"orch resume {run.name} goes on with it; "
@@ -251,6 +256,69 @@ def resume_run(
     }
     resumed = store.record(name, "resumed", data, attempt=run.attempt)
     return _accepted(dispatch(store, backend, resumed, environment, bundle=bundle))
+
+
+def _refuse_complete(run: Run) -> None:
+    if run.phase is Phase.SUCCEEDED:
+        raise JobError(f"the run {run.name} is complete", hint="--name NAME starts another")
+
+
+def replace_run(
+    store: Store,
+    backend: Backend,
+    prepared: Prepared,
+    environment: Mapping[str, str],
+    *,
+    ended: Callable[[str], bool],
+    from_scratch: bool = False,
+    bad_nodes: BadNodes = USUAL,
+) -> Run:
+    """Go on with a run by another attempt, made from another job; first it is cancelled, with a last checkpoint.
+
+    `prepared` has the run's own id; `ended` waits for the end of a run and says whether it came. May be killed
+    anywhere and called again: one attempt comes of it. The run as it is where nothing differs, or its end did not
+    come. Raises JobError for what must not change, and what `submit_run` raises.
+    """
+    name = prepared.spec.name
+    run = store.get(name)
+    found = changes(store.home, run, prepared)
+    if not found:
+        return _adopted(store, run, prepared)
+    refuse_what_must_stay(name, found)
+    _refuse_complete(run)
+    backend.ready()
+    job = job_of(prepared.bundle)
+    _refuse_missing(job, environment, here=kind_of(backend.kind).here, again="orch submit --replace")
+    staged = stage(prepared.bundle, store.home / "runs" / name)
+    keep(prepared, staged.parent)
+    failpoints.failpoint("replace.staged")
+    if not run.phase.ended:
+        if not run.cancel_requested:
+            store.record(name, "cancel_requested", {"cancel_now": False})
+        failpoints.failpoint("replace.cancelled")
+        if not ended(name):
+            return run
+        run = store.get(name)
+        _refuse_complete(run)
+    without = _left_out(store, backend, run.cluster, prepared.plan.topology.nodes, bad_nodes)
+    submission = replace(
+        next_submission(run, from_scratch=from_scratch, without=without),
+        digest=prepared.bundle.digest,
+        bundle_file=str(staged),
+    )
+    data = {
+        **intention(submission, without),
+        "spec_digest": prepared.spec_digest,
+        "steps": prepared.plan.steps,
+        "max_failures": job.max_failures,
+        "grace": job.timeouts.grace,
+        "cause": Cause.NONE.value,
+        "because": f"its user replaced its job: {found}",
+        "not_before": None,
+    }
+    replaced = store.record(name, "resumed", data, attempt=run.attempt)
+    failpoints.failpoint("replace.recorded")
+    return _accepted(dispatch(store, backend, replaced, environment, bundle=prepared.bundle))
 
 
 def cancel_run(store: Store, name: str, *, now: bool = False) -> Run:

@@ -112,3 +112,31 @@ def test_nothing_is_said_of_controllers_for_a_run_that_ended_or_just_began(orch_
         snapshot = store.snapshot("tiny") or {}
         store.create_run("new", {**snapshot, "phase": "pending"}, at=time.time())
     assert orch("status").stderr == ""
+
+
+def test_runs_are_chosen_by_phase_cluster_and_time(orch_home: Path) -> None:
+    for name, cluster in (("a", "local"), ("b", "hpc"), ("c", "hpc")):
+        record(orch_home, name, *([("running", {})] if name != "b" else []), cluster=cluster).close()
+
+    def names(*options: str) -> list[str]:
+        return [run["name"] for run in json.loads(orch("status", "--json", *options).stdout)]
+
+    assert names("--phase", "running") == ["a", "c"]
+    assert names("--cluster", "hpc") == ["b", "c"]
+    assert names("--cluster", "hpc", "--last", "1") == ["c"]
+    assert names("--since", "2023-01-01") == ["a", "b", "c"]
+    assert names("--since", "12h") == []
+    assert orch("status", "--since", "12h").stderr == "no run is so\n"
+
+
+def test_a_choice_of_runs_that_cannot_be_is_told(orch_home: Path) -> None:
+    record(orch_home, "a").close()
+    for line, error in (
+        (["--since", "soon"], "--since 'soon' is not a time"),
+        (["--last", "0"], "--last 0: it takes a number from 1 on"),
+        (["a", "--phase", "running"], "--phase chooses among all runs, and a is one"),
+        (["--phase", "runing"], "there is no PHASE 'runing'"),
+    ):
+        shown = orch("status", *line)
+        assert (shown.returncode, shown.stdout) == (2, "")
+        assert shown.stderr.startswith(f"error: {error}"), shown.stderr

@@ -1,4 +1,4 @@
-"""`python -m tests.controller.acting HOME submit|tick COMMAND`: what orch does, as a process that a fault can end."""
+"""`python -m tests.controller.acting HOME submit|replace|tick COMMAND`: orch, where a fault can end it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ import time
 from pathlib import Path
 
 from orchestrator.controller import process, tick
-from tests.controller.bench import QUICK, Bench, prepared
+from orchestrator.runs import submit
+from tests.controller.bench import QUICK, Bench, prepared, with_code
 
 
 def main(home: str, verb: str, command: str) -> None:
     bench = Bench(Path(home))
     if verb == "submit":
         print(bench.submit(prepared(command, run_id="0123456789ab")).name)
+        return
+    if verb == "replace":
+        job = with_code(prepared(command, run_id="0123456789ab"), b"second = True\n")
+
+        def ended(name: str) -> bool:
+            bench.until_end(name)
+            return True
+
+        submit.replace_run(bench.store, bench.backend, job, bench.environment, ended=ended)
+        bench.store.close()
         return
     lease = process.take_lease(bench.store)
     assert lease is not None

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,12 @@ def prepared(
         run_id=identity,
         spec_digest=identity,
     )
+
+
+def with_code(job: Prepared, content: bytes) -> Prepared:
+    """The job with a script in its code snapshot."""
+    files = (*job.bundle.files, File(path="code/train.py", content=content))
+    return replace(job, bundle=Bundle(files=tuple(sorted(files, key=lambda file: file.path))))
 
 
 class Bench:

@@ -22,6 +22,9 @@ POINTS = (
     "controller.lost",  # the loss of an attempt was seen, nothing is recorded
     "controller.intended",  # the next attempt is recorded, nothing is handed over
     "controller.mirrored",  # metrics are mirrored, what was observed is not recorded
+    "replace.staged",  # the new bundle of a run is on this machine, nothing is recorded
+    "replace.cancelled",  # the cancel of a run that shall be replaced is recorded
+    "replace.recorded",  # the attempt with the new bundle is recorded, nothing is handed over
     "cancel.requested",  # a cancel is recorded, nobody was asked to stop
 )
 
