@@ -164,6 +164,23 @@ def _resume(parser: ArgumentParser) -> None:
         "--from", dest="from_step", metavar="STEP", type=int, help="continue from the checkpoint of this step"
     )
     start.add_argument("--from-scratch", action="store_true", help="start at step 0 even where checkpoints exist")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="go on with another value, as in training.steps=200: training.{steps,learning_rate,log_every,args},"
+        " checkpoint.{every,keep}, restart, env, launcher, instrument; may be repeated",
+    )
+    parser.add_argument("--code", action="store_true", help="go on with the job's code directory as it is now")
+    parser.add_argument(
+        "--cluster-profile",
+        metavar="WHICH",
+        choices=("current", "kept"),
+        default="current",
+        help="current or kept: the cluster's profile as it is now, or as it was (default: current)",
+    )
     _wait(parser)
 
 

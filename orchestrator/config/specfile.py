@@ -56,9 +56,15 @@ def canonical(spec: Spec) -> str:
     return json.dumps(_without_empty(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def restore(text: str) -> Spec:
-    """The Spec that `canonical` was given. Raises JobError when another version wrote what this one does not know."""
-    return _bind(yamlfile.located(json.loads(text), "the stored job"))
+def restore(text: str, overrides: Sequence[str] = ()) -> Spec:
+    """The Spec that `canonical` was given, with overrides.
+
+    Raises JobError when another version wrote what this one does not know, and for an override that is wrong.
+    """
+    root = yamlfile.located(json.loads(text), "the stored job")
+    for override in overrides:
+        root = apply(root, override)
+    return _bind(root)
 
 
 def named(spec: Spec, name: str) -> Spec:

@@ -14,6 +14,7 @@ from orchestrator.job.protocol.encoding import parse, to_json
 from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.system import atomic
 from orchestrator.model.bundle import Bundle, File
+from orchestrator.model.cluster import Profile
 from orchestrator.model.run import Run
 from orchestrator.policy.attempts import submission_of
 from orchestrator.runs.dispatch import stored_bundle
@@ -48,14 +49,17 @@ _REASONS = {
     "cluster": "the run's checkpoints are on the cluster that it has",
 }
 _UNKNOWN = "job.yaml"  # a run of an older version, whose job was not kept
+_CHOSEN = "job_kind"  # of a profile: where it says none, the cluster's answer is kept
 _UNSHOWN = ("env", "secrets")  # a name is told, a value never
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The job of a bundle, kept beside it: as `specfile.canonical` writes it."""
+    """What a bundle was made from, kept beside it: the job as `specfile.canonical` writes it, the cluster's profile."""
 
     job: str
+    job_dir: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ def keep(prepared: Prepared, run_dir: Path) -> None:
     """Keep the job of a staged bundle beside it. Raises StoreError."""
     from orchestrator.config import specfile
 
-    text = json.dumps(to_json(Kept(specfile.canonical(prepared.spec))))
+    profile = json.dumps(to_json(prepared.cluster.profile), sort_keys=True)
+    text = json.dumps(to_json(Kept(specfile.canonical(prepared.spec), prepared.job_dir, profile)))
     try:
         atomic.write(_place(run_dir, prepared.bundle.digest), text.encode(), sync=False)
     except OSError as error:
@@ -117,31 +122,52 @@ def _place(run_dir: Path, digest: str) -> Path:
     return run_dir / f"bundle-{digest[:12]}.job.json"
 
 
-def _kept(run_dir: Path, digest: str) -> str | None:
+def kept(home: Path, run: Run) -> Kept | None:
+    """What the bundle of a run's newest attempt was made from; None for a run of an older version. Raises JobError."""
+    return _kept(home / "runs" / run.name, submission_of(run).digest)
+
+
+def profile_changes(before: str, profile: Profile) -> list[str]:
+    """A sentence for each key of a cluster's profile that is another than it was."""
+    old = dict(_leaves(json.loads(before)))
+    new = dict(_leaves(json.loads(json.dumps(to_json(profile)))))
+    if new.get(_CHOSEN) is None:
+        new[_CHOSEN] = old.get(_CHOSEN)
+    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return [_sentence(key, old.get(key), new.get(key)) for key in keys]
+
+
+def code_of(bundle: Bundle) -> tuple[File, ...]:
+    """The code snapshot of a bundle."""
+    return tuple(_code(bundle).values())
+
+
+def _kept(run_dir: Path, digest: str) -> Kept | None:
     place = _place(run_dir, digest)
     try:
-        return parse(Kept, place.read_bytes(), str(place)).job
+        return parse(Kept, place.read_bytes(), str(place))
     except FileNotFoundError:
         return None
     except (OSError, RecordError) as error:
         raise JobError(f"the job that {run_dir.name} was made from cannot be read: {error}") from error
 
 
-def _keys(kept: str | None, prepared: Prepared) -> dict[str, str]:
+def _keys(found: Kept | None, prepared: Prepared) -> dict[str, str]:
     from orchestrator.config import specfile
 
-    if kept is None:
+    if found is None:
         return {_UNKNOWN: "job.yaml is another than it was"}
+    job = found.job
     with contextlib.suppress(JobError):  # it has a key that this version does not know
-        kept = specfile.canonical(specfile.restore(kept))  # with the defaults of this version
-    before = dict(_leaves(json.loads(kept)))
+        job = specfile.canonical(specfile.restore(job))  # with the defaults of this version
+    before = dict(_leaves(json.loads(job)))
     now = dict(_leaves(json.loads(specfile.canonical(prepared.spec))))
-    found = {
+    different = {
         key: _sentence(key, before.get(key), now.get(key))
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     }
-    return found or {_UNKNOWN: "job.yaml, or a file that it names, is another than it was"}
+    return different or {_UNKNOWN: "job.yaml, or a file that it names, is another than it was"}
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -34,6 +34,7 @@ class Prepared:
     bundle: Bundle
     run_id: str
     spec_digest: str
+    job_dir: str = ""
     left_behind: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -74,6 +75,7 @@ def prepare(
     job_dir: str,
     name: str | None = None,
     run_id: str | None = None,
+    code: Snapshot | None = None,
     must_fit: bool = True,
     attempt: int = 1,
     change: Callable[[Profile], Profile] | None = None,
@@ -81,6 +83,7 @@ def prepare(
     """Probe, plan and render; writes nothing. `name` renames the job; `change` gives the cluster another profile.
 
     `run_id`: of the run that the job shall go on with; without it, one that is made from job and cluster.
+    `code`: the snapshot to send; without it, one is taken.
 
     Raises JobError, ClusterError, and PlanError when the plan does not fit and `must_fit`.
     """
@@ -98,7 +101,8 @@ def prepare(
         raise _does_not_fit(plan)
     canonical = specfile.canonical(spec)
     run_id = run_id or hashlib.sha256(json.dumps([spec.name, canonical, cluster.name]).encode()).hexdigest()[:12]
-    code = _code(Path(job_dir, spec.code)) if spec.code is not None else None
+    if code is None and spec.code is not None:
+        code = _code(Path(job_dir, spec.code))
     request = _request(spec, plan, cluster, run_id=run_id, job_dir=job_dir, code=code, attempt=attempt)
     return Prepared(
         spec=spec,
@@ -107,6 +111,7 @@ def prepare(
         bundle=rendering.render(request),
         run_id=run_id,
         spec_digest=hashlib.sha256(canonical.encode()).hexdigest(),
+        job_dir=job_dir,
         left_behind=code.skipped if code is not None else (),
         notes=request.kind.warnings(request),
     )

@@ -17,7 +17,7 @@ from orchestrator.job.protocol.jobfile import JobFile
 from orchestrator.job.protocol.records import Owner
 from orchestrator.job.system import failpoints
 from orchestrator.model.cluster import BadNodes
-from orchestrator.model.run import Cause, Phase, Question, Run, Submission
+from orchestrator.model.run import Cause, EventData, Phase, Question, Run, Submission
 from orchestrator.policy.attempts import intention, next_submission, submission_of
 from orchestrator.policy.nodes import USUAL, NodeRecord
 from orchestrator.runs.changes import changes, keep, refuse_what_must_stay
@@ -235,27 +235,43 @@ def resume_run(
     *,
     from_step: int | None = None,
     from_scratch: bool = False,
+    again: Prepared | None = None,
     bad_nodes: BadNodes = USUAL,
 ) -> Run:
-    """Go on with a run that ended early, by another attempt. Raises JobError when there is nothing to go on with."""
+    """Go on with a run that ended early, by another attempt; `again`: with its job made again.
+
+    Raises JobError when there is nothing to go on with.
+    """
     run = store.get(name)
     if run.phase is Phase.SUCCEEDED:
         raise JobError(f"the run {name} is complete", hint="submit the job under another name to train it again")
     if not run.phase.ended:
         raise JobError(f"the run {name} has not ended: it is {run.phase.value}", hint=f"orch status {name} shows it")
     backend.ready()
-    bundle = stored_bundle(store.home, submission_of(run))
+    bundle = again.bundle if again is not None else stored_bundle(store.home, submission_of(run))
     _refuse_missing(job_of(bundle), environment, here=kind_of(backend.kind).here, again=f"orch resume {name}")
     without = _left_out(store, backend, run.cluster, submission_of(run).nodes, bad_nodes)
     submission = next_submission(run, from_step=from_step, from_scratch=from_scratch, without=without)
-    data = {
-        **intention(submission, without),
-        "cause": Cause.NONE.value,
-        "because": "its user resumed it",
-        "not_before": None,
-    }
+    intended = _another_job(store, again, submission, without) if again is not None else intention(submission, without)
+    data = {**intended, "cause": Cause.NONE.value, "because": "its user resumed it", "not_before": None}
     resumed = store.record(name, "resumed", data, attempt=run.attempt)
     return _accepted(dispatch(store, backend, resumed, environment, bundle=bundle))
+
+
+def _another_job(
+    store: Store, prepared: Prepared, submission: Submission, without: tuple[NodeRecord, ...]
+) -> EventData:
+    """What an event records of the intention to submit an attempt with another job, which is staged here."""
+    staged = stage(prepared.bundle, store.home / "runs" / submission.run)
+    keep(prepared, staged.parent)
+    job = job_of(prepared.bundle)
+    return {
+        **intention(replace(submission, digest=prepared.bundle.digest, bundle_file=str(staged)), without),
+        "spec_digest": prepared.spec_digest,
+        "steps": prepared.plan.steps,
+        "max_failures": job.max_failures,
+        "grace": job.timeouts.grace,
+    }
 
 
 def _refuse_complete(run: Run) -> None:
@@ -289,8 +305,7 @@ def replace_run(
     backend.ready()
     job = job_of(prepared.bundle)
     _refuse_missing(job, environment, here=kind_of(backend.kind).here, again="orch submit --replace")
-    staged = stage(prepared.bundle, store.home / "runs" / name)
-    keep(prepared, staged.parent)
+    keep(prepared, stage(prepared.bundle, store.home / "runs" / name).parent)
     failpoints.failpoint("replace.staged")
     if not run.phase.ended:
         if not run.cancel_requested:
@@ -301,17 +316,9 @@ def replace_run(
         run = store.get(name)
         _refuse_complete(run)
     without = _left_out(store, backend, run.cluster, prepared.plan.topology.nodes, bad_nodes)
-    submission = replace(
-        next_submission(run, from_scratch=from_scratch, without=without),
-        digest=prepared.bundle.digest,
-        bundle_file=str(staged),
-    )
+    submission = next_submission(run, from_scratch=from_scratch, without=without)
     data = {
-        **intention(submission, without),
-        "spec_digest": prepared.spec_digest,
-        "steps": prepared.plan.steps,
-        "max_failures": job.max_failures,
-        "grace": job.timeouts.grace,
+        **_another_job(store, prepared, submission, without),
         "cause": Cause.NONE.value,
         "because": f"its user replaced its job: {found}",
         "not_before": None,
