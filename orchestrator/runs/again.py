@@ -39,7 +39,7 @@ def make(
     if kept is None or kept.job_dir is None or kept.profile is None:
         if overrides or code:
             raise JobError(
-                f"{run.name} was submitted by another version of orch, which did not keep its job",
+                f"{run.name} was submitted by another version of orch, or as a function: its job was not kept",
                 hint="change job.yaml, and then: orch submit job.yaml --replace",
             )
         return None

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Prepared:
     """All that is known before anything is written. `spec_digest` is of the spec, `run_id` of the cluster too.
 
-    `left_behind`: what of the code does not travel with the job, and why. `notes`: what its cluster makes of it.
+    `job_dir`: where its paths start, None where its profile was made for this job alone. `left_behind`: what of the code
+    does not travel with the job, and why. `notes`: what its cluster makes of it.
     """
 
     spec: Spec
@@ -34,7 +35,7 @@ class Prepared:
     bundle: Bundle
     run_id: str
     spec_digest: str
-    job_dir: str = ""
+    job_dir: str | None = None
     left_behind: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -111,7 +112,7 @@ def prepare(
         bundle=rendering.render(request),
         run_id=run_id,
         spec_digest=hashlib.sha256(canonical.encode()).hexdigest(),
-        job_dir=job_dir,
+        job_dir=job_dir if change is None else None,
         left_behind=code.skipped if code is not None else (),
         notes=request.kind.warnings(request),
     )
