@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Prepared:
     """All that is known before anything is written. `spec_digest` is of the spec, `run_id` of the cluster too.
 
-    `job_dir`: where its paths start, None where its profile was made for this job alone. `left_behind`: what of the code
-    does not travel with the job, and why. `notes`: what its cluster makes of it.
+    `job_dir`: where its paths start; None where its profile was made for this job alone. `left_behind`: what of the
+    code does not travel with the job, and why. `notes`: what its cluster makes of it.
     """
 
     spec: Spec
