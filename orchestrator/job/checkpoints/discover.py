@@ -23,6 +23,21 @@ POINTERS = frozenset({"latest", "latest_universal", "latest_checkpointed_iterati
 UNIVERSAL = "_universal"  # ends the name of a tag that `ds_to_universal` has converted
 _DEPTH = 4  # directories below the tree: lightning_logs/version_0/checkpoints/NAME is the deepest default of a library
 _SKIPPED = frozenset({"__pycache__", "node_modules", "wandb", "mlruns", "runs", "site-packages"})
+# Not looked at: code and data may be thousands of files, in a directory that is read at each look at a run.
+_OF_NO_CHECKPOINT = (
+    ".py",
+    ".pyc",
+    ".md",
+    ".yaml",
+    ".yml",
+    ".toml",
+    ".csv",
+    ".png",
+    ".ipynb",
+    ".log",
+    ".parquet",
+    ".arrow",
+)
 _STEP = re.compile(
     r"(?:^|[^0-9a-z]|step|iter|epoch|ckpt|checkpoint|model|save)0*(\d+)(?:[._](?:universal|[a-z]+))*$", re.IGNORECASE
 )
@@ -229,7 +244,8 @@ def _below(
 def _entries(directory: Path, left_out: frozenset[str] = frozenset()) -> Inside:
     try:
         with os.scandir(directory) as scanned:
-            return {entry.name: entry for entry in scanned if entry.name not in left_out}
+            seen = (entry for entry in scanned if not entry.name.endswith(_OF_NO_CHECKPOINT))
+            return {entry.name: entry for entry in seen if entry.name not in left_out}
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
 
@@ -351,7 +367,7 @@ _RULES: Sequence[tuple[Kind, Callable[[str, Inside], bool]]] = (  # in this orde
 
 
 def _kind_of_file(name: str) -> Optional[Kind]:
-    suffix = Path(name).suffix
+    suffix = os.path.splitext(name)[1]
     if name.startswith("."):
         return None
     if _WEIGHTS.fullmatch(name) or suffix == ".safetensors":
