@@ -25,9 +25,11 @@ from orchestrator.clusters.slurm import render as slurm
 from orchestrator.clusters.slurm.profile import SlurmProfile
 from orchestrator.config import yamlfile
 from orchestrator.errors import JobError
+from orchestrator.job.agent.script import expanded as of_rank
 from orchestrator.job.protocol.encoding import to_json
 from orchestrator.model.bundle import Bundle, File
 from orchestrator.model.cluster import Profile
+from orchestrator.model.command import command_of
 from orchestrator.model.key import NAME
 from orchestrator.model.spec import Checkpoint, Secret, Spec
 from orchestrator.rendering import quoting, render
@@ -58,6 +60,9 @@ def one_line(profile: Profile) -> Profile:
 @pytest.mark.parametrize("kind", ["local", "ssh", "slurm"])
 def test_json_files_say_what_the_spec_and_the_profile_say(kind, data):
     spec, profile = data.draw(SPECS), one_line(data.draw(values(kind_of(kind).profile, kind=kind)))
+    if spec.run is not None:
+        spec = replace(spec, run=f"train.py {shlex.quote(spec.run)}")
+    words = command_of(spec).words if spec.run is not None else None
     made = request(kind, profile, spec=spec, plan=replace(PLAN, ds_config=data.draw(INLINE)))
     rendered = render(made)
     job = json.loads(rendered.text("job.json"))
@@ -65,7 +70,8 @@ def test_json_files_say_what_the_spec_and_the_profile_say(kind, data):
     assert job["env"] == {**profile.env, **spec.env}
     assert job["python"] == profile.python
     assert job["checkpoint_dir"] == spec.checkpoint.dir
-    assert job["command"] == (shlex.split(spec.run) if spec.run is not None else None)
+    assert job["command"] == (list(words) if words is not None else None)
+    assert words is None or [of_rank(word, {}) for word in words] == shlex.split(spec.run)
     assert job["interface"] == {"socket": profile.interface.socket, "hcas": list(profile.interface.hcas)}
     assert json.loads(rendered.text("ds_config.json")) == made.plan.ds_config
 
