@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import re
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -72,7 +73,19 @@ def test_commands_print_what_they_printed_before(untouched: Path, home: str, sec
     before = {command: text for command, text in printed.items() if command.split()[1] == second}
     assert before
     here = {"ORCH_HOME": str(untouched / home), "ORCH_CONFIG": external(untouched), "TZ": "UTC"}
-    assert {command: orch(*command.split(), **here).stdout for command in before} == before
+    assert {command: without_kind(orch(*command.split(), **here).stdout) for command in before} == before
+
+
+def without_kind(printed: str) -> str:
+    """What a command prints, without the key and the column that `orch checkpoints` has had since."""
+    if printed.startswith("STEP ") and " KIND " in printed.splitlines()[0]:
+        first = printed.index("KIND")
+        width = printed.index("PATH") - first
+        lines = (
+            line if line.startswith("      ") else line[:first] + line[first + width :] for line in printed.splitlines()
+        )
+        return "\n".join(lines) + "\n"
+    return re.sub(r'"kind": "\w*", ("path")', r"\1", printed)
 
 
 RECORDS = {

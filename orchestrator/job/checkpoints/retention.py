@@ -11,7 +11,7 @@ from typing import Iterable, Sequence
 from orchestrator.job.checkpoints import journal, manifest
 from orchestrator.job.checkpoints.choose import counted
 from orchestrator.job.checkpoints.generations import newest_number, read_claim
-from orchestrator.job.checkpoints.layout import own_places
+from orchestrator.job.checkpoints.layout import own_places, read_shown, state_of
 from orchestrator.job.checkpoints.verify import verify
 from orchestrator.job.protocol.files import SET_ASIDE, Root
 from orchestrator.job.protocol.records import Claim
@@ -66,7 +66,18 @@ def prune(root: Root, generation: int, keep: int, *, spared: str | None = None) 
         return ()
     for path in paths:
         delete(Path(root) / path)
+    _drop_shown(Path(root), generation, spared)
     return paths
+
+
+def _drop_shown(root: Path, generation: int, spared: str | None) -> None:
+    """Deletes what the generation was shown of checkpoints that are gone: links would keep their space."""
+    for entry in read_shown(root, generation).checkpoints:
+        copy = root / entry.path
+        if (root / entry.origin).exists() or not copy.exists() or state_of(copy) != entry.state:
+            continue
+        if spared is None or copy.resolve() != Path(spared).resolve():
+            delete(copy)
 
 
 def delete(checkpoint: Path) -> None:

@@ -263,7 +263,7 @@ class RankError:
     type: str = ""
     message: str = ""
     traceback: str = ""
-    cause: Optional[Cause] = None  # where the wrapper saw it itself
+    cause: Optional[Cause] = field(default=None, metadata=OMIT)  # where the wrapper saw it itself
 
 
 @dataclass(frozen=True)

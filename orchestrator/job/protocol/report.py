@@ -63,7 +63,7 @@ class Listed:
     problems: tuple[Problem, ...]
     bytes: int
     counts: bool
-    kind: str = ""  # whose layout it has
+    kind: str = field(default="", metadata=OMIT)  # whose layout it has
 
 
 @dataclass(frozen=True)
