@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from orchestrator.job.protocol.cause import Cause
-from orchestrator.job.protocol.encoding import FLAT
+from orchestrator.job.protocol.encoding import FLAT, OMIT
 from orchestrator.job.protocol.report import (
     CheckpointRef,
     FirstError,
@@ -162,8 +162,8 @@ class Run:
     first_error: FirstError | None = None
     intended_at: float | None = None  # when the intention of this attempt was recorded
     not_before: float | None = None
-    notes: tuple[str, ...] = ()  # what rank 0 of a generation has said of the script
-    noted_generation: int = 0  # which one
+    notes: tuple[str, ...] = field(default=(), metadata=OMIT)  # what rank 0 of a generation has said of the script
+    noted_generation: int = field(default=0, metadata=OMIT)  # which one
     failures: int = 0  # attempts in a row that ended badly, without a new proven checkpoint
     max_failures: int = 5
     grace: float = 900.0  # seconds that an attempt may take to save when asked to stop
