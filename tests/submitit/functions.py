@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -45,6 +46,13 @@ def fail_on_rank(rank: int) -> int:
         raise ValueError(f"rank {rank} fails")
     time.sleep(60)
     return own
+
+
+def swallow_the_first(seconds: float) -> str:
+    with contextlib.suppress(Exception):
+        time.sleep(seconds)
+    time.sleep(seconds)
+    return "past its time"
 
 
 def sum_of_ranks() -> int:

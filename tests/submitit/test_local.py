@@ -215,12 +215,13 @@ def test_the_example_of_the_page_works(tmp_path: Path) -> None:
 def test_what_has_had_its_time_ends_as_under_submitit(tmp_path: Path) -> None:
     executor = OrchExecutor(tmp_path / "log", max_num_timeout=1)
     executor.update_parameters(timeout_min=0.2)  # the start of its processes is part of it
-    plain = executor.submit(functions.fail_on_rank, 1)
+    plain, deaf = executor.submit(functions.fail_on_rank, 1), executor.submit(functions.swallow_the_first, 60)
     log, none = tmp_path / "count.log", tmp_path / "none.log"
     counter, forgetful = functions.Counter(log), functions.NoCheckpoint(none)
     twice, never = executor.submit(counter, 1000), executor.submit(forgetful, 1000)
     for job, why in (
         (plain, "timed-out and not checkpointable"),
+        (deaf, "timed-out and not checkpointable"),
         (twice, "timed-out too many times"),
         (never, "checkpoint function returned None"),
     ):

@@ -29,6 +29,7 @@ from orchestrator.job.training.records import Records
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 EARLY = 75.0  # seconds: Slurm sends the signal before a time limit up to a minute too soon
 POLL_SECONDS = 0.2  # between two checks for rank 0's record
+AGAIN_SECONDS = 10.0  # after which a function that goes on past its time is told once more
 
 
 class Alone(Control):
@@ -147,13 +148,16 @@ class Stopper:
         def wait() -> None:
             time.sleep(max(0.0, self._clock.left()))
             self._time_is_up = True
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            while True:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                time.sleep(AGAIN_SECONDS)
 
         threading.Thread(target=wait, daemon=True, name="time limit").start()
 
     def _on_time_out(self, _number: int, _frame: FrameType | None) -> None:
-        if os.getpid() == self._pid and self._time_is_up and not self._asked:
-            self._asked = True
+        # Raised again until the function is over: whatever runs at that moment may have swallowed it, such as the search
+        # for submitit's plugins in its JobEnvironment().
+        if os.getpid() == self._pid and self._time_is_up:
             raise UncompletedJobError("Job not requeued because: timed-out and not checkpointable.")
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> None:
