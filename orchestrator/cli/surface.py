@@ -184,6 +184,17 @@ def _resume(parser: ArgumentParser) -> None:
     _wait(parser)
 
 
+def _rm(parser: ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="the names of runs that have ended")
+    parser.add_argument(
+        "--checkpoints", action="store_true", help="their checkpoint directories, too, which else stay as they are"
+    )
+    parser.add_argument(
+        "--keep-files", action="store_true", help="only forget them; ask no cluster, and leave all files where they are"
+    )
+    _json(parser)
+
+
 def _checkpoints(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN|DIR", help="a run, a directory of checkpoints, or one checkpoint")
     parser.add_argument("--verify", action="store_true", help="read every file and name what is wrong with it")
@@ -295,6 +306,7 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "wait": ("show progress until a run ends", _run),
     "cancel": ("end a run, after a last checkpoint", _cancel),
     "resume": ("continue a run that ended before it was done", _resume),
+    "rm": ("remove runs that have ended: their records, logs and other files", _rm),
     "checkpoints": ("list checkpoints, and check that they are whole", _checkpoints),
     "controller": ("look after runs in the foreground", _controller),
     "schema": ("print the JSON Schema of job.yaml", _schema),

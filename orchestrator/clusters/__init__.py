@@ -59,7 +59,7 @@ class Backend(Protocol):
         """Ask an attempt to save and end, or (`now`) end it. Later submits of the same attempt start nothing."""
 
     def read(self, operations: Sequence[Operation[T]], *, seconds: float = SECONDS) -> list[T]:
-        """The answers to operations that only read, performed where the runs' files are."""
+        """The answers to operations on runs' files, performed where these are: to read, or to remove a run."""
 
 
 # Kinds of clusters, by name. Those of other packages are entry points of the group `orchestrator.clusters`.

@@ -164,6 +164,7 @@ class Run:
     not_before: float | None = None
     notes: tuple[str, ...] = field(default=(), metadata=OMIT)  # what rank 0 of a generation has said of the script
     noted_generation: int = field(default=0, metadata=OMIT)  # which one
+    removing: bool = field(default=False, metadata=OMIT)  # somebody has begun to remove it
     failures: int = 0  # attempts in a row that ended badly, without a new proven checkpoint
     max_failures: int = 5
     grace: float = 900.0  # seconds that an attempt may take to save when asked to stop

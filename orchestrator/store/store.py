@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.errors import JobError
 from orchestrator.job.protocol.encoding import from_json
 from orchestrator.model.codec import dump, load
 from orchestrator.model.fold import begin, fold, updated
@@ -148,6 +149,8 @@ class Store(Reader):
         when = time.time() if at is None else at
         with self._transaction(lease) as connection:
             before = run = self.get(name)
+            if run.removing:
+                raise JobError(f"the run {name} is being removed", hint=f"orch rm {name} removes the rest of it")
             if attempt is not None and run.attempt != attempt:
                 return run
             if submission is not None and run.submission != submission:
@@ -169,7 +172,25 @@ class Store(Reader):
             return
         with self._transaction(lease) as connection:
             for name, fields in changes.items():
-                _write(connection, updated(self.get(name), fields))
+                run = self.find(name)
+                if run is not None:  # it may have been removed meanwhile
+                    _write(connection, updated(run, fields))
+
+    def begin_removal(self, name: str) -> None:
+        """Record that a run shall be removed: nothing is recorded of it after that. Raises JobError if it lives."""
+        with self._transaction() as connection:
+            run = self.get(name)
+            if not run.phase.ended:
+                raise JobError(f"the run {name} has not ended: it is {run.phase.value}")
+            _write(connection, dataclasses.replace(run, removing=True))
+
+    def remove(self, name: str) -> None:
+        """Delete a run whose removal has begun, and its events. The evidence against nodes stays."""
+        with self._transaction() as connection:
+            if self.get(name).removing:
+                connection.execute("DELETE FROM runs WHERE name = ?", (name,))
+                connection.execute("DELETE FROM events WHERE run = ?", (name,))
+                _insert(connection, Event(run="", kind="removed", at=time.time(), data={"run": name}))
 
     def forgive(self, suspect: NodeRecord) -> bool:
         """Forget the evidence against a node; False when there is none."""

@@ -1,4 +1,4 @@
-"""`python -m tests.controller.acting HOME submit|replace|tick COMMAND`: orch, where a fault can end it."""
+"""`python -m tests.controller.acting HOME submit|replace|rm|tick COMMAND`: orch, where a fault can end it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.controller import process, tick
 from orchestrator.runs import submit
+from orchestrator.runs.remove import remove_run
 from tests.controller.bench import QUICK, Bench, prepared, with_code
 
 
@@ -25,6 +26,9 @@ def main(home: str, verb: str, command: str) -> None:
 
         submit.replace_run(bench.store, bench.backend, job, bench.environment, ended=ended)
         bench.store.close()
+        return
+    if verb == "rm":
+        remove_run(bench.store, "tiny", lambda _: bench.backend, checkpoints=False, keep_files=False)
         return
     lease = process.take_lease(bench.store)
     assert lease is not None

@@ -37,7 +37,7 @@ def finish(process: subprocess.Popen[str]) -> int:
 
 def test_the_points_are_all_tried_here() -> None:
     elsewhere = {name for name in failpoints.POINTS if name.startswith("kubernetes.")}  # tests/kubernetes/test_kills.py
-    elsewhere |= {name for name in failpoints.POINTS if name.startswith("replace.")}  # test_replace.py
+    elsewhere |= {name for name in failpoints.POINTS if name.startswith(("replace.", "remove."))}  # test_<these>.py
     assert {*IN_A_SUBMISSION, *IN_A_RECOVERY, *elsewhere, "cancel.requested"} == set(failpoints.POINTS)
 
 

@@ -136,6 +136,10 @@ def test_a_cancel_saves_and_leaves_nothing(make_lab: Make) -> None:
     assert status["checkpoint"]["step"] == lab.outcomes(run)[-1]["step"], "what was saved on the way out is known"
     lab.orch("resume", run)
     lab.finish(run)
+    assert "orch never deletes" in lab.orch("rm", run, "--checkpoints", check=False).stderr
+    lab.orch("rm", run)
+    assert lab.objects(run) == []
+    assert lab.orch("status").stdout == ""
 
 
 HUNGRY = """

@@ -201,6 +201,9 @@ def test_an_import_error_ends_the_run_once_with_its_traceback(lab: SlurmLab) -> 
     job = lab.scheduled(run)[0]
     assert lab.until_gone(job) == "FAILED"
     assert lab.cluster.restarts(job) == 0
+    assert lab.orch("rm", run, "--checkpoints").stdout == f"{run}\n"
+    assert not (lab.shared / "runs" / run).exists()
+    assert lab.orch("status").stdout == ""
 
 
 SLEEP = """

@@ -137,3 +137,5 @@ def test_a_run_that_is_cancelled_saves_first_and_can_be_resumed(make_lab: Labs) 
     lab.orch("cancel", run, "--now")
     lab.orch("wait", run, check=False)
     assert not [host for host in lab.bed.hosts if host.processes("orchestrator")]
+    lab.orch("rm", run)
+    assert [path.name for path in lab.checkpoints(run).parent.iterdir()] == [lab.checkpoints(run).name]

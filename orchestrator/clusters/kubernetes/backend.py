@@ -20,10 +20,11 @@ from orchestrator.clusters.kubernetes.logfiles import Reader
 from orchestrator.clusters.kubernetes.logs import PodLogs
 from orchestrator.clusters.kubernetes.pod_watch import PodWatch
 from orchestrator.clusters.kubernetes.pods import Pod, newest_of
-from orchestrator.clusters.kubernetes.profile import KubernetesProfile
+from orchestrator.clusters.kubernetes.profile import GANGS, KubernetesProfile
 from orchestrator.clusters.kubernetes.snapshot import Key, Snapshot, key_of, pods_of_attempt, take
 from orchestrator.errors import ClusterError
 from orchestrator.job.protocol.operations import SECONDS, Operation
+from orchestrator.job.protocol.operations.runs import Removed, RemoveRun
 from orchestrator.job.protocol.operations.texts import CheckpointList, ListCheckpoints, LogTexts, ReadLogs
 from orchestrator.job.protocol.pod import LastRecord
 from orchestrator.model.bundle import Bundle
@@ -240,6 +241,8 @@ class KubernetesBackend:
     def _read(self, operation: Operation[Any]) -> Any:
         if isinstance(operation, ReadLogs):
             return self._read_logs(operation)
+        if isinstance(operation, RemoveRun):
+            return self._remove(operation)
         if not isinstance(operation, ListCheckpoints):
             raise TypeError(f"{type(operation).__name__} is not for pods' claims")
         if not operation.verify:
@@ -248,6 +251,19 @@ class KubernetesBackend:
             f"the checkpoints of {operation.run} are on its claim, which only pods see",
             hint="run `orch checkpoints DIR --verify` in a pod that mounts the claim",
         )
+
+    def _remove(self, request: RemoveRun) -> Removed:
+        """Delete every object of a run but its claim, on which its files are: orch has no right to delete claims."""
+        claim, gang = self._profile.claim or f"orch-{request.run}", self._profile.gang
+        if request.checkpoints:
+            return Removed(f"the checkpoints of {request.run} are on the claim {claim}, which orch never deletes")
+        if request.dry:
+            return Removed()
+        api, namespace = self._api, self._api.namespace
+        jobs = [one.path(namespace) for one in JOB_RESOURCES.values() if self._discovery.serves(one)]
+        groups = [] if gang is None else ["/apis/{}/{}/namespaces/{}/podgroups".format(*GANGS[gang], namespace)]
+        objects.delete_all(api, request.run_id, [*jobs, api.core("configmaps")], of_same_name=groups)
+        return Removed(left=f"{request.dir} and {request.checkpoint_dir} on the claim {claim}")
 
     def _read_logs(self, request: ReadLogs) -> LogTexts:
         """The stored logs of an attempt, after adding what its live pods have logged since or stream now."""

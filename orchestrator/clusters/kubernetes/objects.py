@@ -169,6 +169,16 @@ def delete_job(api: Api, submission: Submission, resource: JobResource) -> None:
         api.delete(path, _BACKGROUND)
 
 
+def delete_all(api: Api, run_id: str, paths: Iterable[str], *, of_same_name: Iterable[str]) -> None:
+    """Delete the objects of a run, of all its attempts, at some paths; and those that are named as they are."""
+    mine = (("labelSelector", f"{RUN_ID}={run_id}"),)
+    for path in paths:
+        for found in api.list(ObjectMeta, path, mine, metadata_only=True).items:
+            for other in of_same_name:
+                api.delete(f"{other}/{found.name}")
+            api.delete(f"{path}/{found.name}", _BACKGROUND)
+
+
 def end_pods(api: Api, pods: Iterable[Pod], *, force: bool) -> None:
     """Delete pods without time to save; on a dead node, where no kubelet confirms it, only with `force`."""
     for pod in pods:

@@ -13,6 +13,10 @@ from orchestrator.model.key import ABSOLUTE, WORD, Pattern, key, option
 Document: TypeAlias = Mapping[str, Any]  # an object of Kubernetes, or a part of one, as YAML has it
 JobKind = Literal["trainjob", "jobset", "pytorchjob"]
 Gang = Literal["volcano", "coscheduling"]
+GANGS: Mapping[Gang, tuple[str, str]] = {  # group and version of their PodGroups
+    "volcano": ("scheduling.volcano.sh", "v1beta1"),
+    "coscheduling": ("scheduling.x-k8s.io", "v1alpha1"),
+}
 JOB_KINDS: tuple[JobKind, ...] = ("trainjob", "jobset", "pytorchjob")
 OWN_RUNTIME = "orch-torch"  # of manifests/runtime.yaml
 

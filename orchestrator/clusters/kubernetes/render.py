@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.clusters.kubernetes.configmap import config_map_of
 from orchestrator.clusters.kubernetes.overlay import Field, lay_over
 from orchestrator.clusters.kubernetes.profile import (
+    GANGS,
     JOB_KINDS,
     OWN_RUNTIME,
     POD_OF_JOB,
@@ -57,10 +58,7 @@ _POD_SUFFIX = 6  # a dash and the five letters that the Job controller adds
 _LONGEST_IMAGE = 500
 _DEAD_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _OWN_VARIABLES = frozenset({"PYTHONPATH", "HOME", "USER", "JOB_COMPLETION_INDEX"})
-_GANGS: Mapping[Gang, Mapping[str, str]] = {
-    "volcano": {"version": "scheduling.volcano.sh/v1beta1", "scheduler": "volcano"},
-    "coscheduling": {"version": "scheduling.x-k8s.io/v1alpha1", "scheduler": "scheduler-plugins-scheduler"},
-}
+_GANG_SCHEDULERS: Mapping[Gang, str] = {"volcano": "volcano", "coscheduling": "scheduler-plugins-scheduler"}
 
 
 def values(request: RenderRequest) -> dict[str, object]:
@@ -83,7 +81,7 @@ def values(request: RenderRequest) -> dict[str, object]:
         "pod_labels": [*sorted(profile.labels.items()), *_of_gang(request, kind, "coscheduling", "pod-group")],
         "pod_annotations": [*sorted(profile.annotations.items()), *_of_gang(request, kind, "volcano", "group-name")],
         "gang": _gang(profile, kind),
-        "scheduler": _GANGS[profile.gang]["scheduler"] if profile.gang else None,
+        "scheduler": _GANG_SCHEDULERS[profile.gang] if profile.gang else None,
         "tolerations": _tolerations(profile),
         "replicas": _replicas(request),
         "backoff_limit": _backoff_limit(request),
@@ -291,7 +289,7 @@ def _gang(profile: KubernetesProfile, kind: JobKind) -> dict[str, str | None] | 
     if profile.gang is None or kind == "trainjob":
         return None
     of_pods = profile.priority_class if profile.gang == "volcano" else None  # the other has no such field
-    return {"version": _GANGS[profile.gang]["version"], "priority": of_pods, "queue": profile.gang_queue}
+    return {"version": "/".join(GANGS[profile.gang]), "priority": of_pods, "queue": profile.gang_queue}
 
 
 def _of_gang(request: RenderRequest, kind: JobKind, gang: Gang, name: str) -> list[tuple[str, str]]:

@@ -25,6 +25,9 @@ POINTS = (
     "replace.staged",  # the new bundle of a run is on this machine, nothing is recorded
     "replace.cancelled",  # the cancel of a run that shall be replaced is recorded
     "replace.recorded",  # the attempt with the new bundle is recorded, nothing is handed over
+    "remove.begun",  # that a run shall be removed is recorded, and nothing is removed
+    "remove.there",  # its files are removed on its cluster
+    "remove.here",  # those on this machine, too; its record is there
     "cancel.requested",  # a cancel is recorded, nobody was asked to stop
 )
 

@@ -155,8 +155,8 @@ class Stopper:
         threading.Thread(target=wait, daemon=True, name="time limit").start()
 
     def _on_time_out(self, _number: int, _frame: FrameType | None) -> None:
-        # Raised again until the function is over: whatever runs at that moment may have swallowed it, such as the search
-        # for submitit's plugins in its JobEnvironment().
+        # Raised again until the function is over: what runs at that moment may swallow it, as JobEnvironment() does
+        # while it looks for submitit's plugins.
         if os.getpid() == self._pid and self._time_is_up:
             raise UncompletedJobError("Job not requeued because: timed-out and not checkpointable.")
 

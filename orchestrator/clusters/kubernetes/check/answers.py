@@ -11,14 +11,10 @@ from orchestrator.clusters.kubernetes import runtimes
 from orchestrator.clusters.kubernetes.answers import ApiResources, Listed, Node, ObjectMeta, Quantity, TrainingRuntime
 from orchestrator.clusters.kubernetes.check import objects
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES, JobResource, choose_kind
-from orchestrator.clusters.kubernetes.profile import Gang, JobKind, KubernetesProfile
+from orchestrator.clusters.kubernetes.profile import GANGS, JobKind, KubernetesProfile
 from orchestrator.clusters.kubernetes.render import lost
 
 KUEUE_GROUP, VISIBILITY_GROUP = "kueue.x-k8s.io", "visibility.kueue.x-k8s.io"
-GANGS: Mapping[Gang, tuple[str, str]] = {
-    "volcano": ("scheduling.volcano.sh", "v1beta1"),
-    "coscheduling": ("scheduling.x-k8s.io", "v1alpha1"),
-}
 _QUEUE_VERSIONS = ("v1beta2", "v1beta1")  # the first that is served
 _QUANTITY = re.compile(r"([0-9.]+(?:[eE][0-9]+)?)([A-Za-z]*)")
 _POWERS = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {

@@ -8,8 +8,8 @@ from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes.answers import condition
 from orchestrator.clusters.kubernetes.check import answers as lookups
 from orchestrator.clusters.kubernetes.check import objects
-from orchestrator.clusters.kubernetes.check.answers import GANGS, Answers, amount, queue_version
-from orchestrator.clusters.kubernetes.profile import Gang, KubernetesProfile
+from orchestrator.clusters.kubernetes.check.answers import Answers, amount, queue_version
+from orchestrator.clusters.kubernetes.profile import GANGS, Gang, KubernetesProfile
 
 LITTLE_MEMORY = 4 * 2.0**30  # bytes, too few for torch, a launcher and compilers
 

@@ -8,7 +8,6 @@ from orchestrator.clusters.findings import Finding, ok, problem, warning
 from orchestrator.clusters.kubernetes import runtimes
 from orchestrator.clusters.kubernetes.answers import Manifest
 from orchestrator.clusters.kubernetes.check.answers import (
-    GANGS,
     KUEUE_GROUP,
     VISIBILITY,
     VISIBILITY_GROUP,
@@ -17,7 +16,7 @@ from orchestrator.clusters.kubernetes.check.answers import (
     Right,
 )
 from orchestrator.clusters.kubernetes.kinds import JOB_RESOURCES
-from orchestrator.clusters.kubernetes.profile import JobKind, KubernetesProfile
+from orchestrator.clusters.kubernetes.profile import GANGS, JobKind, KubernetesProfile
 
 WHAT = "permission"
 
