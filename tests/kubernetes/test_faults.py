@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from testbeds.kubernetes.cluster import Cluster
+from tests.faults import own_scripts
 from tests.kubernetes.conftest import Make
 from tests.kubernetes.lab import KINDS, SLOW, STEPS, TOLERATIONS, KubeLab, node_of
 
@@ -99,6 +100,18 @@ def test_a_run_survives(make_lab: Make, expected: dict[int, float], kind: str, f
     status = lab.status(run)
     assert status["attempt"] == (2 if fault == "object-deleted" else 1), lab.story()
     assert len(lab.generations(run)) == 2
+
+
+@full
+@pytest.mark.parametrize(("kind", "shape"), [("jobset", "hf_trainer"), ("trainjob", "ddp_torch_save")])
+def test_a_script_that_knows_nothing_of_orch_survives_an_eviction(make_lab: Make, kind: str, shape: str) -> None:
+    lab = make_lab(kind)
+    run = lab.submit(lab.job(**own_scripts.keys_of(lab.jobs / "code", shape, pause=1.0)))
+    own_scripts.until_late(lab, run)
+    evict_a_pod(lab, run)
+    lab.finish(run)
+    own_scripts.assert_it_went_on(lab, run)
+    assert lab.status(run)["step"] == own_scripts.STEPS
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=full) for kind in KINDS])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import own_scripts
 from tests.faults.lab import kill
 from tests.slurm.lab import SLOW, SlurmLab, Undisturbed
 
@@ -183,3 +184,14 @@ def test_slurmctld_may_be_away_for_half_a_minute(lab: SlurmLab, expected: dict[i
     lab.cluster.start_slurmctld()
     lab.as_if_nothing_had_happened(expected, job)
     assert lab.cluster.restarts(job) == 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("shape", ["hf_trainer", "deepspeed_tags"])
+def test_a_script_that_knows_nothing_of_orch_goes_on_after_a_requeue(lab: SlurmLab, shape: str) -> None:
+    job = lab.by_hand(lab.job(**own_scripts.keys_of(lab.jobs / "code", shape, pause=0.5)))
+    own_scripts.until_late(lab, "tiny")
+    _requeue(lab, job)
+    lab.until_success("tiny")
+    assert lab.until_gone(job) == "COMPLETED"
+    own_scripts.assert_it_went_on(lab, "tiny")
