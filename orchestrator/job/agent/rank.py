@@ -61,7 +61,9 @@ def main() -> None:
         _record(records, process, error, str(error))
         raise
     _await_helpers()
-    create_json(records / files.rank_done(rank), to_json(RankDone(rank)))  # unless the training has attested itself
+    # A script that was asked to stop may leave quietly, as Lightning does: only the training itself can attest then.
+    if not any(directory.glob(files.stop("*"))):
+        create_json(records / files.rank_done(rank), to_json(RankDone(rank)))  # unless the training has attested itself
     _leave()
 
 

@@ -124,7 +124,7 @@ def node_exit(node: int) -> str:
     return f"exit-{node}.json"
 
 
-def stop(node: int) -> str:
+def stop(node: Number) -> str:
     """In a generation's directory: the node was asked to stop."""
     return f"stop-{node}.json"
 

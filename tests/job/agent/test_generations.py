@@ -245,6 +245,22 @@ def test_a_script_that_knows_nothing_of_orch_is_terminated_at_once(make_cluster:
     assert not _alive(cluster)
 
 
+def test_a_script_that_answers_a_request_by_a_quiet_end_has_not_finished(make_cluster: MakeCluster) -> None:
+    """As Lightning's Trainer does, with exit status 0."""
+    cluster = make_cluster("""
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print('up', flush=True)
+time.sleep(600 if GENERATION == 1 else 0)
+""")
+    agents = cluster.start()
+    cluster.until(lambda: cluster.story().count("up\n") == 2, hint="both ranks listen")
+    agents[1].terminate()
+    assert cluster.wait(agents) == [82, 82]
+    assert (cluster.outcome(1)["result"], cluster.outcome(1)["cause"]) == ("stopped", "asked_to_stop")
+    assert cluster.wait(cluster.start(start="start-2")) == [0, 0]
+    assert cluster.outcome(2)["result"] == "success"
+
+
 @pytest.mark.full
 def test_a_rank_that_does_not_leave_is_killed_when_the_grace_is_over(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(
