@@ -15,21 +15,21 @@ from measure import Row, milliseconds, table
 from trainings import Training
 
 LOOP = Path(__file__).resolve().parent / "loop.py"
-ROUNDS = 3
+ROUNDS = 5
 
 
 def measure(rounds: int = ROUNDS) -> list[Row]:
     """The addition is the same for any step; it is taken from small ones, for it drowns in the noise of a real one."""
     small: dict[bool, list[float]] = {True: [], False: []}
-    large: list[float] = []
+    large: dict[bool, list[float]] = {True: [], False: []}
     with tempfile.TemporaryDirectory() as directory:
         for number in range(rounds):
             for instrument in (False, True):
                 seconds = of_one(Path(directory, f"{instrument}-{number}"), instrument=instrument)
                 small[instrument].append(seconds["small"])
-                large.append(seconds["large"])
+                large[instrument].append(seconds["large"])
     added = statistics.median(small[True]) - statistics.median(small[False])
-    step = statistics.median(large)
+    step = statistics.median(large[False])
     return [
         Row(
             figure="a step of an instrumented script, CPU time",

@@ -28,8 +28,14 @@ class Row:
     aim: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        ratio = "" if self.ratio is None else f"{self.ratio:.{3 if self.ratio < 0.1 else 2}f}x"
-        return (self.figure, self.measured, self.baseline, ratio, self.aim)
+        return (self.figure, self.measured, self.baseline, "" if self.ratio is None else _times(self.ratio), self.aim)
+
+
+def _times(ratio: float) -> str:
+    """With as many digits as tell it from nothing and from one."""
+    if ratio < 0.1:
+        return f"{ratio:.3f}x"
+    return f"{ratio:.4f}x" if abs(ratio - 1) < 0.01 else f"{ratio:.2f}x"
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +39,20 @@ def until_late(lab: Lab, run: str) -> None:
     lab.until(lambda: max([0, *(steps(lab, run) or [{}])[0]]) >= LATEST, hint=f"step {LATEST}")
 
 
-def assert_it_went_on(lab: Lab, run: str) -> None:
-    """Every step was trained, none before the newest checkpoint again, and those made twice have the same loss."""
+def undisturbed(shape: str, place: Path) -> dict[int, str]:
+    """The loss by step of the script under plain torchrun, with as many ranks, in a directory of its own."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = [str(SCRIPTS / f"{shape}.py"), "--steps", str(STEPS)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, *script], cwd=place, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return {int(step): loss for step, loss in STEP.findall(done.stdout)}
+
+
+def went_on(lab: Lab, run: str) -> dict[int, str]:
+    """The losses by step. Every step was trained, none before the newest checkpoint again, those made twice alike."""
     first, *later = steps(lab, run)
     assert later, "the fault had an effect"
     trained = dict(first)
@@ -47,3 +62,4 @@ def assert_it_went_on(lab: Lab, run: str) -> None:
         assert {step: generation[step] for step in again} == {step: trained[step] for step in again}
         trained.update(generation)
     assert sorted(trained) == list(range(1, STEPS + 1))
+    return trained

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.faults.lab import Lab, kill
-from tests.faults.own_scripts import SHAPES, STEPS, assert_it_went_on, keys_of, until_late
+from tests.faults.own_scripts import SHAPES, STEPS, keys_of, undisturbed, until_late, went_on
 
 pytestmark = [pytest.mark.deepspeed, pytest.mark.timeout(400)]
 
@@ -42,12 +44,37 @@ GRID = [
 ]
 
 
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[int, str]]:
+    """The losses of a script that nothing happened to, without orch."""
+    return cache(lambda shape: undisturbed(shape, tmp_path_factory.mktemp(shape)))
+
+
 @pytest.mark.parametrize(("shape", "fault"), GRID)
-def test_a_script_of_this_shape_goes_on_as_if_nothing_had_happened(lab: Lab, shape: str, fault) -> None:
+def test_a_script_of_this_shape_goes_on_as_if_nothing_had_happened(lab: Lab, reference, shape: str, fault) -> None:
     job = lab.job(**keys_of(lab.jobs / "code", shape))
     run = lab.submit(job)
     until_late(lab, run)
     fault(lab, run, job)
     lab.finish(run)
-    assert_it_went_on(lab, run)
+    assert went_on(lab, run) == reference(shape)
     assert lab.status(run)["step"] == STEPS
+
+
+@pytest.mark.full
+def test_a_script_that_is_edited_and_submitted_again_goes_on_from_its_newest_checkpoint(lab: Lab) -> None:
+    code = lab.jobs / "code"
+    job = lab.job(**keys_of(code, "hf_trainer"))
+    run = lab.submit(job)
+    until_late(lab, run)
+    script = code / "own.py"
+    script.write_text(f"{script.read_text()}\nprint('edited', flush=True)\n")
+    refused = lab.orch("submit", str(job), check=False)
+    assert refused.returncode == 2
+    assert "own.py changed" in refused.stderr
+    assert "--replace" in refused.stderr
+    lab.orch("submit", str(job), "--replace")
+    lab.finish(run)
+    went_on(lab, run)
+    assert lab.status(run)["attempt"] == 2
+    assert "edited" in (lab.generations(run)[-1] / "logs" / "rank-0.log").read_text()

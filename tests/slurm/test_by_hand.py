@@ -194,4 +194,4 @@ def test_a_script_that_knows_nothing_of_orch_goes_on_after_a_requeue(lab: SlurmL
     _requeue(lab, job)
     lab.until_success("tiny")
     assert lab.until_gone(job) == "COMPLETED"
-    own_scripts.assert_it_went_on(lab, "tiny")
+    own_scripts.went_on(lab, "tiny")
