@@ -15,7 +15,7 @@ from measure import Row, milliseconds, table
 from trainings import Training
 
 LOOP = Path(__file__).resolve().parent / "loop.py"
-ROUNDS = 5
+ROUNDS = 3
 
 
 def measure(rounds: int = ROUNDS) -> list[Row]:
