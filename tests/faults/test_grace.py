@@ -41,6 +41,7 @@ trainer.train(resume_from_checkpoint=os.environ.get("ORCH_RESUME_FROM"))
 """
 
 
+@pytest.mark.full  # tests/job/agent asks an agent, Slurm's preemption a training
 def test_sigterm_to_one_agent_saves_on_all_ranks_and_does_not_count_as_a_failure(
     lab: Lab, undisturbed: Callable[..., dict[int, float]]
 ) -> None:

@@ -85,12 +85,11 @@ FAULTS: dict[str, Callable[[KubeLab, str], None]] = {
     "object-deleted": delete_the_object,
     "agent-killed": kill_the_agent,
 }
-IN_TEST = {("trainjob", "object-deleted")}
 
 
 @pytest.mark.parametrize(
     ("kind", "fault"),
-    [pytest.param(kind, fault, marks=() if (kind, fault) in IN_TEST else full) for kind in KINDS for fault in FAULTS],
+    [pytest.param(kind, fault, marks=full) for kind in KINDS for fault in FAULTS],
 )
 def test_a_run_survives(make_lab: Make, expected: dict[int, float], kind: str, fault: str) -> None:
     lab = make_lab(kind)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from orchestrator.errors import INTERRUPTED
 from orchestrator.system.paths import WATCHED
 from testbeds.kubernetes.cluster import Cluster
@@ -23,6 +25,7 @@ for number in itertools.count():
 _STREAMS = re.compile(r'^apiserver_longrunning_requests\{.*resource="pods".*subresource="log".*\} (\d+)$', re.MULTILINE)
 
 
+@pytest.mark.full
 def test_a_run_that_somebody_follows_is_streamed(make_lab: Make, kube_bed: Cluster) -> None:
     lab = make_lab("jobset", tolerations=None)  # the server is away for longer than the tests' own allow
     run = lab.submit(lab.script("talks", TALKS))

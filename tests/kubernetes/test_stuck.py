@@ -119,6 +119,7 @@ def test_pods_that_podsecurity_refuses(make_lab: Make) -> None:
     stops(lab, run, "PodSecurity")
 
 
+@full
 def test_a_quota_with_no_room_is_waited_for_until_there_is(make_lab: Make) -> None:
     lab = make_lab(stuck_after=BOUND)
     lab.kubectl("create", "quota", "small", "--hard=pods=0")

@@ -15,7 +15,7 @@ DONE = {"pytorchjob": "Succeeded", "jobset": "Completed", "trainjob": "Complete"
 
 
 @pytest.mark.parametrize(
-    "kind", ["pytorchjob", pytest.param("jobset", marks=full), pytest.param("trainjob", marks=full)]
+    "kind", ["trainjob", pytest.param("jobset", marks=full), pytest.param("pytorchjob", marks=full)]
 )
 def test_a_submitted_job_is_told_as_it_was(make_lab: Make, kind: str) -> None:
     lab = make_lab(kind)

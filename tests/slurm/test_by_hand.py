@@ -72,7 +72,7 @@ def _killed_controller(lab: SlurmLab, job: str) -> None:
     [
         pytest.param(_rank, id="rank-killed", marks=pytest.mark.full),
         pytest.param(_requeue, id="requeued-by-an-administrator", marks=pytest.mark.full),
-        pytest.param(_accounting_down, id="requeued-without-accounting"),
+        pytest.param(_accounting_down, id="requeued-without-accounting", marks=pytest.mark.full),
         pytest.param(_agent, id="agent-killed", marks=pytest.mark.full),
         pytest.param(_first_agent, id="first-agent-killed", marks=pytest.mark.full),
         pytest.param(_killed_controller, id="slurmctld-and-rank-killed", marks=pytest.mark.full),

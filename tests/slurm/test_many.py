@@ -59,9 +59,8 @@ def asked(lab: SlurmLab, runs: int) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    "count", [24, pytest.param(60, marks=pytest.mark.full), pytest.param(300, marks=pytest.mark.full)]
-)
+@pytest.mark.full  # tests/controller/test_many.py counts the questions of many runs without a Slurm
+@pytest.mark.parametrize("count", [24, 60, 300])
 def test_many_waiting_runs_are_no_more_questions_than_three(lab: SlurmLab, count: int) -> None:
     everything = (f"--nodes={len(NODES)}", "--exclusive", "--partition=high", "--output=/dev/null")
     lab.cluster.sbatch(*everything, "--wrap=sleep 600", cwd=lab.root)

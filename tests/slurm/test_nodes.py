@@ -20,6 +20,7 @@ session.done(1)
 """
 
 
+@pytest.mark.full  # the properties of the choice are in tests/nodes, and a lost node is left out in test_submitted
 def test_a_node_whose_gpu_fails_twice_is_left_out_by_this_run_and_by_the_next(lab: SlurmLab) -> None:
     run = lab.submit(lab.script("broken", BROKEN))
     status = lab.finish(run)
