@@ -122,9 +122,10 @@ bench-kubernetes: operators build/peers/.installed ## orch beside kubectl, Torch
 build: venv ## The wheel and the source distribution, in dist/
 	uv build --no-build-isolation --out-dir dist
 
-docs: venv ## The generated pages of docs/, and the table of DeepSpeed's keys
+docs: venv ## The generated pages of docs/, and the tables of DeepSpeed's and transformers' keys
 	python tools/docs.py
 	python tools/dskeys.py
+	python tools/modelkeys.py
 
 clean: ## Everything that these targets made, but for runs in .orch
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

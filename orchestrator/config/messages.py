@@ -9,6 +9,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from orchestrator.config.synonyms import OF_A_PROFILE, SYNONYMS
 from orchestrator.config.yamlfile import Node
 from orchestrator.job.nearest import nearest
 from orchestrator.model.key import Key
@@ -73,11 +74,16 @@ def _wanted_number(kind: Any, key: Key) -> list[str]:
 
 def unknown(name: str, known: Iterable[str], root: Callable[[], type[Any]]) -> str:
     """Says that a key is unknown, and which key it may have been meant to be."""
+    every = tuple(dotted_keys(root()))
+    if SYNONYMS.get(name) in every:
+        return f"unknown key; did you mean {SYNONYMS[name]}?"
     if near := nearest(_short(name), known):
         return f"unknown key; did you mean {near}?"
-    elsewhere = [dotted for dotted in dotted_keys(root()) if dotted.rpartition(".")[2] == name]
+    elsewhere = [dotted for dotted in every if dotted.rpartition(".")[2] == name]
     if elsewhere:
         return f"unknown key here; did you mean {alternatives(elsewhere)}?"
+    if name in OF_A_PROFILE and "run" in every:
+        return "unknown key; that is said in the profile of a cluster, in the configuration file (orch clusters add)"
     return f"unknown key; the keys here are {', '.join(known)}"
 
 

@@ -14,6 +14,7 @@ from orchestrator.config.binding import BAD, Binder, Problems, Rule
 from orchestrator.config.jsonfile import read_mapping
 from orchestrator.config.messages import hints_of, members
 from orchestrator.config.overrides import apply
+from orchestrator.config.secretlike import looks_secret
 from orchestrator.config.yamlfile import Node
 from orchestrator.errors import JobError
 from orchestrator.job.protocol.jobfile import VARIABLE
@@ -148,6 +149,9 @@ def _model_rules(model: Model) -> Iterator[tuple[str, str]]:
 def _spec_rules(spec: Spec) -> Iterator[tuple[str, str]]:
     for name in sorted(spec.env.keys() & spec.secrets.keys()):
         yield "secrets", f"{name} is in env too; leave one out"
+    for name in (name for name, value in spec.env.items() if looks_secret(name, value)):
+        instead = f"secrets: {{{name}: {{env: {name}}}}}"
+        yield "env", f"{name} holds what looks like a secret, and env is written into files; use {instead}"
     if spec.run is not None:
         yield from _run_rules(spec)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import JobError
@@ -18,10 +19,18 @@ from orchestrator.planner.families import count
 from orchestrator.planner.shapes import Config
 
 
-def load(model: Model, job_dir: str, environment: Mapping[str, str] = os.environ) -> ModelFacts | None:
-    """Sizes of a model, None when they cannot be known here. JobError for an invalid config."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundConfig:
+    """A model's configuration as transformers reads it, and where it is from."""
+
+    config: Config
+    source: str
+
+
+def find(model: Model, job_dir: str, environment: Mapping[str, str] = os.environ) -> FoundConfig | None:
+    """The configuration of a model, None when it cannot be known here. JobError where it cannot be read."""
     if model.config is not None:
-        return facts_of(model.config, "the job's own config")
+        return FoundConfig(config=model.config, source="the job's own config")
     if model.path is None:
         return None
     directory = Path(job_dir, model.path)
@@ -61,7 +70,7 @@ def _cache(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface", "hub")
 
 
-def _from_file(path: Path) -> ModelFacts | None:
+def _from_file(path: Path) -> FoundConfig:
     try:
         config = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -74,7 +83,7 @@ def _from_file(path: Path) -> ModelFacts | None:
         raise JobError(f"{path} cannot be read as JSON: {error}", field="model.path") from error
     if not isinstance(config, dict):
         raise JobError(f"{path} holds no JSON object", field="model.path")
-    return facts_of(config, str(path))
+    return FoundConfig(config=config, source=str(path))
 
 
 def _count_on_meta_device(config: Config) -> ModelFacts | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.planner.modelcheck import check as check_model
 from orchestrator.planner.plan import make_plan
 
-__all__ = ["make_plan"]
+__all__ = ["check_model", "make_plan"]

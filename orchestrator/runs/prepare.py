@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.clusters import Backend, kind_of
-from orchestrator.errors import PlanError
+from orchestrator.errors import PlanError, together
 from orchestrator.model.bundle import Bundle
 from orchestrator.model.cluster import Cluster, Profile
-from orchestrator.model.plan import ModelFacts, Plan
+from orchestrator.model.plan import Plan
 from orchestrator.model.spec import Spec
 
 if TYPE_CHECKING:
@@ -58,15 +58,17 @@ def plan_job(spec: Spec, cluster: Cluster, job_dir: str) -> Plan:
     # The planner and the libraries below it are not needed to resume, cancel or watch a run.
     from orchestrator import planner
 
-    return planner.make_plan(spec, cluster, _facts(spec, job_dir))
-
-
-def _facts(spec: Spec, job_dir: str) -> ModelFacts | None:
     if spec.model is None:
-        return None
+        return planner.make_plan(spec, cluster, None)
     from orchestrator.inputs import modelfacts
 
-    return modelfacts.load(spec.model, job_dir)
+    found = modelfacts.find(spec.model, job_dir)
+    notes = planner.check_model(spec, found.config if found is not None else None)
+    if notes.problems:
+        raise together(notes.problems)
+    facts = modelfacts.facts_of(found.config, found.source) if found is not None else None
+    plan = planner.make_plan(spec, cluster, facts)
+    return replace(plan, warnings=(*notes.warnings, *plan.warnings))
 
 
 def prepare(

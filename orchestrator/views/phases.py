@@ -43,6 +43,8 @@ _BY_CAUSE: Mapping[str, str] = {
     " orch resume {name} --from-scratch",
     "shape": "the model changed since the checkpoint: undo that, or submit it under another name",
     "configuration": "fix the job file, then submit it under another name",
+    "data": "fix data in the job file, or the data, then submit it under another name",
+    "model": "fix model in the job file, or the model, then submit it under another name",
     "preflight": "fix what is named above, then orch resume {name}",
     "owned": "choose another checkpoint.dir, then submit again",
     "loss_scale": "use bf16 or a lower learning rate, or orch resume {name} --from an older step",

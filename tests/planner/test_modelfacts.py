@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 
 import pytest
 
 from orchestrator.errors import JobError
 from orchestrator.inputs import modelfacts
+from orchestrator.model.plan import ModelFacts
 from orchestrator.model.spec import Model
 from orchestrator.planner.families import FAMILIES, count
 from tests.planner.jobs import TINY, llama
@@ -74,6 +77,11 @@ VARIANTS = [
     },
     *({"model_type": family} for family in FAMILIES),
 ]
+
+
+def load(model: Model, job_dir: str, environment: Mapping[str, str] = os.environ) -> ModelFacts | None:
+    found = modelfacts.find(model, job_dir, environment)
+    return modelfacts.facts_of(found.config, found.source) if found is not None else None
 
 
 def test_counts_equal_those_of_transformers_on_the_meta_device(ask):
@@ -149,14 +157,14 @@ def test_the_sizes_of_llama_2(size, parameters):
 
 
 def test_an_inline_config_is_counted():
-    facts = modelfacts.load(Model(config=TINY), "/nowhere")
+    facts = load(Model(config=TINY), "/nowhere")
     assert (facts.vocabulary, facts.layers, facts.hidden, facts.heads) == (259, 2, 64, 4)
 
 
 def test_a_directory_is_read_relative_to_the_job(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(TINY))
-    facts = modelfacts.load(Model(path="model"), str(tmp_path))
+    facts = load(Model(path="model"), str(tmp_path))
     assert facts.layers == 2
     assert facts.source == str(tmp_path / "model" / "config.json")
 
@@ -165,13 +173,13 @@ def test_a_directory_is_read_relative_to_the_job(tmp_path):
 def test_a_config_that_is_no_json_object_is_refused(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(JobError) as caught:
-        modelfacts.load(Model(path="."), str(tmp_path))
+        load(Model(path="."), str(tmp_path))
     assert caught.value.field == "model.path"
 
 
 def test_a_directory_without_a_config_is_refused(tmp_path):
     with pytest.raises(JobError, match=r"no config\.json"):
-        modelfacts.load(Model(path="."), str(tmp_path))
+        load(Model(path="."), str(tmp_path))
 
 
 def cache(root, repository="org/model", commit="abc123"):
@@ -191,14 +199,14 @@ def cache(root, repository="org/model", commit="abc123"):
 def test_a_hub_id_is_read_from_the_local_cache(tmp_path, variable, below, revision):
     cache(tmp_path / below)
     model = Model(path="org/model", revision=revision)
-    assert modelfacts.load(model, str(tmp_path), {variable: str(tmp_path)}).layers == 2
+    assert load(model, str(tmp_path), {variable: str(tmp_path)}).layers == 2
 
 
 def test_a_hub_id_that_is_not_here_is_not_known(tmp_path):
-    assert modelfacts.load(Model(path="org/other"), str(tmp_path), {"HF_HOME": str(tmp_path)}) is None
+    assert load(Model(path="org/other"), str(tmp_path), {"HF_HOME": str(tmp_path)}) is None
     cache(tmp_path / "hub")
     model = Model(path="org/model", revision="v2")
-    assert modelfacts.load(model, str(tmp_path), {"HF_HOME": str(tmp_path)}) is None
+    assert load(model, str(tmp_path), {"HF_HOME": str(tmp_path)}) is None
 
 
 OTHER = """
@@ -236,7 +244,7 @@ def test_what_is_no_causal_language_model_here_is_not_known(ask, config):
 )
 def test_sizes_that_are_no_numbers_are_refused(change, field):
     with pytest.raises(JobError) as caught:
-        modelfacts.load(Model(config=TINY | change), "/nowhere")
+        load(Model(config=TINY | change), "/nowhere")
     assert caught.value.field == field
 
 

@@ -180,7 +180,8 @@ def _explain(fault: Fault | None, evidence: Evidence, signatures: Sequence[Signa
         sentence = f"{where} was ended by the kernel: its node, or what the job may use of it, had run out of memory."
         return Cause.HOST_OOM, True, False, sentence
     if fault.cause is not None:
-        return fault.cause, not fault.cause.row.needs_user, False, fault.message
+        again = not (fault.cause.row.needs_user or fault.cause.row.lasts)
+        return fault.cause, again, False, fault.message
     if killed:
         return Cause.RANK_KILLED, True, False, f"{where} was killed by {fault.message}."
     row = signature_of(fault, signatures)

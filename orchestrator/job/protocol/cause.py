@@ -10,12 +10,14 @@ class Row(NamedTuple):  # no dataclass: `orch status` reads these rows, and woul
     """What follows from a cause.
 
     `blames_node`: the machine may be at fault. `counts`: an attempt that ends so is a failure. `needs_user`: another
-    attempt waits for the user. `shown`: the cause says more than the phase does.
+    attempt waits for the user. `lasts`: the same job ends the same way again. `shown`: the cause says more than the
+    phase does.
     """
 
     blames_node: bool = False
     counts: bool = True
     needs_user: bool = False
+    lasts: bool = False
     shown: bool = True
 
 
@@ -59,7 +61,9 @@ class Cause(str, Enum):
     WORLD_SIZE = "world_size"
     SHAPE = "shape"
     LOSS_SCALE = "loss_scale"
-    CONFIGURATION = "configuration"
+    CONFIGURATION = "configuration", Row(lasts=True)
+    DATA = "data", Row(lasts=True)  # the training data: not there, too little, or not of the form that was said
+    MODEL = "model", Row(lasts=True)  # the model or its tokenizer: not there, or not for this data
     OPERATOR_BUILD = "operator_build"
     PREFLIGHT = "preflight", Row(blames_node=True)
     SECRET_MISSING = "secret_missing", Row(needs_user=True)

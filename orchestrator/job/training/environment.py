@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
+from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.encoding import parse
 from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.files import DS_CONFIG, JOB_FILE
@@ -14,7 +15,24 @@ from orchestrator.job.protocol.jobfile import JobFile
 
 
 class TrainingError(Exception):
-    """An error that the job's owner can fix. The message is a sentence; no traceback is shown with it."""
+    """An error that the job's owner can fix. The message is a sentence; no traceback is shown with it.
+
+    With a `cause` the run ends as that; without one, what the message says decides.
+    """
+
+    cause: Optional[Cause] = None
+
+
+class ConfigurationError(TrainingError):
+    cause = Cause.CONFIGURATION
+
+
+class DataError(TrainingError):
+    cause = Cause.DATA
+
+
+class ModelError(TrainingError):
+    cause = Cause.MODEL
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.job.nearest import nearest
 from orchestrator.job.protocol.jobfile import TextData, Training
-from orchestrator.job.training.environment import Environment, TrainingError
+from orchestrator.job.training.environment import ConfigurationError, Environment, ModelError, TrainingError
 from orchestrator.job.training.session import Session
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     try:
         train(session)
     except TrainingError as error:
-        session.records.error(error, traceback.format_exc())
+        session.records.error(error, traceback.format_exc(), error.cause)
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(1)
 
@@ -36,7 +36,7 @@ def train(session: Session) -> None:
 
     import deepspeed
     import torch
-    from transformers import set_seed
+    from transformers import default_data_collator, set_seed
 
     from orchestrator.job.training.arguments import make_arguments
     from orchestrator.job.training.callback import OrchCallback
@@ -62,10 +62,11 @@ def train(session: Session) -> None:
     set_seed(arguments.seed)
     rows = trim(_pack(session, training.data, tokenizer), training.global_batch)
     trainer = CausalTrainer(
-        model=_make_model(training, tokenizer),
+        model=_make_model(training, tokenizer, rows.length),
         args=arguments,
         train_dataset=Rows(rows),
         processing_class=tokenizer,
+        data_collator=default_data_collator,  # rows are full: the usual one asks for a padding token
         callbacks=[OrchCallback(session, tokens_per_step=training.global_batch * rows.length, say=True)],
     )
     hush_printer(trainer)
@@ -101,11 +102,11 @@ def _arguments(wanted: dict[str, Any]) -> Any:
         if name not in known:
             near = nearest(name, known)
             hint = f" Is it {near}?" if near else ""
-            raise TrainingError(f"training.args: transformers' TrainingArguments have no {name}.{hint}")
+            raise ConfigurationError(f"training.args: transformers' TrainingArguments have no {name}.{hint}")
     try:
         return TrainingArguments(**wanted)
     except (TypeError, ValueError) as error:
-        raise TrainingError(f"training.args: transformers refuses them: {error}") from error
+        raise ConfigurationError(f"training.args: transformers refuses them: {error}") from error
 
 
 def _pack(session: Session, data: TextData, tokenizer: Any) -> Any:
@@ -124,26 +125,34 @@ def _pack(session: Session, data: TextData, tokenizer: Any) -> Any:
     return outcome
 
 
-def _make_model(training: Training, tokenizer: Any) -> Any:
+def _make_model(training: Training, tokenizer: Any, length: int) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+
+    from orchestrator.job.training.tokenizer import unloadable
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[training.precision]
     model = training.model
     if model.config is None:
         try:
             made = AutoModelForCausalLM.from_pretrained(str(model.path), revision=model.revision, dtype=dtype)
-        except OSError as error:
-            raise TrainingError(f"model: {model.path} cannot be loaded: {error}") from error
+        except (OSError, ValueError) as error:
+            raise unloadable("model", str(model.path), error) from error
     else:
         ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
         keys = {**ends, "pad_token_id": tokenizer.pad_token_id, **model.config}
         made = AutoModelForCausalLM.from_config(AutoConfig.for_model(keys.pop("model_type"), **keys), dtype=dtype)
     vocabulary = made.config.get_text_config().vocab_size
     if vocabulary < len(tokenizer):
-        raise TrainingError(
+        raise ModelError(
             f"The model has a vocabulary of {vocabulary}, but the tokenizer makes {len(tokenizer)} different tokens. "
             f"Set vocab_size in model.config to {len(tokenizer)} or more, or choose another tokenizer."
+        )
+    positions = getattr(made.config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(positions, int) and length > positions:
+        raise ModelError(
+            f"The model has {positions:,} positions, but a sequence has {length:,} tokens (data.sequence_length). "
+            "Make data.sequence_length smaller, or choose another model."
         )
     return made
 

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from orchestrator.job.protocol.jobfile import TextData
 from orchestrator.job.system.atomic import replacing
-from orchestrator.job.training.environment import TrainingError
+from orchestrator.job.training.environment import DataError
 from orchestrator.job.training.text import find_files, read_documents
 from orchestrator.job.training.tokenizer import is_bytes
 
@@ -56,7 +56,7 @@ class Rows:
 def pack(data: TextData, tokenizer: Any, directory: str) -> Packed:
     """Packs the text of `data` (job.json's `training.data`) unless that is done already.
 
-    Raises TrainingError when there is no text, or not enough for a single row.
+    Raises DataError when there is no text, or not enough for a single row.
     """
     files = find_files(data.files) if data.files else []
     length = data.sequence_length
@@ -69,7 +69,7 @@ def pack(data: TextData, tokenizer: Any, directory: str) -> Packed:
             file.writelines(ids.astype(f"uint{width * 8}").tobytes() for ids in _tokens(data, files, tokenizer))
     tokens = os.path.getsize(path) // width
     if tokens < length:
-        raise TrainingError(
+        raise DataError(
             f"The data has {tokens:,} tokens, less than one sequence of {length:,} (data.sequence_length). "
             "Give more text or a shorter sequence_length."
         )
@@ -79,11 +79,11 @@ def pack(data: TextData, tokenizer: Any, directory: str) -> Packed:
 def trim(packed: Packed, global_batch: int) -> Packed:
     """Whole global batches only, so that every epoch has the same steps at every world size.
 
-    Raises TrainingError when there is less than one.
+    Raises DataError when there is less than one.
     """
     rows = packed.rows - packed.rows % global_batch
     if rows == 0:
-        raise TrainingError(
+        raise DataError(
             f"The data fills {packed.rows:,} sequences of {packed.length:,} tokens, but one step takes "
             f"{global_batch:,} (training.global_batch). "
             "Give more text, or make global_batch or data.sequence_length smaller."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from orchestrator.job.protocol import files
+from orchestrator.job.protocol.cause import Cause
 from orchestrator.job.protocol.encoding import to_json
 from orchestrator.job.protocol.files import MANUAL_COMMITS
 from orchestrator.job.protocol.records import LoggedStep, RankDone, RankError, RankProgress, RankSession, Stopped
@@ -107,7 +108,7 @@ class Records:
         """This rank attests that the training came to its end."""
         create_json(self._rank_file(files.rank_done), to_json(RankDone(self._environment.rank, step)))
 
-    def error(self, error: BaseException, trace: str) -> None:
+    def error(self, error: BaseException, trace: str, cause: Optional[Cause] = None) -> None:
         """This rank's error, in the form in which the rank wrapper records an uncaught one."""
         record = RankError(
             rank=self._environment.rank,
@@ -116,6 +117,7 @@ class Records:
             type=type(error).__name__,
             message=str(error),
             traceback=trace,
+            cause=cause,
         )
         write_reserved(self._rank_file(files.rank_error), to_json(record))
 

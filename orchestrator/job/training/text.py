@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from orchestrator.job.protocol.jobfile import TextData
-from orchestrator.job.training.environment import TrainingError
+from orchestrator.job.training.environment import DataError
 
 STDLIB = "stdlib:"
 PIECE = 1 << 20  # bytes read at once of a plain text file
@@ -21,13 +21,13 @@ _NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "test", "tests", "__
 def find_files(patterns: Sequence[str]) -> list[str]:
     """The files that the globs name, sorted, each once. `stdlib:**/*.py` is under Python's own library.
 
-    Raises TrainingError for a pattern that names no file.
+    Raises DataError for a pattern that names no file.
     """
     found: set[str] = set()
     for pattern in patterns:
         matches = _stdlib_files(pattern[len(STDLIB) :]) if pattern.startswith(STDLIB) else _files(pattern)
         if not matches:
-            raise TrainingError(f"data.files: no file matches {pattern} on this machine.")
+            raise DataError(f"data.files: no file matches {pattern} on this machine.")
         found.update(matches)
     return sorted(found)
 
@@ -77,7 +77,7 @@ def _jsonl_documents(path: str, field: str) -> Iterator[Iterator[str]]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise TrainingError(f"{path}:{number}: this line is not JSON: {error}") from error
+                raise DataError(f"{path}:{number}: this line is not JSON: {error}") from error
             yield iter([_field(row, field, f"{path}:{number}")])
 
 
@@ -86,7 +86,7 @@ def _parquet_documents(path: str, field: str) -> Iterator[Iterator[str]]:
 
     table = parquet.ParquetFile(path)
     if field not in table.schema_arrow.names:
-        raise TrainingError(_no_field(field, path, table.schema_arrow.names))
+        raise DataError(_no_field(field, path, table.schema_arrow.names))
     for batch in table.iter_batches(columns=[field]):
         for text in batch.column(0).to_pylist():
             yield iter([_text(text, field, path)])
@@ -106,20 +106,20 @@ def _dataset_documents(data: TextData) -> Iterator[Iterator[str]]:
         rows = datasets.load_dataset(name, split=split)
     field = data.text_field
     if field not in rows.column_names:
-        raise TrainingError(_no_field(field, f"the dataset {name}", rows.column_names))
+        raise DataError(_no_field(field, f"the dataset {name}", rows.column_names))
     for row in rows.select_columns([field]):
         yield iter([_text(row[field], field, name)])
 
 
 def _field(row: Any, field: str, place: str) -> str:
     if not isinstance(row, dict) or field not in row:
-        raise TrainingError(_no_field(field, place, list(row) if isinstance(row, dict) else []))
+        raise DataError(_no_field(field, place, list(row) if isinstance(row, dict) else []))
     return _text(row[field], field, place)
 
 
 def _text(value: Any, field: str, place: str) -> str:
     if not isinstance(value, str):
-        raise TrainingError(f"{place}: the field {field!r} holds {type(value).__name__}, but text is needed.")
+        raise DataError(f"{place}: the field {field!r} holds {type(value).__name__}, but text is needed.")
     return value
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 from orchestrator.job.protocol.jobfile import ModelSource
+from orchestrator.job.training.environment import ModelError, TrainingError
 
 END = "<|endoftext|>"
 END_ID = 256
@@ -33,7 +35,26 @@ def load_tokenizer(model: ModelSource, tokenizer: Optional[str]) -> Any:
     from transformers import AutoTokenizer
 
     revision = model.revision if name == model.path else None
-    return AutoTokenizer.from_pretrained(name, revision=revision)
+    try:
+        return AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise unloadable("tokenizer", str(name), error) from error
+
+
+def unloadable(what: str, name: str, error: Exception) -> TrainingError:
+    """The error for what transformers could not load: one that lasts, or one of the network, which may pass."""
+    message = f"{what}: {name} cannot be loaded: {error}"
+    return ModelError(message) if os.path.isdir(name) or _is_refused(error) else TrainingError(message)
+
+
+def _is_refused(error: Optional[BaseException]) -> bool:
+    """Whether the hub has answered that there is no such thing, or not for this user."""
+    from huggingface_hub import errors
+
+    no_answer = isinstance(error, errors.LocalEntryNotFoundError)
+    refusals = (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError)
+    refused = isinstance(error, (*refusals, errors.HFValidationError)) and not no_answer
+    return refused or (error is not None and _is_refused(error.__cause__))
 
 
 def is_bytes(tokenizer: Any) -> bool:

@@ -19,7 +19,7 @@ def test_too_little_text_ends_with_a_sentence_and_no_traceback(tmp_path: Path) -
     assert ranks.wait() == 1
     written = sorted((job.generation_dir / "ranks").glob("rank-?.error.json"))
     error = json.loads(written[0].read_text())  # whose launcher ends it first may come to no word
-    assert error["type"] == "TrainingError"
+    assert (error["type"], error["cause"]) == ("DataError", "data")
     assert "one step takes 4,096 (training.global_batch)" in error["message"]
     text = ranks.text()
     assert f"error: {error['message']}" in text
