@@ -71,7 +71,7 @@ def _refusal(request: RemoveRun, directory: Path, root: Path) -> Optional[str]:
     except RecordError:
         owner = None
     if owner is None and directory not in root.parents and (root / files.GENERATIONS).exists():
-        return f"nobody can say whose checkpoints are in {root}: it has no {files.OWNER} that can be read"
+        return f"the owner of the checkpoints in {root} is unknown: it has no {files.OWNER} that can be read"
     if owner is not None and owner.run_id != request.run_id:
         return f"the checkpoints in {root} are of the run {owner.run} ({owner.run_id}), not of {request.run}"
     return None
