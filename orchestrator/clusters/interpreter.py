@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.clusters.findings import Answer, Finding, last_line, ok, problem, warning
+from orchestrator.config.messages import alternatives
 from orchestrator.job.protocol.operations.commands import RunCommand
 
 SECONDS = 60.0  # a cold interpreter on a network file system
@@ -37,6 +38,21 @@ def question(python: str | None, setup: Sequence[str]) -> RunCommand:
     return RunCommand(("bash", "-c", script, "bash", python or "python3", "-c", _PROBE), timeout=SECONDS)
 
 
+def unfit(python: str, answer: Answer, needed: Sequence[str]) -> str | None:
+    """Why an interpreter cannot run agents and ranks that import the packages `needed`; None where it can."""
+    found = _found(answer)
+    if found is None:
+        return f"{python} does not run Python: {last_line(answer)}"
+    if _version(found) < OLDEST:
+        return f"{python} is Python {found['python']}, and 3.9 is the oldest that will do"
+    missing = [name for name in needed if found.get(name) is None]
+    return f"{python} has no {alternatives(missing)}" if missing else None
+
+
+def _version(found: Mapping[str, str | None]) -> tuple[int, ...]:
+    return tuple(int(part) for part in str(found["python"]).split(".")[:2])
+
+
 def judge(python: str | None, answer: Answer, *, cpu: bool) -> Iterator[Finding]:
     """The findings about an interpreter. `cpu`: the cluster's jobs train without GPUs."""
     name = python or "python3"
@@ -44,8 +60,7 @@ def judge(python: str | None, answer: Answer, *, cpu: bool) -> Iterator[Finding]
     if found is None:
         yield problem("python", f"{name}: {last_line(answer)}", "set `python` in the profile to one that has torch")
         return
-    version = tuple(int(part) for part in str(found["python"]).split(".")[:2])
-    if version < OLDEST:
+    if _version(found) < OLDEST:
         yield problem("python", f"{name} is {found['python']}", "set `python` to one of 3.9 or newer that has torch")
     else:
         yield ok("python", f"{name} is {found['python']}")

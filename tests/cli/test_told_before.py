@@ -116,3 +116,31 @@ def test_what_only_this_version_does_not_know_is_a_warning(here: Path, change: d
     shown = orch("plan", str(job))
     assert shown.returncode == 0
     assert words in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("/bin/ls", "/bin/ls does not run Python: "),
+        ("/nowhere/python", "/nowhere/python does not run Python: "),
+        ("{here}/old", "is Python 3.8.1, and 3.9 is the oldest that will do"),
+        ("{here}/bare", "has no torch"),
+    ],
+)
+def test_an_interpreter_that_cannot_run_the_job_ends_the_run_before_anything_starts(
+    here: Path, python: str, words: str
+) -> None:
+    for name, version, torch in (("old", "3.8.1", '"2.1"'), ("bare", "3.11.2", "null")):
+        answer = f'{{"torch": {torch}, "deepspeed": null, "transformers": null, "cuda": null, "python": "{version}"}}'
+        (here / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (here / name).chmod(0o755)
+    profile = {"kind": "local", "device": "cpu", "python": python.format(here=here)}
+    (here / "config.yaml").write_text(json.dumps({"clusters": {"here": profile}, "controller": "external"}))
+    job = here / "job.yaml"
+    job.write_text(json.dumps(SCRIPT))
+    shown = orch("submit", str(job), "-c", "here")
+    assert shown.returncode == 4
+    assert words in shown.stderr
+    assert "set python of the cluster here in the configuration" in shown.stderr
+    status = json.loads(orch("status", "tiny", "--json").stdout)
+    assert (status["phase"], status["cause"], status["attempt"]) == ("failed", "refused", 1)

@@ -293,11 +293,12 @@ def test_a_job_that_is_not_as_it_was_planned_starts_nothing(tmp_path, changed, w
     assert not (slurm.probes / "requeued").exists()
 
 
-def test_an_interpreter_that_is_not_there_is_named_and_not_tried_again(tmp_path):
-    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm", python="/nope/python"))
+@pytest.mark.parametrize("python", ["/nope/python", "/bin/ls"])
+def test_an_interpreter_that_is_none_is_named_and_not_tried_again(tmp_path, python: str):
+    slurm = Slurm(tmp_path, SlurmProfile(kind="slurm", python=python))
     done = slurm.run("bash", str(slurm.bundle / "job.sbatch"))
     assert done.returncode == 86
-    assert "there is no Python at /nope/python on" in done.stderr
+    assert f"there is no Python of 3.9 or newer at {python} on" in done.stderr
     assert not (slurm.probes / "requeued").exists()
 
 

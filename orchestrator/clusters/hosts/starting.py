@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.clusters import interpreter
 from orchestrator.clusters.attempts import (
     place_of,
     refuse_other_run,
@@ -18,6 +19,8 @@ from orchestrator.clusters.attempts import (
     upload_of,
 )
 from orchestrator.clusters.hosts import machine
+from orchestrator.clusters.transport import LocalTransport
+from orchestrator.config.messages import alternatives
 from orchestrator.errors import ClusterError, Unreachable
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.encoding import parse
@@ -41,7 +44,9 @@ def start(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) ->
         if not uploaded.asked:
             failpoints.failpoint("start.uploaded")
             _refuse_elsewhere(submission, name)
-            agents.start(_agents(submission, name, secrets))
+            job = _job(place_of(submission))
+            _refuse_interpreter(submission, job)
+            agents.start(_agents(submission, job, name, secrets))
     except OSError as error:
         if error.errno == errno.EADDRINUSE or _is_begun(submission, name):
             unknown = f"attempt {submission.attempt} of {submission.run} has begun, and not all of it: {error}"
@@ -73,10 +78,26 @@ def _refuse_elsewhere(submission: Submission, start: str) -> None:
             raise Unreachable(started)
 
 
-def _agents(submission: Submission, start: str, secrets: Mapping[str, str]) -> Start:
-    place = place_of(submission)
+def _refuse_interpreter(submission: Submission, job: JobFile) -> None:
+    """One that the profile names is asked: agents that end at once would be started again and again."""
+    if job.python is None:
+        return
+    needed = ("torch",) if job.training is None else ("torch", "deepspeed", "transformers")
+    reason = interpreter.unfit(job.python, LocalTransport().call(interpreter.question(job.python, ())), needed)
+    if reason is not None:
+        raise ClusterError(
+            f"attempt {submission.attempt} of {submission.run} cannot be started: {reason}; set python of the cluster "
+            f"{submission.cluster} in the configuration to one that has {alternatives(needed, 'and')}"
+        )
+
+
+def _job(place: Path) -> JobFile:
     path = place / files.BUNDLE / files.JOB_FILE
-    job = parse(JobFile, path.read_bytes(), str(path))
+    return parse(JobFile, path.read_bytes(), str(path))
+
+
+def _agents(submission: Submission, job: JobFile, start: str, secrets: Mapping[str, str]) -> Start:
+    place = place_of(submission)
     environment = {
         **processes.kept(os.environ),
         "PYTHONPATH": str(place / files.BUNDLE / files.LIBRARY),
