@@ -37,7 +37,7 @@ _BY_CAUSE: Mapping[str, str] = {
     "secret_missing": "set the secret (its variable in this shell, or its file), then orch resume {name}",
     "refused": "fix what is named above, then orch resume {name}",
     "stuck": "fix what is named above, then orch resume {name}",
-    "user_error": "orch logs {name}; fix the script, then submit it under another name, or orch resume {name}",
+    "user_error": "orch logs {name}; fix the script, then orch resume {name} --code",
     "operator_build": "orch logs {name} shows why DeepSpeed could not compile an operator; then orch resume {name}",
     "world_size": "ask for as many ranks as the checkpoint was saved with, or start again with"
     " orch resume {name} --from-scratch",
