@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orchestrator.job.agent.launcher import free_port
 from tests.faults.lab import Lab
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -41,7 +42,8 @@ def until_late(lab: Lab, run: str) -> None:
 
 def undisturbed(shape: str, place: Path) -> dict[int, str]:
     """The loss by step of the script under plain torchrun, with as many ranks, in a directory of its own."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    meeting = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc-per-node", "2"]
     script = [str(SCRIPTS / f"{shape}.py"), "--steps", str(STEPS)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
