@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,22 +69,51 @@ def _data(spec: Spec, base: Path) -> Iterator[Missing]:
     for place, pattern in enumerate(spec.data.files):
         if pattern.startswith(STDLIB):
             continue  # under the library of the Python that trains, which may be another one than this
+        field = "data.files" if len(spec.data.files) == 1 else f"data.files[{place}]"
         matches = glob.iglob(pattern, root_dir=base, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        if not any((base / match).is_file() for match in matches):
-            field = "data.files" if len(spec.data.files) == 1 else f"data.files[{place}]"
+        first = next((base / match for match in matches if (base / match).is_file()), None)
+        if first is None:
             yield field, f"no file matches {pattern} (relative to {base})"
+        elif first.suffix == ".jsonl" and (wrong := _wrong_record(first, spec.data.text_field)):
+            yield field, wrong
     dataset = spec.data.dataset
     if dataset is not None and is_directory_path(dataset) and not (base / dataset).is_dir():
         yield "data.dataset", f"wanted a directory, found nothing at {base / dataset}"
+
+
+def _wrong_record(path: Path, text_field: str) -> str | None:
+    """What is wrong with the first record of a .jsonl file: the others are read when the job packs them."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            number, line = next(((n, line) for n, line in enumerate(file, 1) if line.strip()), (0, ""))
+        if not line:
+            return f"{path} is empty"
+        record = json.loads(line)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    except (ValueError, RecursionError) as error:
+        return f"{path}: its first record is not JSON: {error}"
+    if not isinstance(record, dict):
+        return f"{path}:{number}: wanted an object, found {type(record).__name__}"
+    if isinstance(record.get(text_field), str):
+        return None
+    found = f"its keys are {', '.join(map(str, record)) or 'none'}"
+    return f"{path}:{number}: wanted text under {text_field} (data.text_field), and {found}"
 
 
 def _model(spec: Spec, base: Path) -> Iterator[Missing]:
     path = spec.model.path if spec.model is not None else None
     if path is not None and is_directory_path(path) and not (base / path / "config.json").is_file():
         yield "model.path", f"wanted a model's directory, found no config.json in {base / path}"
+    elif path is not None and is_directory_path(path) and spec.tokenizer is None and not _has_tokenizer(base / path):
+        yield "tokenizer", f"{base / path} has no tokenizer: name one, or `bytes`"
     tokenizer = spec.tokenizer
     if tokenizer is not None and is_directory_path(tokenizer) and not (base / tokenizer).is_dir():
         yield "tokenizer", f"wanted a directory, found nothing at {base / tokenizer}"
+
+
+def _has_tokenizer(directory: Path) -> bool:
+    return any(directory.glob("tokenizer*")) or any(directory.glob("*vocab*")) or any(directory.glob("*.tiktoken"))
 
 
 def _secrets(spec: Spec, base: Path) -> Iterator[Missing]:

@@ -61,6 +61,14 @@ WRONG = [
     (JOB, {"time_limit": "1:00"}, "time_limit", "said in the profile of a cluster"),
     (JOB, {"env": {"HF_TOKEN": "hf_" + "Ab3" * 12}}, "env", "use secrets: {HF_TOKEN: {env: HF_TOKEN}}"),
     (JOB, {"env": {"WANDB_API_KEY": "0123456789abcdef" * 2}}, "env", "looks like a secret"),
+    (JOB, {"data": {"files": "none/*.txt"}}, "data.files", "no file matches none/*.txt"),
+    (JOB, {"data": {"files": "body.jsonl"}}, "data.files", "body.jsonl:2: wanted text under text (data.text_field)"),
+    (JOB, {"data": {"files": "chat.jsonl", "text_field": "messages"}}, "data.files", "and its keys are messages"),
+    (JOB, {"data": {"files": "broken.jsonl"}}, "data.files", "its first record is not JSON"),
+    (JOB, {"data": {"files": "list.jsonl"}}, "data.files", "wanted an object, found list"),
+    (JOB, {"data": {"files": "empty.jsonl"}}, "data.files", "empty.jsonl is empty"),
+    (JOB, {"model": {"config": None, "path": "./code"}}, "model.path", "found no config.json"),
+    (JOB, {"model": {"config": None, "path": "./weights"}}, "tokenizer", "has no tokenizer: name one, or `bytes`"),
     (SCRIPT, {"env": {"DB_PASSWORD": "correct1horse2battery"}}, "env", "looks like a secret"),
     (SCRIPT, {"command": "python x.py", "run": None}, "command", "did you mean run?"),
     (SCRIPT, {"run": "python trian.py"}, "run", "trian.py"),
@@ -72,6 +80,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "config.yaml").write_text("clusters: {here: {kind: local, device: cpu}}\n")
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "train.py").write_text("")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text(json.dumps(LLAMA))
+    texts = {"body": '\n{"body": "x"}\n', "chat": '{"messages": []}', "broken": "{x", "list": "[1]", "empty": "\n"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.jsonl").write_text(text)
     monkeypatch.setenv("ORCH_CONFIG", str(tmp_path / "config.yaml"))
     return tmp_path
 
