@@ -14,13 +14,13 @@ from orchestrator.config.binding import BAD, Binder, Problems, Rule
 from orchestrator.config.jsonfile import read_mapping
 from orchestrator.config.messages import hints_of, members
 from orchestrator.config.overrides import apply
-from orchestrator.config.secretlike import looks_secret
 from orchestrator.config.yamlfile import Node
 from orchestrator.errors import JobError
 from orchestrator.job.protocol.jobfile import VARIABLE
 from orchestrator.model.command import CommandError, command_of
 from orchestrator.model.key import key_of
 from orchestrator.model.spec import Model, Spec
+from orchestrator.policy.credentials import refuse_credential
 
 BUILT_IN = ("model", "data", "training")
 
@@ -77,11 +77,16 @@ def named(spec: Spec, name: str) -> Spec:
 
 
 def check_secrets(spec: Spec, kind: str, *, kubernetes: bool) -> None:
-    """Check the secrets of a job for a kind of cluster; `kubernetes`: that has Kubernetes Secrets. Raises JobError."""
+    """Check the secrets of a job for a kind of cluster, and that `env` holds none. Raises JobError.
+
+    `kubernetes`: that has Kubernetes Secrets.
+    """
     for name, secret in spec.secrets.items():
         if secret.kubernetes is not None and not kubernetes:
             message = f"a Kubernetes Secret cannot be read on a cluster of kind {kind}; use env or file there"
             raise JobError(message, field=f"secrets.{name}.kubernetes")
+    for name, value in spec.env.items():
+        refuse_credential(f"env.{name}", name, value, kubernetes=kubernetes)
 
 
 def _parse(text: bytes, file: str, overrides: Sequence[str]) -> tuple[Spec, Node]:
@@ -149,9 +154,6 @@ def _model_rules(model: Model) -> Iterator[tuple[str, str]]:
 def _spec_rules(spec: Spec) -> Iterator[tuple[str, str]]:
     for name in sorted(spec.env.keys() & spec.secrets.keys()):
         yield "secrets", f"{name} is in env too; leave one out"
-    for name in (name for name, value in spec.env.items() if looks_secret(name, value)):
-        instead = f"secrets: {{{name}: {{env: {name}}}}}"
-        yield "env", f"{name} holds what looks like a secret, and env is written into files; use {instead}"
     if spec.run is not None:
         yield from _run_rules(spec)
 

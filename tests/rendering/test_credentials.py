@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import JobError
+from orchestrator.policy.credentials import looks_like
 from orchestrator.rendering import render
-from orchestrator.rendering.credentials import looks_like
 from tests.rendering.build import ALL_KINDS, PROFILES, request
 
 # Made up, each of the form that its service gives out.
