@@ -18,9 +18,9 @@ from orchestrator.config.yamlfile import Node
 from orchestrator.errors import JobError
 from orchestrator.job.protocol.jobfile import VARIABLE
 from orchestrator.model.command import CommandError, command_of
+from orchestrator.model.credentials import refuse_credential
 from orchestrator.model.key import key_of
 from orchestrator.model.spec import Model, Spec
-from orchestrator.policy.credentials import refuse_credential
 
 BUILT_IN = ("model", "data", "training")
 

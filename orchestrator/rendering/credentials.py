@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from orchestrator.policy.credentials import refuse_credential
+from orchestrator.model.credentials import refuse_credential
 from orchestrator.rendering.request import RenderRequest
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import JobError
-from orchestrator.policy.credentials import looks_like
+from orchestrator.model.credentials import looks_like
 from orchestrator.rendering import render
 from tests.rendering.build import ALL_KINDS, PROFILES, request
 
