@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import ClusterError, JobError
+from orchestrator.errors import ClusterError, JobError, Unreachable
 from orchestrator.job.protocol import files
 from orchestrator.job.protocol.operations.runs import RemoveRun
 from orchestrator.job.remote import runs
@@ -148,3 +148,20 @@ def test_of_a_run_that_was_removed_the_name_is_free_and_kept_checkpoints_are_fou
     again = bench.until_end()
     assert again.phase is Phase.SUCCEEDED
     assert again.generation >= 1
+
+
+class Away:
+    """The cluster of the bench, which does not answer."""
+
+    def read(self, *_: object, **__: object) -> list[object]:
+        raise Unreachable("login01 did not answer within 75 s")
+
+
+def test_where_the_cluster_does_not_answer_the_record_stays_until_it_does(bench: Bench, trained: Run) -> None:
+    kept = tree(Path(trained.dir))
+    with pytest.raises(Unreachable, match="login01 did not answer"):
+        remove_run(bench.store, "tiny", lambda _: Away(), checkpoints=True, keep_files=False)
+    assert tree(Path(trained.dir)) == kept
+    assert bench.store.get("tiny").phase is Phase.SUCCEEDED
+    assert remove(bench, checkpoints=True).left == ""
+    assert bench.store.find("tiny") is None
