@@ -45,7 +45,8 @@ def start(submission: Submission, bundle: Bundle, secrets: Mapping[str, str]) ->
             failpoints.failpoint("start.uploaded")
             _refuse_elsewhere(submission, name)
             job = _job(place_of(submission))
-            _refuse_interpreter(submission, job)
+            if not _is_begun(submission, name):
+                _refuse_interpreter(submission, job)
             agents.start(_agents(submission, job, name, secrets))
     except OSError as error:
         if error.errno == errno.EADDRINUSE or _is_begun(submission, name):
@@ -83,7 +84,10 @@ def _refuse_interpreter(submission: Submission, job: JobFile) -> None:
     if job.python is None:
         return
     needed = ("torch",) if job.training is None else ("torch", "deepspeed", "transformers")
-    reason = interpreter.unfit(job.python, LocalTransport().call(interpreter.question(job.python, ())), needed)
+    answer = LocalTransport().call(interpreter.question(job.python, ()))
+    if answer.status is None:
+        raise Unreachable(f"{job.python} did not answer within {interpreter.SECONDS:.0f} s", hint="it is tried again")
+    reason = interpreter.unfit(job.python, answer, needed)
     if reason is not None:
         raise ClusterError(
             f"attempt {submission.attempt} of {submission.run} cannot be started: {reason}; set python of the cluster "
