@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Sequence
@@ -15,6 +14,7 @@ from orchestrator.job.checkpoints.layout import own_places, read_shown, state_of
 from orchestrator.job.checkpoints.verify import verify
 from orchestrator.job.protocol.files import SET_ASIDE, Root
 from orchestrator.job.protocol.records import Claim
+from orchestrator.job.system.removal import remove
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,7 @@ def _drop_shown(root: Path, generation: int, spared: str | None) -> None:
 def delete(checkpoint: Path) -> None:
     """Deletes a checkpoint, its commit manifest first: cut short at any point, what is left is not proven."""
     manifest.withdraw(checkpoint)
-    _remove(checkpoint)
-
-
-def _remove(checkpoint: Path) -> None:
-    if checkpoint.is_dir() and not checkpoint.is_symlink():
-        shutil.rmtree(checkpoint)
-    else:
-        checkpoint.unlink()
+    remove(checkpoint)
 
 
 def drop_unfinished(root: Root, generation: int) -> list[str]:
@@ -98,7 +91,7 @@ def drop_unfinished(root: Root, generation: int) -> list[str]:
     dropped = []
     for place in own_places(root, generation):
         if place.manual and not place.committed:
-            _remove(Path(root) / place.path)
+            remove(Path(root) / place.path)
             dropped.append(place.path)
     return dropped
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path
 from typing import Optional
 
@@ -13,6 +12,7 @@ from orchestrator.job.protocol.errors import RecordError
 from orchestrator.job.protocol.operations.runs import Removed, RemoveRun
 from orchestrator.job.protocol.records import Owner
 from orchestrator.job.system.atomic import read_json
+from orchestrator.job.system.removal import remove as delete
 
 _OF_DIR = (files.ATTEMPTS, files.PROGRESSED, files.RUN)  # the owner last: without it nothing would be removed
 _OF_ROOT = (files.GENERATIONS, files.MODEL, files.REFUSALS, files.OWNER)
@@ -25,7 +25,7 @@ def remove(request: RemoveRun) -> Removed:
     if refused is not None or request.dry:
         return Removed(refused)
     if request.checkpoints and directory in root.parents:
-        delete(root)
+        delete(root, missing_ok=True)
     elif request.checkpoints:  # a directory of the user's choice, which may hold more than orch has written
         _delete_all(root, _OF_ROOT)
     if root == directory or read_json(directory / files.RUN) is None:
@@ -38,24 +38,16 @@ def remove(request: RemoveRun) -> Removed:
 def clear(directory: Path, *, but: Path) -> None:
     """Deletes a directory except `but`, which may be anywhere. Raises OSError."""
     if directory not in but.parents or not but.exists():
-        delete(directory)
+        delete(directory, missing_ok=True)
         return
     for entry in sorted(directory.iterdir(), key=lambda path: path.name == files.RUN):
         if entry != but:
             clear(entry, but=but)
 
 
-def delete(path: Path) -> None:
-    """Deletes a file, a link or a directory with all that it holds, if it is there. Raises OSError."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _delete_all(directory: Path, names: tuple[str, ...]) -> None:
     for name in names:
-        delete(directory / name)
+        delete(directory / name, missing_ok=True)
     with contextlib.suppress(OSError):
         directory.rmdir()  # unless it holds something else
 
