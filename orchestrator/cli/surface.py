@@ -186,10 +186,11 @@ def _resume(parser: ArgumentParser) -> None:
 
 def _rm(parser: ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="the names of runs that have ended")
-    parser.add_argument(
+    files = parser.add_mutually_exclusive_group()
+    files.add_argument(
         "--checkpoints", action="store_true", help="their checkpoint directories, too, which else stay as they are"
     )
-    parser.add_argument(
+    files.add_argument(
         "--keep-files", action="store_true", help="only forget them; ask no cluster, and leave all files where they are"
     )
     _json(parser)

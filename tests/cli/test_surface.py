@@ -57,6 +57,11 @@ def test_the_version_is_the_packages() -> None:
         (["wait"], "the following arguments are required: RUN", "orch wait --help shows what it takes"),
         (["wait", "a", "b"], "orch wait does not take 'b'", "orch wait --help shows what it takes"),
         (
+            ["rm", "x", "--keep-files", "--checkpoints"],
+            "argument --checkpoints: not allowed with argument --keep-files",
+            None,
+        ),
+        (
             ["resume", "x", "--from", "3", "--from-scratch"],
             "argument --from-scratch: not allowed with argument --from",
             None,
